@@ -1,0 +1,1 @@
+"""Certified training with Gaussian Loss Smoothing, on PyTorch Lightning."""
