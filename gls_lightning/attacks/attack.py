@@ -1,0 +1,62 @@
+"""The interface of attacks."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from gls_lightning.randomness import keyed_generator
+
+Logits = Callable[[Tensor], Tensor]
+"""A network with its parameters closed over: inputs [B, *input] to logits [B, K]."""
+
+
+class Attack(ABC):
+    """Searches each sample's box for a point that is classified wrongly.
+
+    An attack is a pure function: it draws no random numbers (its starts are passed in), leaves no gradient behind, and
+    its result is a constant for autograd. It works under ``torch.no_grad``, and under ``torch.func.vmap`` over the
+    parameters that ``logits`` closes over.
+
+    Attributes:
+        restarts: how many starts per sample the attack uses.
+    """
+
+    restarts: int = 1
+
+    @abstractmethod
+    def __call__(self, logits: Logits, lower: Tensor, upper: Tensor, labels: Tensor, starts: Tensor) -> Tensor:
+        """The worst point found in each box.
+
+        Args:
+            logits: the network to attack; the logits of a sample must depend on this sample alone.
+            lower: lower corner of each box, [B, *input].
+            upper: upper corner of each box, [B, *input].
+            labels: the true classes, [B].
+            starts: relative positions inside the box, in [0, 1], [restarts, B, *input]; see :meth:`draw_starts`.
+
+        Returns:
+            Points [B, *input] with ``lower <= point <= upper`` exactly.
+        """
+
+    def draw_starts(
+        self, shape: Sequence[int], indices: Tensor, *key: int, device: torch.device | str = "cpu"
+    ) -> Tensor:
+        """Uniform relative positions that depend on the key and on each sample's own index, not on its batch.
+
+        They are drawn on the CPU, so they are the same on every device; the starts of fewer restarts come first.
+
+        Args:
+            shape: shape of one input.
+            indices: index of each sample in its data set, [B].
+            *key: non-negative integers, for example the seed and the number of the batch.
+            device: where the result is put.
+
+        Returns:
+            Relative positions in [0, 1), [restarts, B, *shape], float32.
+        """
+        starts = torch.empty(len(indices), self.restarts, *shape, dtype=torch.float32)
+        for sample, index in zip(starts, indices.tolist(), strict=True):
+            sample.uniform_(generator=keyed_generator(*key, index))
+        return starts.transpose(0, 1).to(device)

@@ -1,0 +1,96 @@
+"""The interface of gradient estimators."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from gls_lightning.estimators.key import Key
+
+Metrics = Mapping[str, Tensor]
+"""Values to report, 0-dim each."""
+
+Objective = Callable[[dict[str, Tensor]], tuple[Tensor, Metrics]]
+"""A pure function of a network's parameters: a 0-dim loss, and metrics."""
+
+
+class Estimate(NamedTuple):
+    """A loss with an estimate of its gradient attached.
+
+    Attributes:
+        loss: 0-dim; ``loss.backward()`` adds the estimate to ``.grad`` of every parameter.
+        metrics: the objective's metrics, detached.
+    """
+
+    loss: Tensor
+    metrics: Metrics
+
+
+class GradientEstimator(nn.Module, ABC):
+    """Estimates the gradient of an objective, or of a smoothed version of it.
+
+    An estimator evaluates the objective as often as it likes, on copies: parameters are never modified. Its result is
+    determined by its arguments and its buffers; random numbers come from the key alone. It sees the loss as a function
+    of the parameters and nothing else, so each estimator works with every relaxation, objective and network.
+
+    Attributes:
+        needs_differentiable: whether the objective must be differentiable in the parameters.
+        population_size: number of members that processes may share; each evaluates those that its key names.
+    """
+
+    needs_differentiable: bool = True
+    population_size: int = 1
+
+    @abstractmethod
+    def forward(self, objective: Objective, params: dict[str, Tensor], key: Key) -> Estimate:
+        """Evaluates the objective and attaches the estimate.
+
+        Where several processes share a population, each returns the means over its own members; the mean over the
+        processes, which is what ``DistributedDataParallel`` computes, is the estimate of the whole population.
+
+        Args:
+            objective: the function to differentiate.
+            params: the parameters by name; all of them require a gradient.
+            key: determines the random numbers.
+
+        Returns:
+            The loss, whose gradient with respect to each entry of ``params`` is the estimate (zero where the objective
+            does not depend on it), and the metrics; both are means over the members that this process evaluates.
+        """
+
+
+class AttachGradient(torch.autograd.Function):
+    """The identity on a loss, with given gradients in place of its own."""
+
+    @staticmethod
+    def forward(ctx: Any, loss: Tensor, gradients: list[Tensor], *params: Tensor) -> Tensor:
+        """A copy of ``loss`` whose gradient with respect to ``params`` is ``gradients``."""
+        ctx.gradients = gradients
+        return loss.detach().clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        """Scales the gradients by what follows the loss: accumulation, loss scaling, the weight of this process."""
+        (scale,) = grad_outputs
+        return None, None, *(scale * gradient for gradient in ctx.gradients)
+
+
+def attach(loss: Tensor, gradients: dict[str, Tensor], params: dict[str, Tensor]) -> Tensor:
+    """The value of ``loss`` with ``gradients`` as its gradients with respect to ``params``."""
+    result: Tensor = AttachGradient.apply(loss, [gradients[name] for name in params], *params.values())
+    return result
+
+
+def differentiate(objective: Objective, params: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor], Metrics]:
+    """Loss, gradient (zeros where the loss does not depend on a parameter) and metrics at ``params``, detached."""
+    loss, metrics = objective(params)
+    gradients = torch.autograd.grad(loss, list(params.values()), allow_unused=True, materialize_grads=True)
+    return (
+        loss.detach(),
+        dict(zip(params, gradients, strict=True)),
+        {name: metric.detach() for name, metric in metrics.items()},
+    )

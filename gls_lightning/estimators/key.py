@@ -1,0 +1,42 @@
+"""What the random numbers of a training step depend on."""
+
+from dataclasses import dataclass
+
+import torch
+
+from gls_lightning.errors import ConfigurationError
+from gls_lightning.randomness import keyed_generator
+
+
+@dataclass(frozen=True)
+class Key:
+    """Names one training step, and the share of its population that falls to this process.
+
+    Attributes:
+        seed: the run's seed.
+        batch: number of batches before this one in the whole run; unlike the optimizer's step it also counts under
+            gradient accumulation, so no two batches see the same noise.
+        rank: this process among those that share one population.
+        world_size: number of processes that share one population; 1 in data-parallel training.
+    """
+
+    seed: int
+    batch: int
+    rank: int = 0
+    world_size: int = 1
+
+    def generator(self, member: int, device: torch.device | str = "cpu") -> torch.Generator:
+        """A generator for one member of the population, the same on every rank."""
+        return keyed_generator(self.seed, self.batch, member, device=device)
+
+    def members(self, population_size: int) -> range:
+        """This process's members; all processes have equally many, so the mean of their means is the overall mean.
+
+        Raises:
+            ConfigurationError: the population cannot be divided evenly.
+        """
+        if population_size % self.world_size:
+            raise ConfigurationError(
+                f"population_size is {population_size}; it must be a multiple of the {self.world_size} processes."
+            )
+        return range(self.rank, population_size, self.world_size)
