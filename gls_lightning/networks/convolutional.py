@@ -1,5 +1,6 @@
 """The convolutional networks that certified training is compared on, as one stack of layers with five sets of sizes."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -84,6 +85,10 @@ class ConvolutionalNetwork(nn.Sequential):
             self._add_activation(len(self.convolutions) + 1, nn.BatchNorm1d(features) if batch_norm else None)
         self.add_module("output", nn.Linear(features, num_classes))
         _INITIALIZATIONS[initialization](self)
+
+    def __getitem__(self, index: slice | int) -> Any:
+        """A layer, or for a slice the layers as a plain sequence."""
+        return nn.Sequential(OrderedDict(self.named_children()))[index]
 
     @classmethod
     def convolutions_for(cls, input_shape: Sequence[int]) -> tuple[Convolution, ...]:

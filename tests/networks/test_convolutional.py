@@ -88,6 +88,12 @@ def test_state_names_are_stable():
     ]
 
 
+def test_can_be_sliced_and_indexed():
+    network = CNN3()
+    assert list(network[:2].state_dict()) == ["conv1.weight", "conv1.bias"]
+    assert network[-1] is network.output
+
+
 def test_batch_norm_stands_before_every_relu_of_cnn7():
     layers = list(CNN7(input_shape=(1, 8, 8), mean=[0.1], std=[0.2]))
     assert len(layers) == 21
