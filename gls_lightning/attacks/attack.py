@@ -9,7 +9,7 @@ from torch import Tensor
 from gls_lightning.randomness import keyed_generator
 
 Logits = Callable[[Tensor], Tensor]
-"""A network with its parameters closed over: inputs [B, *input] to logits [B, K]."""
+"""A network with its parameters closed over: inputs ``[B, *input]`` to logits ``[B, K]``."""
 
 
 class Attack(ABC):
@@ -20,7 +20,7 @@ class Attack(ABC):
     parameters that ``logits`` closes over.
 
     Attributes:
-        restarts: how many starts per sample the attack uses.
+        restarts: How many starts per sample the attack uses.
     """
 
     restarts: int = 1
@@ -30,14 +30,14 @@ class Attack(ABC):
         """The worst point found in each box.
 
         Args:
-            logits: the network to attack; the logits of a sample must depend on this sample alone.
-            lower: lower corner of each box, [B, *input].
-            upper: upper corner of each box, [B, *input].
-            labels: the true classes, [B].
-            starts: relative positions inside the box, in [0, 1], [restarts, B, *input]; see :meth:`draw_starts`.
+            logits: The network to attack; the logits of a sample must depend on this sample alone.
+            lower: Lower corner of each box, ``[B, *input]``.
+            upper: Upper corner of each box, ``[B, *input]``.
+            labels: The true classes, ``[B]``.
+            starts: Relative positions inside the box, in [0, 1], ``[restarts, B, *input]``; see :meth:`draw_starts`.
 
         Returns:
-            Points [B, *input] with ``lower <= point <= upper`` exactly.
+            Points ``[B, *input]`` with ``lower <= point <= upper`` exactly.
         """
 
     def draw_starts(
@@ -48,13 +48,13 @@ class Attack(ABC):
         They are drawn on the CPU, so they are the same on every device; the starts of fewer restarts come first.
 
         Args:
-            shape: shape of one input.
-            indices: index of each sample in its data set, [B].
-            *key: non-negative integers, for example the seed and the number of the batch.
-            device: where the result is put.
+            shape: Shape of one input.
+            indices: Index of each sample in its data set, ``[B]``.
+            *key: Non-negative integers, for example the seed and the number of the batch.
+            device: Where the result is put.
 
         Returns:
-            Relative positions in [0, 1), [restarts, B, *shape], float32.
+            Relative positions in [0, 1), ``[restarts, B, *shape]``, float32.
         """
         starts = torch.empty(len(indices), self.restarts, *shape, dtype=torch.float32)
         for sample, index in zip(starts, indices.tolist(), strict=True):

@@ -16,27 +16,28 @@ class PGD(Attack):
     50, 80 and 90 %.
 
     Args:
-        steps: gradient steps per restart.
-        restarts: number of random starts.
-        step_size: first step, relative to each coordinate's half-width of the box. By default max(0.25, 2 / steps).
+        steps: Gradient steps per restart.
+        restarts: Number of random starts.
+        step_size: First step, relative to each coordinate's half-width of the box. By default max(0.25, 2 / steps).
         loss: "cross_entropy", or "margin" (largest wrong logit minus the true one), which does not saturate and whose
             sign says whether the point is misclassified.
 
     Raises:
-        ConfigurationError: a number of steps or restarts below 1, or a step size that is not positive.
+        ConfigurationError: If ``steps`` or ``restarts`` is below 1, ``step_size`` is not positive, or ``loss``
+            is unknown.
     """
 
     def __init__(
         self, *, steps: int = 10, restarts: int = 1, step_size: float | None = None, loss: LossName = "cross_entropy"
     ) -> None:
         if steps < 1:
-            raise ConfigurationError(f"steps is {steps}; an attack needs at least 1.")
+            raise ConfigurationError(f"steps is {steps}; an attack needs at least 1")
         if restarts < 1:
-            raise ConfigurationError(f"restarts is {restarts}; an attack needs at least 1.")
+            raise ConfigurationError(f"restarts is {restarts}; an attack needs at least 1")
         if step_size is not None and not step_size > 0:
-            raise ConfigurationError(f"step_size is {step_size}; it must be positive, or null.")
+            raise ConfigurationError(f"step_size is {step_size}; it must be positive, or null")
         if loss not in LOSSES:
-            raise ConfigurationError(f"loss is {loss!r}; it must be one of {', '.join(LOSSES)}.")
+            raise ConfigurationError(f"loss is {loss!r}; it must be one of {', '.join(LOSSES)}")
         self.steps = steps
         self.restarts = restarts
         self.step_size = max(0.25, 2 / steps) if step_size is None else step_size

@@ -22,7 +22,7 @@ class Estimate(NamedTuple):
 
     Attributes:
         loss: 0-dim; ``loss.backward()`` adds the estimate to ``.grad`` of every parameter.
-        metrics: the objective's metrics, detached.
+        metrics: The objective's metrics, detached.
     """
 
     loss: Tensor
@@ -37,8 +37,8 @@ class GradientEstimator(nn.Module, ABC):
     of the parameters and nothing else, so each estimator works with every relaxation, objective and network.
 
     Attributes:
-        needs_differentiable: whether the objective must be differentiable in the parameters.
-        population_size: number of members that processes may share; each evaluates those that its key names.
+        needs_differentiable: Whether the objective must be differentiable in the parameters.
+        population_size: Number of members that processes may share; each evaluates those that its key names.
     """
 
     needs_differentiable: bool = True
@@ -52,9 +52,9 @@ class GradientEstimator(nn.Module, ABC):
         processes, which is what ``DistributedDataParallel`` computes, is the estimate of the whole population.
 
         Args:
-            objective: the function to differentiate.
-            params: the parameters by name; all of them require a gradient.
-            key: determines the random numbers.
+            objective: The function to differentiate.
+            params: The parameters by name; all of them require a gradient.
+            key: Determines the random numbers.
 
         Returns:
             The loss, whose gradient with respect to each entry of ``params`` is the estimate (zero where the objective

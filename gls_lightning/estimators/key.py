@@ -13,11 +13,11 @@ class Key:
     """Names one training step, and the share of its population that falls to this process.
 
     Attributes:
-        seed: the run's seed.
-        batch: number of batches before this one in the whole run; unlike the optimizer's step it also counts under
+        seed: The run's seed.
+        batch: Number of batches before this one in the whole run; unlike the optimizer's step it also counts under
             gradient accumulation, so no two batches see the same noise.
-        rank: this process among those that share one population.
-        world_size: number of processes that share one population; 1 in data-parallel training.
+        rank: This process among those that share one population.
+        world_size: Number of processes that share one population; 1 in data-parallel training.
     """
 
     seed: int
@@ -33,10 +33,10 @@ class Key:
         """This process's members; all processes have equally many, so the mean of their means is the overall mean.
 
         Raises:
-            ConfigurationError: the population cannot be divided evenly.
+            ConfigurationError: If the population cannot be divided evenly.
         """
         if population_size % self.world_size:
             raise ConfigurationError(
-                f"population_size is {population_size}; it must be a multiple of the {self.world_size} processes."
+                f"population_size is {population_size}; it must be a multiple of the {self.world_size} processes"
             )
         return range(self.rank, population_size, self.world_size)

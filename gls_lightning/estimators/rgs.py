@@ -19,17 +19,17 @@ class RGS(GradientEstimator):
     over the copies. Copies are evaluated one after the other, so the memory for one of them is enough.
 
     Args:
-        population_size: number of perturbed copies per step, n_ps in the paper.
-        sigma: standard deviation of the perturbation of every parameter. ``SigmaDecay`` may change it in training.
+        population_size: Number of perturbed copies per step, n_ps in the paper.
+        sigma: Standard deviation of the perturbation of every parameter. ``SigmaDecay`` may change it in training.
 
     Attributes:
-        sigma: the current standard deviation, a 0-dim buffer. It is a function of the training step alone, therefore
+        sigma: The current standard deviation, a 0-dim buffer. It is a function of the training step alone, therefore
             not part of checkpoints.
-        initial_sigma: the standard deviation that was configured.
+        initial_sigma: The standard deviation that was configured.
 
     Raises:
-        ConfigurationError: a population size below 1, or a sigma that is negative or not finite; when called: a
-            population that cannot be divided evenly among the processes that share it.
+        ConfigurationError: If ``population_size`` is below 1, or ``sigma`` is negative or not finite; when called,
+            if the processes cannot share the population evenly.
     """
 
     sigma: Tensor
@@ -37,9 +37,9 @@ class RGS(GradientEstimator):
     def __init__(self, *, population_size: int = 2, sigma: float = 1e-3) -> None:
         super().__init__()
         if population_size < 1:
-            raise ConfigurationError(f"population_size is {population_size}; it must be at least 1.")
+            raise ConfigurationError(f"population_size is {population_size}; it must be at least 1")
         if not (math.isfinite(sigma) and sigma >= 0):
-            raise ConfigurationError(f"sigma is {sigma}; it must be finite and not negative.")
+            raise ConfigurationError(f"sigma is {sigma}; it must be finite and not negative")
         self.population_size = population_size
         self.initial_sigma = sigma
         self.register_buffer("sigma", torch.tensor(sigma, dtype=torch.float32), persistent=False)
