@@ -1,0 +1,21 @@
+"""The mathematics of bounding a network: pure functions of tensors that know neither Lightning nor configurations."""
+
+from gls_lightning.bounds.back_substitution import BackSubstitution
+from gls_lightning.bounds.box import Box
+from gls_lightning.bounds.graph import Graph, Node
+from gls_lightning.bounds.lines import Lines
+from gls_lightning.bounds.operations import Tensors
+from gls_lightning.bounds.specification import margin_specification
+from gls_lightning.bounds.tracing import UnsupportedOperationError, trace
+
+__all__ = [
+    "BackSubstitution",
+    "Box",
+    "Graph",
+    "Lines",
+    "Node",
+    "Tensors",
+    "UnsupportedOperationError",
+    "margin_specification",
+    "trace",
+]

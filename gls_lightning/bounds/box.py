@@ -1,0 +1,51 @@
+"""Axis-aligned boxes."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from gls_lightning.errors import ConfigurationError
+
+
+class Box(NamedTuple):
+    """All points between ``lower`` and ``upper``, coordinate by coordinate.
+
+    Attributes:
+        lower: Smallest value of each coordinate, ``[B, *shape]``.
+        upper: Largest value of each coordinate, ``[B, *shape]``.
+    """
+
+    lower: Tensor
+    upper: Tensor
+
+    @classmethod
+    def around(cls, x: Tensor, epsilon: Tensor | float, minimum: float = 0.0, maximum: float = 1.0) -> "Box":
+        """The l-infinity ball of radius ``epsilon`` around ``x``, clipped to ``[minimum, maximum]``.
+
+        Args:
+            x: Centres, ``[B, *shape]``.
+            epsilon: Radius in the units of ``x``, at least 0.
+            minimum: Smallest valid value of an input.
+            maximum: Largest valid value of an input.
+
+        Raises:
+            ConfigurationError: If ``epsilon`` is a negative number.
+        """
+        if isinstance(epsilon, float | int) and epsilon < 0:
+            raise ConfigurationError(f"epsilon is {epsilon}; a radius is at least 0")
+        return cls((x - epsilon).clamp(minimum, maximum), (x + epsilon).clamp(minimum, maximum))
+
+    @property
+    def centre(self) -> Tensor:
+        """Midpoint, ``[B, *shape]``."""
+        return (self.lower + self.upper) / 2
+
+    @property
+    def radius(self) -> Tensor:
+        """Half of the width, ``[B, *shape]``; exactly 0 where the box is degenerate."""
+        return (self.upper - self.lower) / 2
+
+    @classmethod
+    def from_centre(cls, centre: Tensor, radius: Tensor) -> "Box":
+        """The box with this midpoint and half-width, each ``[B, *shape]``."""
+        return cls(centre - radius, centre + radius)

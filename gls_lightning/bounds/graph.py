@@ -1,0 +1,161 @@
+"""A network as a graph of primitive operations."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from gls_lightning.bounds.box import Box
+from gls_lightning.bounds.operations import Activation, AffineOperation, BatchNorm, ElementwiseAffine, Identity, Operation, ReLU, Tensors
+from gls_lightning.errors import ConfigurationError
+
+T = TypeVar("T")
+
+INPUT = "input"
+"""Name under which operations find the network's input."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation of a network and where its inputs come from.
+
+    Attributes:
+        name: The module's place in the network, or a name made from the function that is called.
+        operation: The operation.
+        inputs: Names of the nodes whose outputs it takes; ``"input"`` is the network's input.
+    """
+
+    name: str
+    operation: Operation
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A network of supported operations, in an order in which they can be evaluated. Holds no tensors.
+
+    Attributes:
+        nodes: The operations; the last one gives the network's output.
+        input_shape: Shape of the input without the batch.
+    """
+
+    nodes: tuple[Node, ...]
+    input_shape: torch.Size
+
+    def __call__(self, tensors: Tensors, x: Tensor) -> Tensor:
+        """The network's output at ``x [B, *input_shape]``. BatchNorm takes its statistics from ``tensors``."""
+        return self.propagate(x, lambda node, *inputs: node.operation.evaluate(tensors, *inputs))[self.output]
+
+    def intervals(self, tensors: Tensors, box: Box) -> dict[str, Box]:
+        """Interval bounds of every node's output over the input box (IBP), by the name of the node."""
+        return self.propagate(box, lambda node, *inputs: node.operation.interval(tensors, *inputs))
+
+    def exact_boxes(self, tensors: Tensors, box: Box) -> dict[str, Box]:
+        """Boxes of the input and of the elementwise affine operations that directly follow it, which are exact."""
+        boxes = {INPUT: box}
+        for node in self.nodes:
+            if isinstance(node.operation, ElementwiseAffine) and node.inputs[0] in boxes:
+                boxes[node.name] = node.operation.interval(tensors, boxes[node.inputs[0]])
+        return boxes
+
+    def batch_statistics(self, tensors: Tensors, x: Tensor) -> dict[str, Tensor]:
+        """Mean and biased variance that each BatchNorm sees when the batch ``x`` normalises itself.
+
+        Put over ``tensors``, they make every later evaluation, attack or bound use the statistics of this batch. They
+        are attached: gradients flow through them.
+
+        Returns:
+            The statistics under the names of the running ones, ``[C]`` each; nothing without BatchNorm.
+        """
+        statistics: dict[str, Tensor] = {}
+
+        def evaluate(node: Node, *inputs: Tensor) -> Tensor:
+            if isinstance(node.operation, BatchNorm):
+                statistics.update(node.operation.batch_statistics(inputs[0]))
+            return node.operation.evaluate({**tensors, **statistics}, *inputs)
+
+        if self.has_batch_norm:
+            self.propagate(x, evaluate)
+        return statistics
+
+    def propagate(self, x: T, rule: Callable[..., T]) -> dict[str, T]:
+        """Applies ``rule(node, *values of its inputs)`` from the input to the output; the values by node name."""
+        values = {INPUT: x}
+        for node in self.nodes:
+            values[node.name] = rule(node, *(values[name] for name in node.inputs))
+        return values
+
+    def split(self, name: str) -> tuple["Graph", "Graph"]:
+        """Cuts the network behind one node.
+
+        Args:
+            name: The node whose output becomes the output of the first part and the input of the second.
+
+        Returns:
+            Two graphs over the same tensors, each of which can be evaluated and bounded.
+
+        Raises:
+            ConfigurationError: If there is no such node, or another connection passes by it.
+        """
+        if name not in self.by_name:
+            raise ConfigurationError(f"the network has no node {name!r} to split at; it has {', '.join(self.by_name)}")
+        first = self.ancestors(name)
+        rest = tuple(node for node in self.nodes if node not in first)
+        crossing = {i for node in rest for i in node.inputs} & {INPUT, *(node.name for node in first)} - {name}
+        if crossing or not rest:
+            passing = ", ".join(sorted(crossing)) or "nothing follows it"
+            raise ConfigurationError(f"the network cannot be split at {name!r}: not the only connection ({passing})")
+        renamed = tuple(
+            Node(node.name, node.operation, tuple(INPUT if i == name else i for i in node.inputs)) for node in rest
+        )
+        return Graph(first, self.input_shape), Graph(renamed, self.by_name[name].operation.output_shape)
+
+    def ancestors(self, name: str) -> tuple[Node, ...]:
+        """The node and all that it depends on, in the order of evaluation."""
+        needed = {name}
+        for node in reversed(self.nodes):
+            if node.name in needed:
+                needed.update(node.inputs)
+        return tuple(node for node in self.nodes if node.name in needed)
+
+    @property
+    def by_name(self) -> Mapping[str, Node]:
+        """The nodes by their names."""
+        return {node.name: node for node in self.nodes}
+
+    @property
+    def output(self) -> str:
+        """Name of the node that gives the network's output."""
+        return self.nodes[-1].name
+
+    @property
+    def num_outputs(self) -> int:
+        """Number of logits."""
+        return self.nodes[-1].operation.output_shape.numel()
+
+    @property
+    def ends_affine(self) -> bool:
+        """Whether the last operation is affine, so that a specification can be merged with it."""
+        return isinstance(self.nodes[-1].operation, AffineOperation)
+
+    @property
+    def activations(self) -> tuple[Node, ...]:
+        """The nonlinear nodes, in the order of evaluation."""
+        return tuple(node for node in self.nodes if isinstance(node.operation, Activation))
+
+    @property
+    def relus(self) -> tuple[str, ...]:
+        """Names of the ReLU nodes, in the order of evaluation."""
+        return tuple(node.name for node in self.nodes if isinstance(node.operation, ReLU))
+
+    @property
+    def has_batch_norm(self) -> bool:
+        """Whether any node is a BatchNorm."""
+        return any(isinstance(node.operation, BatchNorm) for node in self.nodes)
+
+    @property
+    def dropout(self) -> float:
+        """Largest probability with which training would drop elements; 0 without dropout."""
+        return max((n.operation.dropout for n in self.nodes if isinstance(n.operation, Identity)), default=0.0)

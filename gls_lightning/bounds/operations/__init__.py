@@ -1,0 +1,28 @@
+"""The operations that networks may consist of, each with all its rules."""
+
+from gls_lightning.bounds.operations.addition import Addition
+from gls_lightning.bounds.operations.average_pooling import AveragePooling
+from gls_lightning.bounds.operations.batch_norm import BatchNorm
+from gls_lightning.bounds.operations.convolution import Convolution
+from gls_lightning.bounds.operations.elementwise import ConstantAffine, ElementwiseAffine, Identity
+from gls_lightning.bounds.operations.linear import Linear
+from gls_lightning.bounds.operations.operation import Activation, AffineOperation, Operation, Tensors
+from gls_lightning.bounds.operations.relu import ReLU
+from gls_lightning.bounds.operations.reshape import Reshape
+
+__all__ = [
+    "Activation",
+    "Addition",
+    "AffineOperation",
+    "AveragePooling",
+    "BatchNorm",
+    "ConstantAffine",
+    "Convolution",
+    "ElementwiseAffine",
+    "Identity",
+    "Linear",
+    "Operation",
+    "ReLU",
+    "Reshape",
+    "Tensors",
+]

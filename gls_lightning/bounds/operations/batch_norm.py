@@ -1,0 +1,42 @@
+"""Batch normalisation."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from gls_lightning.bounds.operations.elementwise import ElementwiseAffine
+from gls_lightning.bounds.operations.operation import Tensors
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchNorm(ElementwiseAffine):
+    """Batch normalisation with the mean and the variance found among the tensors, whoever put them there.
+
+    Attributes:
+        weight: Name of the scale, if any.
+        bias: Name of the shift, if any.
+        mean: Name of the mean.
+        variance: Name of the variance.
+        eps: Added to the variance.
+    """
+
+    weight: str | None
+    bias: str | None
+    mean: str
+    variance: str
+    eps: float
+
+    def scale_and_shift(self, tensors: Tensors) -> tuple[Tensor, Tensor]:
+        scale = (tensors[self.variance] + self.eps).rsqrt()
+        if self.weight is not None:
+            scale = scale * tensors[self.weight]
+        shift = -tensors[self.mean] * scale
+        if self.bias is not None:
+            shift = shift + tensors[self.bias]
+        shape = (1, -1) + (1,) * (len(self.output_shape) - 1)
+        return scale.reshape(shape), shift.reshape(shape)
+
+    def batch_statistics(self, x: Tensor) -> dict[str, Tensor]:
+        """Mean and biased variance of a batch ``[B, *shape]`` under the names of this layer's buffers."""
+        axes = (0, *range(2, x.ndim))
+        return {self.mean: x.mean(axes), self.variance: x.var(axes, correction=0)}

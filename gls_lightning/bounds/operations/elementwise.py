@@ -1,0 +1,92 @@
+"""Affine operations that act on each element by itself."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gls_lightning.bounds.box import Box
+from gls_lightning.bounds.operations.operation import AffineOperation, Tensors
+from gls_lightning.bounds.rows import Rows
+
+
+class ElementwiseAffine(AffineOperation):
+    """``scale * v + shift``, element by element; its image of a box is exact."""
+
+    @abstractmethod
+    def scale_and_shift(self, tensors: Tensors) -> tuple[Tensor | None, Tensor | None]:
+        """Scale and shift, each ``[1, *shape]`` or broadcasting to it; nothing stands for 1 and 0."""
+
+    def evaluate(self, tensors: Tensors, *inputs: Tensor) -> Tensor:
+        scale, shift = self.scale_and_shift(tensors)
+        return _shifted(_scaled(inputs[0], scale), shift)
+
+    def interval(self, tensors: Tensors, *inputs: Box) -> Box:
+        scale, shift = self.scale_and_shift(tensors)
+        centre = _shifted(_scaled(inputs[0].centre, scale), shift)
+        return Box.from_centre(centre, _scaled(inputs[0].radius, None if scale is None else scale.abs()))
+
+    def backward(self, tensors: Tensors, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
+        scale, shift = self.scale_and_shift(tensors)
+        constant = None if shift is None else rows.dot(shift)
+        return (rows if scale is None else rows.multiply(scale),), constant
+
+
+def _scaled(x: Tensor, scale: Tensor | None) -> Tensor:
+    return x if scale is None else x * scale
+
+
+def _shifted(x: Tensor, shift: Tensor | None) -> Tensor:
+    return x if shift is None else x + shift
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity(ElementwiseAffine):
+    """What does nothing to a network in use, such as dropout.
+
+    Attributes:
+        dropout: Probability with which training would drop elements.
+    """
+
+    dropout: float = 0.0
+
+    def scale_and_shift(self, tensors: Tensors) -> tuple[Tensor | None, Tensor | None]:
+        return None, None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConstantAffine(ElementwiseAffine):
+    """One step of a normalisation: sum, difference, product or quotient with a constant.
+
+    Attributes:
+        operator: ``"add"``, ``"sub"``, ``"rsub"`` (constant minus input), ``"mul"`` or ``"div"``.
+        constant: A number, or the name of a tensor.
+        shape: Shape in which the tensor meets the input, batch included.
+    """
+
+    operator: str
+    constant: float | str
+    shape: torch.Size
+
+    def scale_and_shift(self, tensors: Tensors) -> tuple[Tensor | None, Tensor | None]:
+        value = self._value(tensors)
+        match self.operator:
+            case "add":
+                return None, value
+            case "sub":
+                return None, -value
+            case "rsub":
+                return value.new_full(value.shape, -1), value
+            case "mul":
+                return value, None
+            case _:
+                return 1 / value, None
+
+    def _value(self, tensors: Tensors) -> Tensor:
+        if isinstance(self.constant, str):
+            value = tensors[self.constant].reshape(self.shape)
+        else:
+            floating = next(tensor for tensor in tensors.values() if tensor.is_floating_point())
+            value = floating.new_full((), self.constant)
+        return value.reshape((1,) * (1 + len(self.output_shape) - value.ndim) + value.shape)

@@ -1,0 +1,40 @@
+"""The fully connected layer."""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from gls_lightning.bounds.box import Box
+from gls_lightning.bounds.dense_rows import DenseRows
+from gls_lightning.bounds.operations.operation import AffineOperation, Tensors
+from gls_lightning.bounds.rows import Rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linear(AffineOperation):
+    """``W v + b`` of a vector.
+
+    Attributes:
+        weight: Name of ``W``.
+        bias: Name of ``b``, if any.
+    """
+
+    weight: str
+    bias: str | None
+
+    def evaluate(self, tensors: Tensors, *inputs: Tensor) -> Tensor:
+        return F.linear(inputs[0], tensors[self.weight], self._bias(tensors))
+
+    def interval(self, tensors: Tensors, *inputs: Box) -> Box:
+        weight = tensors[self.weight]
+        centre = F.linear(inputs[0].centre, weight, self._bias(tensors))
+        return Box.from_centre(centre, F.linear(inputs[0].radius, weight.abs()))
+
+    def backward(self, tensors: Tensors, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
+        rows, bias = rows.to_dense(), self._bias(tensors)
+        constant = None if bias is None else rows.dot(bias[None])
+        return (DenseRows(rows.values @ tensors[self.weight], self.input_shapes[0]),), constant
+
+    def _bias(self, tensors: Tensors) -> Tensor | None:
+        return None if self.bias is None else tensors[self.bias]

@@ -1,0 +1,34 @@
+"""ReLU."""
+
+import torch
+from torch import Tensor
+
+from gls_lightning.bounds.box import Box
+from gls_lightning.bounds.lines import Lines
+from gls_lightning.bounds.operations.operation import Activation, Tensors
+
+
+class ReLU(Activation):
+    """``max(v, 0)``."""
+
+    def evaluate(self, tensors: Tensors, *inputs: Tensor) -> Tensor:
+        return torch.relu(inputs[0])
+
+    def interval(self, tensors: Tensors, *inputs: Box) -> Box:
+        return Box(torch.relu(inputs[0].lower), torch.relu(inputs[0].upper))
+
+    def lines(self, box: Box) -> Lines:
+        """DeepPoly's lines (paper, Eq. 5).
+
+        Unstable neurons (``l < 0 < u``) get the chord above and, below, slope 1 where ``u > -l`` and 0 otherwise, ties
+        included. Active and dead neurons are exact.
+        """
+        lower, upper = box
+        active = lower >= 0
+        unstable = (lower < 0) & (upper > 0)
+        # Stable neurons leave the division altogether: a 0 / 0 masked afterwards would still give NaN gradients.
+        width = torch.where(unstable, upper - lower, 1).clamp_min(torch.finfo(lower.dtype).tiny)
+        chord = torch.where(unstable, upper, 0) / width
+        lower_slope = (active | unstable & (upper > -lower)).to(lower.dtype)
+        upper_slope = torch.where(active, 1, chord)
+        return Lines(lower_slope, torch.zeros_like(lower), upper_slope, -chord * torch.where(unstable, lower, 0))

@@ -1,0 +1,23 @@
+"""Linear specifications of the logits."""
+
+import torch
+from torch import Tensor
+
+
+def margin_specification(labels: Tensor, num_classes: int, dtype: torch.dtype | None = None) -> Tensor:
+    """Rows ``e_y - e_i`` for every class ``i`` other than the label ``y``, in the order of ``i``.
+
+    A sample is certified when the lower bounds of all its rows are above 0 (paper, Eq. 1).
+
+    Args:
+        labels: Class of each sample, ``[B]``, int64.
+        num_classes: Number of logits ``K``.
+        dtype: Type of the result; torch's default type if absent.
+
+    Returns:
+        The specification, ``[B, K - 1, K]``.
+    """
+    identity = torch.eye(num_classes, dtype=dtype, device=labels.device)
+    others = torch.arange(num_classes - 1, device=labels.device)
+    others = others + (others >= labels[:, None])
+    return identity[labels][:, None] - identity[others]

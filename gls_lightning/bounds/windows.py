@@ -1,0 +1,93 @@
+"""The geometry of sliding windows over a map."""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """One window of a map ``[C, H, W]`` for each of a grid of positions; windows may reach over the edge.
+
+    Attributes:
+        shape: ``(C, H, W)`` of the map.
+        kernel: Height and width of a window.
+        stride: Step from one position's window to the next.
+        offset: Row and column of the first window's corner; negative where it reaches over the edge.
+        positions: Number of windows in each direction.
+    """
+
+    shape: tuple[int, int, int]
+    kernel: Pair
+    stride: Pair
+    offset: Pair
+    positions: Pair
+
+    @property
+    def num_positions(self) -> int:
+        return self.positions[0] * self.positions[1]
+
+    @property
+    def size(self) -> int:
+        """Number of elements of a window, all channels together."""
+        return self.shape[0] * self.kernel[0] * self.kernel[1]
+
+    @property
+    def inside(self) -> bool:
+        """Whether no window reaches over the edge."""
+        return all(before >= 0 and after <= 0 for before, after in map(self._overhang, (0, 1)))
+
+    def _overhang(self, axis: int) -> Pair:
+        """Elements that the first window starts before, negated, and that the last one ends after the map."""
+        end = self.offset[axis] + (self.positions[axis] - 1) * self.stride[axis] + self.kernel[axis]
+        return self.offset[axis], end - self.shape[1 + axis]
+
+    def extract(self, elements: Tensor) -> Tensor:
+        """Cuts the windows out of maps ``[N, C, H, W]``: ``[N, P, C * kh * kw]``, 0 over the edge."""
+        (top, bottom), (left, right) = map(self._overhang, (0, 1))
+        padded = F.pad(elements, (-left, right, -top, bottom))
+        return F.unfold(padded, self.kernel, stride=self.stride).mT.contiguous()
+
+    def scatter(self, values: Tensor) -> Tensor:
+        """Puts windows ``[..., P, S, C * kh * kw]`` on maps ``[..., P, S, C * H * W]``, dropping what is over the edge."""
+        channels, *_ = self.shape
+        by_channel = F.pad(values.unflatten(-1, (channels, -1)), (0, 1))
+        index = self._positions_in_window(values.device)[:, None, None]
+        return by_channel.gather(-1, index.expand(*by_channel.shape[:-1], -1)).flatten(-2)
+
+    def _positions_in_window(self, device: torch.device) -> Tensor:
+        """For each window and element of the map, its index in the window, or one more than the last: ``[P, H * W]``."""
+        return _positions_in_window(self).to(device)
+
+    def enlarged(self, other: "Windows") -> "Windows":
+        """The smallest windows at the same positions that hold these and ``other``."""
+        offset = tuple(map(min, self.offset, other.offset))
+        ends = (max(a.offset[i] + a.kernel[i] for a in (self, other)) for i in (0, 1))
+        kernel = tuple(end - start for end, start in zip(ends, offset, strict=True))
+        return replace(self, offset=offset, kernel=kernel)  # type: ignore[arg-type]
+
+    def pad(self, values: Tensor, larger: "Windows") -> Tensor:
+        """Coefficients of these windows ``[..., C * kh * kw]`` as those of ``larger`` ones, 0 where they reach further."""
+        top, left = (a - b for a, b in zip(self.offset, larger.offset, strict=True))
+        bottom, right = (b - a - s for a, b, s in zip(self.kernel, larger.kernel, (top, left), strict=True))
+        maps = values.unflatten(-1, (self.shape[0], *self.kernel))
+        return F.pad(maps, (left, right, top, bottom)).flatten(-3)
+
+
+@lru_cache(maxsize=256)
+def _positions_in_window(windows: Windows) -> Tensor:
+    in_window, outside = [], []
+    for axis in (0, 1):
+        starts = torch.arange(windows.positions[axis]) * windows.stride[axis] + windows.offset[axis]
+        relative = torch.arange(windows.shape[1 + axis]) - starts[:, None]
+        in_window.append(relative)
+        outside.append((relative < 0) | (relative >= windows.kernel[axis]))
+    rows, columns = in_window[0][:, None, :, None], in_window[1][None, :, None, :]
+    index = rows * windows.kernel[1] + columns
+    index = index.masked_fill(outside[0][:, None, :, None] | outside[1][None, :, None, :], windows.kernel[0] * windows.kernel[1])
+    return index.reshape(windows.num_positions, -1)

@@ -1,0 +1,9 @@
+"""Convex relaxations: which bounds of the logits training and certification use."""
+
+from gls_lightning.relaxations.crown_ibp import CROWNIBP
+from gls_lightning.relaxations.deep_poly import DeepPoly
+from gls_lightning.relaxations.ibp import IBP
+from gls_lightning.relaxations.linear_relaxation import LinearRelaxation
+from gls_lightning.relaxations.relaxation import Relaxation
+
+__all__ = ["CROWNIBP", "IBP", "DeepPoly", "LinearRelaxation", "Relaxation"]

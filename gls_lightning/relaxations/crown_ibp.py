@@ -1,0 +1,22 @@
+"""CROWN-IBP."""
+
+from gls_lightning.bounds import BackSubstitution, Box
+from gls_lightning.relaxations.linear_relaxation import LinearRelaxation
+
+
+class CROWNIBP(LinearRelaxation):
+    """CROWN-IBP (Zhang et al., 2020): intervals for the ReLU inputs, one back-substitution for the specification.
+
+    As in the paper, neither mixed nor intersected with the bounds of IBP.
+
+    Args:
+        memory_budget: GiB that the coefficients of one back-substitution may take, gradients included. What does not
+            fit is done in parts, each computed again in the backward pass.
+    """
+
+    def _relax(self, substitution: BackSubstitution) -> dict[str, Box]:
+        graph = substitution.graph
+        intervals = graph.intervals(substitution.tensors, substitution.input_box)
+        bounds = {node.name: intervals[node.inputs[0]] for node in graph.activations}
+        substitution.lines = {node.name: node.operation.lines(bounds[node.name]) for node in graph.activations}
+        return bounds

@@ -1,0 +1,39 @@
+"""What every relaxation offers."""
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor
+
+from gls_lightning.bounds import Box, Graph, Tensors
+
+
+class Relaxation(ABC):
+    """Sound lower bounds of linear functions of the logits over a box: a pure function of tensors.
+
+    Attributes:
+        differentiable: Whether the bounds have useful gradients with respect to the parameters.
+        vectorisable: Whether the bounds work under ``torch.func.vmap`` over the parameters.
+        sound: Whether the bounds hold for every point of the box; certification refuses relaxations that say no.
+    """
+
+    differentiable: bool = True
+    vectorisable: bool = True
+    sound: bool = True
+
+    @abstractmethod
+    def __call__(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> Tensor:
+        """Bounds linear functions of the logits from below.
+
+        Args:
+            graph: The network.
+            tensors: Its parameters and buffers; BatchNorm takes mean and variance from them.
+            box: The inputs, each side ``[B, *input_shape]``.
+            specification: The functions, ``[B, S, K]``.
+
+        Returns:
+            The lower bounds, ``[B, S]``.
+        """
+
+    @abstractmethod
+    def relu_bounds(self, graph: Graph, tensors: Tensors, box: Box) -> dict[str, Box]:
+        """Bounds of the input of every ReLU, ``[B, *shape]`` a side, by the name of the ReLU's node."""
