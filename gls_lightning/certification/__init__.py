@@ -1,0 +1,19 @@
+"""Certification: what is proved about each sample, and what is refuted."""
+
+from gls_lightning.certification.certifier import Certifier
+from gls_lightning.certification.record import Record, Verdict
+from gls_lightning.certification.stages import AttackStage, Evidence, Problem, RelaxationStage, Stage
+from gls_lightning.certification.summary import Summary, summarise
+
+__all__ = [
+    "AttackStage",
+    "Certifier",
+    "Evidence",
+    "Problem",
+    "Record",
+    "RelaxationStage",
+    "Stage",
+    "Summary",
+    "Verdict",
+    "summarise",
+]

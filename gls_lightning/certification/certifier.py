@@ -1,0 +1,133 @@
+"""The cascade from a cheap attack to tight bounds."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from gls_lightning.attacks import PGD, Attack
+from gls_lightning.bounds import Graph, Tensors
+from gls_lightning.certification.judgement import Conclusion, judge
+from gls_lightning.certification.precision import without_tf32
+from gls_lightning.certification.record import Record, Verdict
+from gls_lightning.certification.stages import AttackStage, NaturalStage, Problem, RelaxationStage, Stage
+from gls_lightning.errors import ConfigurationError
+from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly, Relaxation
+
+ATTACK: Attack = PGD(steps=40, restarts=5, loss="margin")
+RELAXATIONS: tuple[Relaxation, ...] = (IBP(), CROWNIBP(), DeepPoly())
+
+
+class Certifier:
+    """Decides for each sample whether its whole l-infinity ball, clipped to [0, 1], is classified correctly.
+
+    Misclassified samples are set aside; then the attack and the relaxations follow, and only samples that are still
+    undecided go on. A counterexample ends its sample, so nothing that was attacked can be certified. A sample is
+    certified if every margin has a lower bound above 0, from whichever relaxation. All numbers are float64.
+
+    Args:
+        relaxations: Relaxations in the order of their cost. By default IBP, CROWN-IBP, DeepPoly.
+        attack: Attack that runs first; null for none. By default PGD with 40 steps, 5 restarts and the margin loss.
+        batch_size: Number of samples that are processed together.
+        seed: Seed of the attack's starts.
+
+    Raises:
+        ConfigurationError: If a relaxation is not sound, or ``batch_size`` is below 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        relaxations: Sequence[Relaxation] = RELAXATIONS,
+        attack: Attack | None = ATTACK,
+        batch_size: int = 100,
+        seed: int = 0,
+    ) -> None:
+        if batch_size < 1:
+            raise ConfigurationError(f"batch_size is {batch_size}; it must be at least 1")
+        self.batch_size = batch_size
+        self.stages: list[Stage] = [NaturalStage()]
+        if attack:
+            self.stages.append(AttackStage(attack, seed))
+        self.stages.extend(RelaxationStage(relaxation) for relaxation in relaxations)
+
+    @torch.no_grad()
+    def certify(
+        self, graph: Graph, tensors: Tensors, inputs: Tensor, labels: Tensor, indices: Tensor, epsilon: float
+    ) -> list[Record]:
+        """Decides samples.
+
+        Args:
+            graph: The network.
+            tensors: Its parameters and buffers, on the same device as the samples.
+            inputs: The samples in [0, 1], ``[N, *input]``.
+            labels: Their classes, ``[N]``, int64.
+            indices: Their indices in the data set, ``[N]``; the attack's starts depend on them.
+            epsilon: Radius.
+
+        Returns:
+            One record per sample, in the given order.
+
+        Raises:
+            ConfigurationError: If ``epsilon`` is negative or not a number, or a sample leaves [0, 1].
+        """
+        if not epsilon >= 0:
+            raise ConfigurationError(f"epsilon is {epsilon}; a radius is at least 0")
+        if not ((inputs >= 0) & (inputs <= 1)).all():
+            raise ConfigurationError("a sample leaves [0, 1]; normalisation belongs into the network's first layer")
+        tensors = {name: t.double() if t.is_floating_point() else t for name, t in tensors.items()}
+        records = []
+        with without_tf32():
+            batches = (torch.split(t, self.batch_size) for t in (inputs.double(), labels, indices))
+            for x, y, index in zip(*batches, strict=True):
+                records += self._certify_batch(Problem.around(graph, tensors, x, y, index, epsilon))
+        return records
+
+    def _certify_batch(self, problem: Problem) -> list[Record]:
+        records = _undecided(problem)
+        rows = list(range(len(records)))
+        for stage in self.stages:
+            if not rows:
+                break
+            started = time.perf_counter()
+            evidence = stage(problem)
+            problem = problem.improve(evidence.lower)
+            conclusions = judge(problem, evidence.points)
+            seconds = (time.perf_counter() - started) / len(rows)
+            for row, conclusion in zip(rows, conclusions, strict=True):
+                records[row] = _conclude(records[row], conclusion, stage.name, seconds)
+            unknown = [i for i, conclusion in enumerate(conclusions) if conclusion.verdict is Verdict.UNKNOWN]
+            rows = [rows[i] for i in unknown]
+            problem = problem.select(torch.tensor(unknown, dtype=torch.int64, device=problem.labels.device))
+        return records
+
+
+def _undecided(problem: Problem) -> list[Record]:
+    logits = problem.graph(problem.tensors, problem.inputs)
+    rows = zip(
+        problem.indices.tolist(),
+        problem.labels.tolist(),
+        logits.argmax(1).tolist(),
+        logits.isnan().any(1).tolist(),
+        strict=True,
+    )
+    return [
+        Record(index, label, None if broken else prediction, Verdict.UNKNOWN, None, None, 0.0)
+        for index, label, prediction, broken in rows
+    ]
+
+
+def _conclude(record: Record, conclusion: Conclusion, stage: str, seconds: float) -> Record:
+    verdict, margin, counterexample = conclusion
+    if verdict is Verdict.FALSIFIED and record.prediction != record.label:
+        verdict, counterexample = Verdict.MISCLASSIFIED, None
+    return replace(
+        record,
+        verdict=verdict,
+        stage=None if verdict is Verdict.UNKNOWN else stage,
+        margin=margin,
+        seconds=record.seconds + seconds,
+        counterexample=counterexample,
+    )

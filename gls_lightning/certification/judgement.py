@@ -1,0 +1,43 @@
+"""From evidence to verdicts."""
+
+import math
+from typing import NamedTuple
+
+from torch import Tensor
+
+from gls_lightning.attacks import margin
+from gls_lightning.certification.record import Verdict
+from gls_lightning.certification.stages import Problem
+
+
+class Conclusion(NamedTuple):
+    """What the evidence says about one sample; see :class:`Record` for the attributes."""
+
+    verdict: Verdict
+    margin: float | None
+    counterexample: Tensor | None = None
+
+
+def judge(problem: Problem, points: Tensor | None) -> list[Conclusion]:
+    """Concludes strictly: what is not a finite number or not above 0 certifies nothing.
+
+    Args:
+        problem: The samples, with the best bounds so far.
+        points: Candidates for counterexamples, ``[B, *input]``. Each is checked by evaluating the network, and counts
+            only inside the box.
+    """
+    bounds = problem.lower.amin(1)
+    broken = (problem.lower.isnan() | problem.lower.isposinf()).any(1)
+    conclusions = [
+        Conclusion(Verdict.CERTIFIED if bound > 0 else Verdict.UNKNOWN, bound if math.isfinite(bound) else None)
+        for bound in bounds.tolist()
+    ]
+    if points is not None:
+        margins = margin(problem.graph(problem.tensors, points), problem.labels)
+        inside = ((problem.box.lower <= points) & (points <= problem.box.upper)).flatten(1).all(1)
+        broken |= inside & margins.isnan()
+        for sample in (inside & (margins <= 0)).nonzero().flatten().tolist():
+            conclusions[sample] = Conclusion(Verdict.FALSIFIED, margins[sample].item(), points[sample].cpu())
+    for sample in broken.nonzero().flatten().tolist():
+        conclusions[sample] = Conclusion(Verdict.ERROR, None)
+    return conclusions

@@ -1,0 +1,46 @@
+"""What certification says about one sample."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from torch import Tensor
+
+
+class Verdict(StrEnum):
+    """Whether a network classifies a sample correctly in its whole box: with the label's logit strictly the largest.
+
+    ``FALSIFIED`` is the exact opposite of ``CERTIFIED``: some point of the box gives another logit that is at least as
+    large. ``UNKNOWN`` is what no stage could decide; ``ERROR`` what a stage computed no number for.
+    """
+
+    CERTIFIED = "certified"
+    FALSIFIED = "falsified"
+    UNKNOWN = "unknown"
+    MISCLASSIFIED = "misclassified"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Record:
+    """The result for one sample.
+
+    Attributes:
+        index: The sample's index in its data set.
+        label: Its true class.
+        prediction: The class of the largest logit; None if a logit is not a number.
+        verdict: The verdict.
+        stage: Name of the stage that decided; None for ``UNKNOWN``.
+        margin: The label's logit minus the largest other one: at the sample if misclassified, at the counterexample if
+            falsified, otherwise the best proven lower bound over the box; None if there is none.
+        seconds: Time spent; a batch's time is divided evenly among its samples.
+        counterexample: A point of the box that proves ``FALSIFIED``, ``[*input]``, float64.
+    """
+
+    index: int
+    label: int
+    prediction: int | None
+    verdict: Verdict
+    stage: str | None
+    margin: float | None
+    seconds: float
+    counterexample: Tensor | None = None

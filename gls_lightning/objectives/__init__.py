@@ -1,0 +1,16 @@
+"""Objectives: what training minimises."""
+
+from gls_lightning.objectives.certified import Certified
+from gls_lightning.objectives.losses import accuracy, certified_accuracy, robust_cross_entropy
+from gls_lightning.objectives.objective import Batch, Objective
+from gls_lightning.objectives.standard import Standard
+
+__all__ = [
+    "Batch",
+    "Certified",
+    "Objective",
+    "Standard",
+    "accuracy",
+    "certified_accuracy",
+    "robust_cross_entropy",
+]
