@@ -3,7 +3,7 @@
 The textbook algorithm as a good straightforward implementation writes it: the inputs of every ReLU layer but the first
 are bounded by back-substituting an identity matrix for the lower and one for the upper bounds to the input box, all
 rows of all samples at once, convolutions by ``conv_transpose2d``. What the samples share is computed once: the
-coefficients get their batch dimension only at the first ReLU that they pass. ``bounds.py`` compares gls_lightning to it.
+coefficients get their batch dimension only at the first ReLU they pass. ``bounds.py`` compares gls_lightning to it.
 
 Networks are sequences of ``Conv2d`` (zero padding in numbers, no dilation, one group), ``Linear``, ``ReLU`` and
 ``Flatten``, ending in ``Linear``; each with a bias. Everything is differentiable with respect to the weights. B is the
@@ -85,8 +85,7 @@ def back_substitute(layers: nn.Sequential, bounds: dict[int, Box], box: Box, row
     """Lower bounds [B, S] over the box of ``rows`` [B or 1, S, ...] times the outputs of ``layers``."""
     shapes = input_shapes(layers, box.lower)
     constant = rows.new_zeros(())
-    for index in reversed(range(len(layers))):
-        layer = layers[index]
+    for index, layer in reversed(list(enumerate(layers))):
         if isinstance(layer, nn.Linear):
             constant = constant + rows @ layer.bias
             rows = rows @ layer.weight
