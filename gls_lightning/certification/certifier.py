@@ -16,9 +16,6 @@ from gls_lightning.certification.stages import AttackStage, NaturalStage, Proble
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly, Relaxation
 
-ATTACK: Attack = PGD(steps=40, restarts=5, loss="margin")
-RELAXATIONS: tuple[Relaxation, ...] = (IBP(), CROWNIBP(), DeepPoly())
-
 
 class Certifier:
     """Decides for each sample whether its whole l-infinity ball, clipped to [0, 1], is classified correctly.
@@ -29,7 +26,8 @@ class Certifier:
 
     Args:
         relaxations: Relaxations in the order of their cost. By default IBP, CROWN-IBP, DeepPoly.
-        attack: Attack that runs first; null for none. By default PGD with 40 steps, 5 restarts and the margin loss.
+        attack: Attack that runs before them. By default PGD with 40 steps, 5 restarts and the margin loss.
+        use_attack: Whether the attack runs; without it no sample that is classified correctly is falsified.
         batch_size: Number of samples that are processed together.
         seed: Seed of the attack's starts.
 
@@ -40,17 +38,20 @@ class Certifier:
     def __init__(
         self,
         *,
-        relaxations: Sequence[Relaxation] = RELAXATIONS,
-        attack: Attack | None = ATTACK,
+        relaxations: Sequence[Relaxation] | None = None,
+        attack: Attack | None = None,
+        use_attack: bool = True,
         batch_size: int = 100,
         seed: int = 0,
     ) -> None:
         if batch_size < 1:
             raise ConfigurationError(f"batch_size is {batch_size}; it must be at least 1")
+        if relaxations is None:
+            relaxations = IBP(), CROWNIBP(), DeepPoly()
         self.batch_size = batch_size
         self.stages: list[Stage] = [NaturalStage()]
-        if attack:
-            self.stages.append(AttackStage(attack, seed))
+        if use_attack:
+            self.stages.append(AttackStage(attack or PGD(steps=40, restarts=5, loss="margin"), seed))
         self.stages.extend(RelaxationStage(relaxation) for relaxation in relaxations)
 
     @torch.no_grad()

@@ -163,25 +163,25 @@ def test_every_verdict_is_reached():
 
 @pytest.mark.parametrize("claim", [math.nan, math.inf])
 def test_a_bound_that_is_no_number_is_an_error_not_unknown(claim):
-    (record,) = certify(IDENTITY, X, Y, 0.01, relaxations=[Claim(claim), IBP()], attack=None)
+    (record,) = certify(IDENTITY, X, Y, 0.01, relaxations=[Claim(claim), IBP()], use_attack=False)
     assert (record.verdict, record.stage, record.margin, record.prediction) == (Verdict.ERROR, "Claim", None, 0)
 
 
 def test_no_bound_at_all_is_unknown_without_a_margin():
-    (record,) = certify(IDENTITY, X, Y, 0.01, relaxations=[Claim(-math.inf)], attack=None)
+    (record,) = certify(IDENTITY, X, Y, 0.01, relaxations=[Claim(-math.inf)], use_attack=False)
     assert (record.verdict, record.margin) == (Verdict.UNKNOWN, None)
 
 
 def test_a_bound_of_zero_certifies_nothing():
-    (record,) = certify(IDENTITY, X, Y, 0.01, relaxations=[Claim(0.0)], attack=None)
+    (record,) = certify(IDENTITY, X, Y, 0.01, relaxations=[Claim(0.0)], use_attack=False)
     assert record.verdict is Verdict.UNKNOWN
 
 
 def test_equal_logits_certify_nothing():
     net = linear([[0.0, 0.0]] * 3, (1.0, 1.0, 1.0))
     x, y = torch.rand(6, 2), torch.arange(6) % 3
-    for attack in (QUICK, None):
-        verdicts = [record.verdict for record in certify(net, x, y, 0.1, attack=attack)]
+    for use_attack in (True, False):
+        verdicts = [record.verdict for record in certify(net, x, y, 0.1, use_attack=use_attack)]
         # the first class is the prediction, but the sample itself gives others the same logit
         assert verdicts == [Verdict.FALSIFIED, Verdict.MISCLASSIFIED, Verdict.MISCLASSIFIED] * 2
 
@@ -206,14 +206,14 @@ def test_a_proposal_counts_only_inside_the_box(shift, verdict):
 
 def test_rows_are_proved_by_whichever_relaxation_is_better():
     net = linear([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]], (1.0, 0.0, 0.0))
-    (record,) = certify(net, X, Y, 0.1, relaxations=[Claim(1.0, -1.0), Claim(-1.0, 2.0)], attack=None)
+    (record,) = certify(net, X, Y, 0.1, relaxations=[Claim(1.0, -1.0), Claim(-1.0, 2.0)], use_attack=False)
     assert (record.verdict, record.margin) == (Verdict.CERTIFIED, 1.0)
 
 
 def test_only_undecided_samples_go_on():
     x = torch.tensor([[0.5, 0.4], [0.9, 0.1], [0.4, 0.5], [0.6, 0.4]])
     last = Claim(-1.0)
-    records = certify(IDENTITY, x, torch.zeros(4, dtype=torch.int64), 0.08, relaxations=[IBP(), last], attack=None)
+    records = certify(IDENTITY, x, torch.zeros(4, dtype=torch.int64), 0.08, relaxations=[IBP(), last], use_attack=False)
     # by intervals the margin is x0 - x1 - 0.16: decided for the second and fourth; the third is wrong
     assert [record.stage for record in records] == [None, "IBP", "natural", "IBP"]
     (box,) = last.boxes
@@ -222,7 +222,7 @@ def test_only_undecided_samples_go_on():
 
 def test_computes_in_float64_and_leaves_the_network_alone():
     claim = Claim(-1.0)
-    certify(IDENTITY, X, Y, 0.1, relaxations=[claim], attack=None)
+    certify(IDENTITY, X, Y, 0.1, relaxations=[claim], use_attack=False)
     assert claim.dtypes == {torch.float64}
     assert IDENTITY.weight.dtype == torch.float32
 
@@ -237,10 +237,10 @@ def tf32():
 
 def test_tf32_is_off_inside_and_restored_even_after_a_failure(tf32):
     claim = Claim(-1.0)
-    certify(IDENTITY, X, Y, 0.1, relaxations=[claim], attack=None)
+    certify(IDENTITY, X, Y, 0.1, relaxations=[claim], use_attack=False)
     assert claim.precisions == [("ieee", "ieee")]
     with pytest.raises(RuntimeError):
-        certify(IDENTITY, X, Y, 0.1, relaxations=[Claim(1.0, 1.0)], attack=None)
+        certify(IDENTITY, X, Y, 0.1, relaxations=[Claim(1.0, 1.0)], use_attack=False)
     assert torch.backends.cuda.matmul.fp32_precision == torch.backends.cudnn.conv.fp32_precision == "tf32"
 
 
@@ -268,7 +268,7 @@ def test_records_keep_order_and_index():
 def test_default_cascade():
     assert [stage.name for stage in Certifier().stages] == ["natural", "PGD", "IBP", "CROWNIBP", "DeepPoly"]
     relaxations = [DeepPoly(), IBP()]
-    assert [stage.name for stage in Certifier(relaxations=relaxations, attack=None).stages] == [
+    assert [stage.name for stage in Certifier(relaxations=relaxations, use_attack=False).stages] == [
         "natural",
         "DeepPoly",
         "IBP",
