@@ -1,6 +1,6 @@
 """The mathematics of bounding a network: pure functions of tensors that know neither Lightning nor configurations."""
 
-from gls_lightning.bounds.back_substitution import BackSubstitution
+from gls_lightning.bounds.back_substitution import BackSubstitution, CountingSubstitution
 from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.graph import Graph, Node
 from gls_lightning.bounds.lines import Lines
@@ -11,6 +11,7 @@ from gls_lightning.bounds.tracing import UnsupportedOperationError, trace
 __all__ = [
     "BackSubstitution",
     "Box",
+    "CountingSubstitution",
     "Graph",
     "Lines",
     "Node",

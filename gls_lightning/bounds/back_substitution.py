@@ -1,12 +1,10 @@
 """Linear bounds by back-substitution (CROWN, DeepPoly)."""
 
 from collections.abc import Mapping
-from functools import lru_cache, partial, reduce
-from math import ceil
+from functools import reduce
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.dense_rows import DenseRows
@@ -24,21 +22,15 @@ class BackSubstitution:
         graph: The network.
         tensors: Its parameters and buffers.
         boxes: Boxes at which the substitution stops, by the name of the node; that of the input at least.
-        memory_budget: Bytes that the coefficients of one call may take, gradients included; unlimited if absent. What
-            does not fit is done in chunks of rows, each computed again in the backward pass. Inside ``torch.func``
-            transforms, which do not allow that, the budget holds only as long as no gradient is taken.
 
     Attributes:
         lines: Lines of the activations by the name of the node, to be filled in the order of evaluation.
     """
 
-    def __init__(
-        self, graph: Graph, tensors: Tensors, boxes: Mapping[str, Box], memory_budget: int | None = None
-    ) -> None:
+    def __init__(self, graph: Graph, tensors: Tensors, boxes: Mapping[str, Box]) -> None:
         self.graph = graph
         self.tensors = tensors
         self.boxes = boxes
-        self.memory_budget = memory_budget
         self.lines: dict[str, Lines] = {}
 
     @property
@@ -76,16 +68,6 @@ class BackSubstitution:
         Returns:
             ``[B, P, S]``.
         """
-        chunks = self._chunks(name, rows)
-        if chunks == 1:
-            return self._substitute(name, rows)
-        parts = [rows.with_values(values) for values in rows.values.chunk(chunks, dim=2)]
-        if torch._C._are_functorch_transforms_active() or not torch.is_grad_enabled():
-            return torch.cat([self._substitute(name, part) for part in parts], dim=-1)
-        again = partial(checkpoint, self._substitute, name, use_reentrant=False, preserve_rng_state=False)
-        return torch.cat([again(part) for part in parts], dim=-1)
-
-    def _substitute(self, name: str, rows: Rows) -> Tensor:
         pending: dict[str, Rows] = {name: rows}
         constants: list[Tensor] = []
         for node in reversed(self.graph.ancestors(name)):
@@ -105,46 +87,34 @@ class BackSubstitution:
         assert isinstance(node.operation, AffineOperation)
         return node.operation.backward(self.tensors, rows)
 
-    def _chunks(self, name: str, rows: Rows) -> int:
-        """Number of parts of the rows of which each keeps to the memory budget."""
-        if self.memory_budget is None:
-            return 1
-        lower = self.input_box.lower
-        shapes = tuple((key, tensor.shape) for key, tensor in self.tensors.items())
-        elements = _elements_per_row(self.graph, name, shapes) * lower.shape[0]
-        count = rows.values.shape[2]
-        per_chunk = self.memory_budget // (_TENSORS_KEPT * elements * lower.element_size())
-        return ceil(count / min(count, max(1, per_chunk)))
-
 
 def _rows(values: Tensor, shape: torch.Size) -> Rows:
     """Rows ``[S, C]`` of the channels of a map, or ``[S, N]`` of the elements of a vector."""
     return PatchRows.identity(values, shape) if len(shape) == 3 else DenseRows(values[None, None], shape)
 
 
-_TENSORS_KEPT = 2
-"""Coefficients alive at the peak of a backward pass, as a multiple of what the forward pass keeps (measured)."""
+class CountingSubstitution(BackSubstitution):
+    """Counts the coefficients of one sample, on tensors without data ("meta"), to plan the use of memory.
 
+    Args:
+        graph: The network.
+        shapes: Shapes of its parameters and buffers.
 
-class _RowCounter(BackSubstitution):
-    """Counts the coefficients that one row gives rise to on its way to the input."""
+    Attributes:
+        kept: Number of coefficients that autograd keeps.
+        largest: Number of coefficients in the largest tensor.
+    """
 
-    elements = 0
+    def __init__(self, graph: Graph, shapes: Mapping[str, torch.Size]) -> None:
+        tensors = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+        side = torch.empty(1, *graph.input_shape, device="meta")
+        super().__init__(graph, tensors, graph.exact_boxes(tensors, Box(side, side)))
+        self.kept = 0
+        self.largest = 0
 
     def _step(self, node: Node, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
         sources, constant = super()._step(node, rows)
-        self.elements += sum(part.values.numel() for part in sources)
+        sizes = [part.values.numel() for part in sources]
+        self.kept += sum(sizes)
+        self.largest = max(self.largest, *sizes)
         return sources, constant
-
-
-@lru_cache(maxsize=1024)
-def _elements_per_row(graph: Graph, name: str, shapes: tuple[tuple[str, torch.Size], ...]) -> int:
-    empty = partial(torch.empty, device="meta")
-    box = Box(empty(1, *graph.input_shape), empty(1, *graph.input_shape))
-    tensors = {key: empty(shape) for key, shape in shapes}
-    counter = _RowCounter(graph, tensors, graph.exact_boxes(tensors, box))
-    for node in graph.activations:
-        counter.lines[node.name] = Lines(*[empty(1, *node.operation.output_shape)] * 4)
-    shape = graph.by_name[name].operation.output_shape
-    counter._substitute(name, _rows(empty(1, shape[0] if len(shape) == 3 else shape.numel()), shape))
-    return counter.elements

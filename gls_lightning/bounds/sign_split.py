@@ -1,17 +1,25 @@
-"""Products that treat positive and negative coefficients differently, the inner loop of every linear bound.
+"""Products that treat positive and negative coefficients differently: the inner loop of every linear bound.
 
-A lower bound of ``a * v`` takes the lower line of ``v`` where ``a`` is positive and its upper line where ``a`` is
-negative. Written with plain tensor operations, autograd keeps four tensors of the size of the coefficients for it;
-these functions keep the coefficients alone.
+A lower bound of ``a * v`` takes the line below ``v`` where ``a`` is positive and the line above where ``a`` is negative.
+Written with plain tensor operations, autograd keeps several tensors of the size of the coefficients for it; these
+functions keep the coefficients alone.
 """
 
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
-class _SignSplitProduct(torch.autograd.Function):
+def contract(rows: Tensor, vector: Tensor) -> Tensor:
+    """Sums ``rows [B|1, P|1, S, K] * vector [B|1, P|1, 1, K]`` over ``K``; one matrix product where rows are shared."""
+    if rows.shape[:2] == (1, 1):
+        return F.linear(vector.squeeze(-2), rows[0, 0])
+    return (rows @ vector.mT).squeeze(-1)
+
+
+class _Product(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
@@ -25,21 +33,17 @@ class _SignSplitProduct(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         rows, positive, negative = ctx.saved_tensors
-        is_positive = rows > 0
-        grad_rows = (grad * torch.where(is_positive, positive, negative)).sum_to_size(rows.shape)
-        product = grad * rows
-        grad_both = product.sum_to_size(positive.shape)
-        grad_positive = torch.where(is_positive, product, 0).sum_to_size(positive.shape)
-        return grad_rows, grad_positive, grad_both - grad_positive
+        grad_rows = (grad * torch.where(rows > 0, positive, negative)).sum_to_size(rows.shape)
+        grad_positive = (grad * rows.relu()).sum_to_size(positive.shape)
+        return grad_rows, grad_positive, (grad * rows).sum_to_size(negative.shape) - grad_positive
 
 
-class _SignSplitDot(torch.autograd.Function):
+class _Dot(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
     def forward(rows: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        centre, radius = (positive + negative) / 2, (negative - positive) / 2
-        return contract(rows, centre) - contract(rows.abs(), radius)
+        return contract(rows, (positive + negative) / 2) + contract(rows.abs(), (positive - negative) / 2)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
@@ -48,21 +52,16 @@ class _SignSplitDot(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         rows, positive, negative = ctx.saved_tensors
-        grad = grad.unsqueeze(-1)
-        is_positive = rows > 0
-        grad_rows = (grad * torch.where(is_positive, positive, negative)).sum_to_size(rows.shape)
+        if rows.shape[:2] == (1, 1):
+            by_positive, by_negative = (grad.flatten(0, -2).mT @ side.flatten(0, -2) for side in (positive, negative))
+            grad_rows = torch.where(rows > 0, by_positive, by_negative)
+        else:
+            grad_rows = (grad.unsqueeze(-1) * torch.where(rows > 0, positive, negative)).sum_to_size(rows.shape)
         if not (ctx.needs_input_grad[1] or ctx.needs_input_grad[2]):
             return grad_rows, None, None
-        product = grad * rows
-        grad_positive = torch.where(is_positive, product, 0).sum_to_size(positive.shape)
-        return grad_rows, grad_positive, product.sum_to_size(negative.shape) - grad_positive
-
-
-def contract(rows: Tensor, vector: Tensor) -> Tensor:
-    """Sums ``rows [B|1, P|1, S, K] * vector [B|1, P|1, 1, K]`` over K; one matrix product where the rows are shared."""
-    if rows.shape[:2] == (1, 1):
-        return torch.nn.functional.linear(vector.squeeze(-2), rows[0, 0])
-    return (rows @ vector.mT).squeeze(-1)
+        grad = grad.unsqueeze(-2)
+        grad_positive = (grad @ rows.relu()).sum_to_size(positive.shape)
+        return grad_rows, grad_positive, (grad @ rows).sum_to_size(negative.shape) - grad_positive
 
 
 def sign_split_product(rows: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
@@ -76,9 +75,9 @@ def sign_split_product(rows: Tensor, positive: Tensor, negative: Tensor) -> Tens
     Returns:
         ``[B, P, S, K]``.
     """
-    return _SignSplitProduct.apply(rows, positive, negative)  # type: ignore[no-any-return, no-untyped-call]
+    return _Product.apply(rows, positive, negative)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def sign_split_dot(rows: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     """:func:`sign_split_product`, summed over the last dimension: ``[B, P, S]``."""
-    return _SignSplitDot.apply(rows, positive, negative)  # type: ignore[no-any-return, no-untyped-call]
+    return _Dot.apply(rows, positive, negative)  # type: ignore[no-any-return, no-untyped-call]

@@ -10,8 +10,8 @@ class CROWNIBP(LinearRelaxation):
     As in the paper, neither mixed nor intersected with the bounds of IBP.
 
     Args:
-        memory_budget: GiB that the coefficients of one back-substitution may take, gradients included. What does not
-            fit is done in parts, each computed again in the backward pass.
+        memory_budget: GiB that the coefficients may take, gradients included. A batch that needs more is bounded in
+            parts, each computed again in the backward pass.
     """
 
     def _relax(self, substitution: BackSubstitution) -> dict[str, Box]:

@@ -11,8 +11,8 @@ class DeepPoly(LinearRelaxation):
     is 1 where ``u > -l`` and 0 otherwise (paper, Eq. 5).
 
     Args:
-        memory_budget: GiB that the coefficients of one back-substitution may take, gradients included. What does not
-            fit is done in parts, each computed again in the backward pass.
+        memory_budget: GiB that the coefficients may take, gradients included. A batch that needs more is bounded in
+            parts, each computed again in the backward pass.
     """
 
     def _relax(self, substitution: BackSubstitution) -> dict[str, Box]:

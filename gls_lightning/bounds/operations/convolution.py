@@ -66,8 +66,8 @@ class Convolution(AffineOperation):
 
     def _backward_patches(self, rows: PatchRows, kernel: Tensor) -> Rows:
         windows = self._windows_of_input(rows.windows)
-        values = rows.values.unflatten(-1, (self.groups, 1, -1))
-        values = (values @ self._unrolled(kernel, rows.windows)).flatten(-3)
+        by_group = rows.values.unflatten(-1, (self.groups, -1))
+        values = torch.einsum("bpsgk,gkl->bpsgl", by_group, self._unrolled(kernel, rows.windows)).flatten(-2)
         patches = PatchRows(values, windows, windows.inside)
         area, map_area = windows.kernel[0] * windows.kernel[1], windows.shape[1] * windows.shape[2]
         return patches.to_dense() if area > map_area else patches
