@@ -1,0 +1,19 @@
+"""Lightning callbacks: schedules, BatchNorm statistics, certification during training, guards and records of a run."""
+
+from gls_lightning.callbacks.batch_norm_reset import BatchNormReset
+from gls_lightning.callbacks.certified_module import CertifiedModule
+from gls_lightning.callbacks.epsilon_annealing import EpsilonAnnealing
+from gls_lightning.callbacks.non_finite_guard import NonFiniteGuard
+from gls_lightning.callbacks.periodic_certification import PeriodicCertification
+from gls_lightning.callbacks.save_run_config import SaveRunConfig
+from gls_lightning.callbacks.sigma_decay import SigmaDecay
+
+__all__ = [
+    "BatchNormReset",
+    "CertifiedModule",
+    "EpsilonAnnealing",
+    "NonFiniteGuard",
+    "PeriodicCertification",
+    "SaveRunConfig",
+    "SigmaDecay",
+]

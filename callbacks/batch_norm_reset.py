@@ -1,0 +1,91 @@
+"""Population statistics for BatchNorm."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from gls_lightning.callbacks.certified_module import CertifiedModule, certified_module
+from gls_lightning.errors import ConfigurationError
+from gls_lightning.randomness import keyed_generator
+
+
+class BatchNormReset(Callback):
+    """Sets BatchNorm's running statistics to those of the training set after each epoch (paper, App. D.1).
+
+    They are the statistics of the network itself, not of the perturbed copies that an estimator evaluates. Each batch
+    is normalised by itself, as in training; mean and variance of all batches are pooled. The training set is read
+    through a loader of the callback's own, so the order of the training data is not disturbed, and divided among the
+    processes. ``CertifiedTrainingModule`` adds this callback itself where the network has BatchNorm.
+    """
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Resets the statistics after the last batch: what follows, validation and checkpoints, sees them."""
+        if not trainer.is_last_batch:
+            return
+        module = certified_module(self, pl_module)
+        statistics = _Pool()
+        for batch in self._batches(trainer, module):
+            inputs = batch[0].to(pl_module.device)
+            with torch.no_grad(), torch.autocast(inputs.device.type, enabled=False):
+                statistics.add(module.graph.batch_statistics(module.tensors(), inputs), len(inputs))
+        for name, value in statistics.pooled(trainer).items():
+            module.network.get_buffer(name).copy_(value)
+
+    def _batches(self, trainer: Trainer, module: CertifiedModule) -> Iterator[Any]:
+        """This process's share of the training set in a random order that depends on seed and epoch alone."""
+        loader = trainer.train_dataloader
+        if not isinstance(loader, DataLoader) or loader.batch_size is None:
+            raise ConfigurationError("BatchNormReset needs one DataLoader of training data, with a batch_size")
+        size = len(loader.dataset)  # type: ignore[arg-type]
+        order = torch.randperm(size, generator=keyed_generator(module.seed, trainer.current_epoch))
+        batches = [batch.tolist() for batch in order.split(loader.batch_size)]
+        return iter(
+            DataLoader(
+                loader.dataset,
+                batch_sampler=batches[trainer.global_rank :: trainer.world_size],
+                collate_fn=loader.collate_fn,
+                num_workers=loader.num_workers,
+                generator=torch.Generator(),  # without it the loader would draw from the global one
+            )
+        )
+
+
+class _Pool:
+    """Sums of count, mean and mean of squares, by the names of the statistics."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.means: dict[str, Tensor] = {}
+        self.squares: dict[str, Tensor] = {}
+
+    def add(self, statistics: dict[str, Tensor], count: int) -> None:
+        """Adds the statistics of a batch, whose names end in running_mean and running_var."""
+        self.count += count
+        for name, variance in statistics.items():
+            if name.endswith("running_var"):
+                layer = name.removesuffix("running_var")
+                mean = statistics[layer + "running_mean"].double()
+                self.means[layer] = self.means.get(layer, 0) + count * mean
+                self.squares[layer] = self.squares.get(layer, 0) + count * (variance.double() + mean**2)
+
+    def pooled(self, trainer: Trainer) -> dict[str, Tensor]:
+        """Mean and variance over all processes."""
+
+        def total(value: Tensor) -> Tensor:
+            result = trainer.strategy.reduce(value, reduce_op="sum")
+            assert isinstance(result, Tensor)
+            return result
+
+        result = {}
+        for layer, mean in self.means.items():
+            count = total(torch.tensor(float(self.count), device=mean.device, dtype=mean.dtype))
+            mean = total(mean) / count
+            result[layer + "running_mean"] = mean
+            result[layer + "running_var"] = (total(self.squares[layer]) / count - mean**2).clamp(min=0)
+        return result

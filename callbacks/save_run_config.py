@@ -1,0 +1,42 @@
+"""The record of how a run was configured."""
+
+from pathlib import Path
+
+import yaml
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, Namespace, SaveConfigCallback
+
+class SaveRunConfig(SaveConfigCallback):
+    """Writes the resolved configuration of a training run beside its checkpoints, and to its loggers.
+
+    Args:
+        parser: The parser of the command line.
+        config: The resolved configuration.
+    """
+
+    def __init__(self, parser: LightningArgumentParser, config: Namespace) -> None:
+        super().__init__(parser, config, save_to_log_dir=False)
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Does nothing: the run's directory is known only when training starts."""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes the configuration; evaluation never does."""
+        if not trainer.is_global_zero:
+            return
+        text = self.parser.dump(self.config, skip_link_targets=False)
+        for logger in trainer.loggers:
+            logger.log_hyperparams(yaml.safe_load(text))
+        if (directory := run_directory(trainer)) is not None:
+            directory.mkdir(parents=True, exist_ok=True)
+            (directory / self.config_filename).write_text(text)
+
+
+def run_directory(trainer: Trainer) -> Path | None:
+    """The directory of a run: that of its checkpoints, or the one above where they have a folder of their own."""
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.dirpath:
+            directory = Path(callback.dirpath)
+            return directory.parent if directory.name == "checkpoints" else directory
+    return Path(trainer.log_dir) if trainer.log_dir else None

@@ -1,0 +1,165 @@
+"""The command line: Lightning's, with this package's components, defaults and result table."""
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger
+from rich.console import Console
+from rich.table import Table
+
+# Components are found by their class names alone once they are imported.
+import gls_lightning.attacks
+import gls_lightning.certification
+import gls_lightning.data
+import gls_lightning.estimators
+import gls_lightning.networks
+import gls_lightning.objectives
+import gls_lightning.relaxations  # noqa: F401
+from gls_lightning.callbacks import EpsilonAnnealing, SaveRunConfig, SigmaDecay
+from gls_lightning.callbacks.save_run_config import run_directory
+from gls_lightning.config_files import prepare
+from gls_lightning.errors import ConfigurationError
+from gls_lightning.module import ACCURACIES, CertifiedTrainingModule
+from gls_lightning.version import __version__
+
+CHECKPOINTS = ("checkpoint", "recovery")
+
+
+class GLSTrainer(Trainer):
+    """Lightning's Trainer; without inference mode, because attacks and bounds may need gradients in evaluation."""
+
+    def __init__(self, *, inference_mode: bool = False, **kwargs: Any) -> None:
+        super().__init__(inference_mode=inference_mode, **kwargs)
+
+
+class GLSCLI(LightningCLI):
+    """``gls fit``, ``gls validate`` and ``gls test``.
+
+    Args:
+        words: The words after ``gls``.
+        run_name: Names the directory of the run below ``runs``.
+    """
+
+    def __init__(self, words: list[str], run_name: str) -> None:
+        self.run_name = run_name
+        super().__init__(
+            CertifiedTrainingModule,
+            LightningDataModule,
+            save_config_callback=SaveRunConfig,
+            trainer_class=GLSTrainer,
+            seed_everything_default=0,
+            parser_kwargs={"prog": "gls", "version": f"gls {__version__}"},
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            args=words,
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """The methods of the trainer that are commands, and which of their arguments are not options."""
+        commands = LightningCLI.subcommands()
+        return {name: commands[name] for name in ("fit", "validate", "test")}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Schedules and checkpoints have keys of their own, which configurations, flags and sweeps can set singly."""
+        parser.add_argument("--imports", type=list[str], default=[], help="Modules to import before parsing.")
+        parser.add_lightning_class_args(EpsilonAnnealing, "epsilon_annealing")
+        parser.add_lightning_class_args(SigmaDecay, "sigma_decay")
+        for key in CHECKPOINTS:
+            parser.add_lightning_class_args(ModelCheckpoint, key)
+        best = {"monitor": "val/certified_accuracy", "mode": "max", "filename": "best-{epoch}", "save_last": True}
+        recovery = {"every_n_train_steps": 200, "save_top_k": 0, "save_last": True}
+        parser.set_defaults(
+            {
+                **{f"checkpoint.{name}": value for name, value in best.items()},
+                **{f"recovery.{name}": value for name, value in recovery.items()},
+                # Both keep one and the same last.ckpt up to date.
+                **{f"{key}.enable_version_counter": False for key in CHECKPOINTS},
+                "trainer.logger": {
+                    "class_path": "lightning.pytorch.loggers.CSVLogger",
+                    "init_args": {"save_dir": "runs", "name": self.run_name},
+                },
+            }
+        )
+        parser.link_arguments("seed_everything", "model.init_args.seed")
+        parser.link_arguments("seed_everything", "data.init_args.seed")
+
+    def _parse_ckpt_path(self) -> None:
+        """Lets the configuration rule: Lightning would let a checkpoint's hyperparameters override the command line."""
+        path = self.config[self.config.subcommand].get("ckpt_path")
+        if path not in (None, "last", "best", "hpc") and not Path(path).is_file():
+            raise ConfigurationError(f"ckpt_path: there is no file {path}")
+
+    def before_instantiate_classes(self) -> None:
+        """Leaves out the checkpoint callbacks where checkpoints are switched off."""
+        if self._get(self.config, "trainer").enable_checkpointing is False:
+            keys = self._parser(self.subcommand).callback_keys
+            keys[:] = [key for key in keys if key not in CHECKPOINTS]
+
+    def after_fit(self) -> None:
+        """Prints the accuracies of the last validation, and where the run lies."""
+        if self.trainer.is_global_zero and not self.trainer.interrupted:
+            print_result(self.trainer, self.model)
+
+
+def run(words: list[str]) -> None:
+    """Runs a command line.
+
+    Raises:
+        ConfigurationError: Bad input.
+    """
+    _silence()
+    words, configs = prepare(words)
+    GLSCLI(words, configs[0].stem if configs else "run")
+
+
+def print_result(trainer: Trainer, module: CertifiedTrainingModule) -> None:
+    """Prints the accuracies of the last validation as a table, then the paths of the run's files."""
+    console = Console(soft_wrap=True)
+    metrics = {name: trainer.callback_metrics.get(f"val/{name}") for name in ACCURACIES}
+    if all(value is not None for value in metrics.values()):
+        table = Table(title=f"Last validation: {_validation_data(trainer)}, epsilon {module.epsilon:.6g}")
+        for name, value in metrics.items():
+            table.add_column(name.replace("_", " "), justify="right")
+        table.add_row(*(f"{100 * float(value):.2f} %" for value in metrics.values() if value is not None))
+        console.print(table)
+    for name, path in _files(trainer).items():
+        console.print(f"{name:<16} {path}")
+
+
+def _validation_data(trainer: Trainer) -> str:
+    data: Any = getattr(trainer, "datamodule", None)
+    loader: Any = trainer.val_dataloaders
+    batches = trainer.num_val_batches[0] * trainer.world_size
+    samples = min(len(loader.dataset), int(batches * loader.batch_size))
+    kind = "test" if getattr(data, "validation_size", None) == 0 else "validation"
+    return f"{samples} {kind} images of {type(data).__name__}"
+
+
+def _files(trainer: Trainer) -> dict[str, str | Path]:
+    """What a run left behind, by what it is."""
+    files: dict[str, str | Path] = {}
+    checkpoints = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)]
+    for name, attribute in (("last checkpoint", "last_model_path"), ("best checkpoint", "best_model_path")):
+        files |= {name: path for c in checkpoints if (path := getattr(c, attribute))}
+    directory = run_directory(trainer)
+    if directory is not None and (directory / "config.yaml").is_file():
+        files["configuration"] = directory / "config.yaml"
+    for logger in trainer.loggers:
+        files["metrics"] = (
+            logger.experiment.metrics_file_path if isinstance(logger, CSVLogger) else str(logger.save_dir)
+        )
+    return files
+
+
+def _silence() -> None:
+    """Silences what users of ``gls`` can do nothing about."""
+    for message in ():
+        warnings.filterwarnings("ignore", message=message)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)

@@ -1,0 +1,105 @@
+"""Finds the configurations that a command line names, and imports the components that they name."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gls_lightning.errors import ConfigurationError
+
+SHIPPED = Path(__file__).parent / "configs"
+COMPONENTS = "gls_lightning.components"
+"""Entry points of this group are imported before a command line is parsed."""
+
+
+def prepare(words: list[str]) -> tuple[list[str], list[Path]]:
+    """Makes a command line ready to be parsed.
+
+    Names of configurations become paths. A command with a checkpoint but no configuration gets that of the checkpoint's
+    run. Modules that a configuration or the command line names under ``imports``, and the entry points of installed
+    components, are imported; they are looked for in the working directory and beside each configuration.
+
+    Returns:
+        The command line, and its configurations.
+
+    Raises:
+        ConfigurationError: A configuration or a module cannot be found.
+    """
+    words = _with_saved_config(words)
+    configs = []
+    for position, value in _options(words, "--config", "-c"):
+        configs.append(find_config(value))
+        words[position] = words[position].removesuffix(value) + str(configs[-1])
+    _import_components(configs, [value for _, value in _options(words, "--imports", "--imports+")])
+    return words, configs
+
+
+def _options(words: list[str], *names: str) -> Iterator[tuple[int, str]]:
+    """Position and value of each occurrence of an option, written as ``--name value`` or ``--name=value``."""
+    for position, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name in names and equals:
+            yield position, value
+        elif name in names and position + 1 < len(words):
+            yield position + 1, words[position + 1]
+
+
+def _with_saved_config(words: list[str]) -> list[str]:
+    checkpoints = [value for _, value in _options(words, "--ckpt_path")]
+    if not checkpoints or any(_options(words, "--config", "-c")):
+        return list(words)
+    checkpoint = Path(checkpoints[-1])
+    candidates = (folder / "config.yaml" for folder in (checkpoint.parent, checkpoint.parent.parent))
+    config = next((candidate for candidate in candidates if candidate.is_file()), None)
+    return list(words) if config is None else [*words[:1], "--config", str(config), *words[1:]]
+
+
+def find_config(name: str) -> Path:
+    """The configuration of this name in the working directory, otherwise among the shipped ones.
+
+    Raises:
+        ConfigurationError: There is none; the message lists near names.
+    """
+    for path in (Path(name), SHIPPED / name):
+        if path.is_file():
+            return path
+    names = [path.relative_to(SHIPPED).as_posix() for path in SHIPPED.rglob("*.yaml")]
+    names += [path.name for path in Path.cwd().glob("*.yaml")]
+    near = get_close_matches(name, names, n=3, cutoff=0.4) or sorted(names)
+    raise ConfigurationError(f"there is no configuration {name}, here or among the shipped ones; near: {', '.join(near)}")
+
+
+def _import_components(configs: Iterable[Path], options: Iterable[str]) -> None:
+    sys.path[:0] = [folder for folder in (str(Path.cwd()), *(str(c.parent.resolve()) for c in configs))]
+    for entry_point in entry_points(group=COMPONENTS):
+        entry_point.load()
+    for source, names in [(str(c), _imports_of(c)) for c in configs] + [("--imports", _as_list(o)) for o in options]:
+        for name in names:
+            _import(name, source)
+
+
+def _imports_of(config: Path) -> list[str]:
+    content = yaml.safe_load(config.read_text())
+    return _as_list(content.get("imports")) if isinstance(content, dict) else []
+
+
+def _as_list(value: Any) -> list[str]:
+    parsed = yaml.safe_load(value) if isinstance(value, str) else value
+    return [parsed] if isinstance(parsed, str) else list(parsed or [])
+
+
+def _import(name: str, source: str) -> None:
+    try:
+        import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name.partition(".")[0] and error.name != name:
+            raise  # the module is there, but one that it imports is not
+        raise ConfigurationError(
+            f"imports of {source} names {name}, which is neither in the working directory, nor beside the "
+            "configuration, nor installed"
+        ) from error

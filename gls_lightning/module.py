@@ -1,0 +1,376 @@
+"""Where network, relaxation, objective and estimator meet."""
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torchmetrics import MeanMetric
+
+from gls_lightning.attacks import PGD, Attack
+from gls_lightning.bounds import Box, Graph, margin_specification, trace
+from gls_lightning.callbacks.batch_norm_reset import BatchNormReset
+from gls_lightning.callbacks.non_finite_guard import NonFiniteGuard
+from gls_lightning.certification import Certifier, summarise
+from gls_lightning.errors import ConfigurationError
+from gls_lightning.estimators import RGS, Estimate, GradientEstimator, Key
+from gls_lightning.objectives import Batch, Certified, Objective, robust_cross_entropy
+from gls_lightning.relaxations import DeepPoly, Relaxation
+
+ACCURACIES = ("natural_accuracy", "certified_accuracy", "adversarial_accuracy")
+
+
+class CertifiedTrainingModule(LightningModule):
+    """Trains a network so that its robustness can be proved.
+
+    Every training step forms the objective (a loss that depends on bounds of the network over a box around each image)
+    and lets the estimator attach its estimate of the gradient; the rest is Lightning's automatic optimisation.
+    Batches are ``(images in [0, 1], labels)``, optionally followed by the images' indices in their data set.
+
+    Training logs ``train/loss``, ``train/natural_accuracy``, ``train/certified_accuracy`` (at the current radius, means
+    over the estimator's population), ``epsilon``, ``sigma`` and ``learning_rate``. Validation and test log
+    ``natural_accuracy``, ``certified_accuracy`` and ``adversarial_accuracy`` under ``val/`` and ``test/``, always at the
+    target radius. Validation proves with the relaxation that trains, and ``val/loss`` is the robust cross-entropy of its
+    bounds; the test proves with the certifier. Adversarial accuracy counts the images for which neither classification
+    nor attack finds an error; it is an upper bound of the true robust accuracy, certified accuracy a lower one.
+
+    Args:
+        network: Maps images in [0, 1] to logits; normalisation is part of it.
+        epsilon: Target radius of the perturbations in the l-infinity norm, between 0 and 1.
+        relaxation: How the network is bounded. By default DeepPoly.
+        estimator: How the gradient of the loss is estimated. By default RGS.
+        objective: What is minimised. By default Certified.
+        optimizer: Makes the optimizer from the trainable parameters.
+        scheduler: Makes the learning rate schedule from the optimizer; stepped after each epoch.
+        attack: Attack of the validation. By default PGD.
+        certifier: Proves the robustness of the test images. By default an attack, then IBP, CROWN-IBP and DeepPoly.
+        seed: Seed of the perturbations and of the attacks' starts.
+        population_parallel: Whether several processes share one batch and divide the estimator's population among
+            them, instead of dividing the batches. Needs ``trainer.use_distributed_sampler: false``.
+        input_shape: Shape of one image. By default that of the data module, or of the first batch.
+
+    Attributes:
+        epsilon: The target radius.
+        current_epsilon: The radius that training uses now, a 0-dim buffer; a function of the training step alone,
+            therefore not part of checkpoints.
+
+    Raises:
+        ConfigurationError: An argument is out of its range; before training starts: the parts do not fit together.
+    """
+
+    current_epsilon: Tensor
+
+    def __init__(
+        self,
+        *,
+        network: nn.Module,
+        epsilon: float,
+        relaxation: Relaxation | None = None,
+        estimator: GradientEstimator | None = None,
+        objective: Objective | None = None,
+        optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=5e-4),
+        scheduler: LRSchedulerCallable | None = None,
+        attack: Attack | None = None,
+        certifier: Certifier | None = None,
+        seed: int = 0,
+        population_parallel: bool = False,
+        input_shape: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        if not 0 <= epsilon <= 1:
+            raise ConfigurationError(f"epsilon is {epsilon}; a radius for images in [0, 1] lies between 0 and 1")
+        if seed < 0:
+            raise ConfigurationError(f"seed is {seed}; it must not be negative")
+        self._save_plain_hyperparameters()
+        self.network = network
+        self.relaxation = relaxation or DeepPoly()
+        self.estimator = estimator or RGS()
+        self.objective = objective or Certified()
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.attack = attack or PGD()
+        self.certifier = certifier or Certifier()
+        self.epsilon = float(epsilon)
+        self.seed = seed
+        self.population_parallel = population_parallel
+        self.register_buffer("current_epsilon", torch.tensor(self.epsilon), persistent=False)
+        self.val_metrics = nn.ModuleDict({name: MeanMetric() for name in (*ACCURACIES, "loss")})
+        self.test_metrics = nn.ModuleDict({name: MeanMetric() for name in ACCURACIES})
+        self._graph: Graph | None = None
+        if input_shape is not None:
+            self.trace(input_shape)
+
+    def _save_plain_hyperparameters(self) -> None:
+        """Keeps what a checkpoint can hold: plain values, and the specs of components that the command line made."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Attribute .* is an instance of `nn.Module`")  # dropped below
+            self.save_hyperparameters(logger=False)
+        plain = (bool, int, float, str, list, tuple, dict, type(None))
+        self.remove_ignored_hparams([name for name, value in self.hparams.items() if not isinstance(value, plain)])
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """The logits ``[B, K]`` of images ``[B, *input]``."""
+        logits: Tensor = self.network(inputs)
+        return logits
+
+    @property
+    def graph(self) -> Graph:
+        """The traced network.
+
+        Raises:
+            ConfigurationError: The shape of the images is not known yet.
+        """
+        if self._graph is None:
+            raise ConfigurationError("the network is not traced: give input_shape, or call trace(input_shape)")
+        return self._graph
+
+    def trace(self, input_shape: Sequence[int]) -> None:
+        """Finds the operations of the network for images of this shape.
+
+        Raises:
+            ConfigurationError: The network has a layer that cannot be bounded.
+        """
+        self._graph = trace(self.network, input_shape)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The network's parameters and buffers, as the graph takes them."""
+        return {**dict(self.network.named_parameters()), **dict(self.network.named_buffers())}
+
+    def configure_callbacks(self) -> list[Callback]:
+        """What every training needs: no step into numbers that are not finite, and correct BatchNorm statistics."""
+        reset = [BatchNormReset()] if self._has_batch_norm else []
+        return [NonFiniteGuard(), *reset]
+
+    @property
+    def _has_batch_norm(self) -> bool:
+        return any(isinstance(module, _BatchNorm) for module in self.network.modules())
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimizer of all trainable parameters, and its schedule."""
+        trainable = [p for p in self.parameters() if p.requires_grad]
+        if not trainable:
+            raise ConfigurationError("the network has no trainable parameter")
+        optimizer = self.optimizer(trainable)
+        if self.scheduler is None:
+            return optimizer
+        scheduler = self.scheduler(optimizer)
+        if isinstance(scheduler, ReduceLROnPlateau):
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss"}}
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def setup(self, stage: str) -> None:
+        """Refuses, before anything long starts, parts that do not fit together."""
+        data = getattr(self.trainer, "datamodule", None)
+        if self._graph is None and getattr(data, "input_shape", None) is not None:
+            self.trace(data.input_shape)
+        if self._graph is not None:
+            self._check_network(getattr(data, "num_classes", None))
+        if stage == "fit":
+            self._check_training()
+
+    def _check_network(self, num_classes: int | None = None) -> None:
+        if num_classes not in (None, self.graph.num_outputs):
+            raise ConfigurationError(
+                f"the network has {self.graph.num_outputs} outputs, but the data {num_classes} classes"
+            )
+        if self.trainer.state.fn == "fit" and self.graph.dropout > 0:
+            raise ConfigurationError(
+                f"the network has dropout with probability {self.graph.dropout}; bounds hold for the network without "
+                "it, so training needs probability 0"
+            )
+
+    def _check_training(self) -> None:
+        if (
+            self.objective.uses_relaxation
+            and self.estimator.needs_differentiable
+            and not self.relaxation.differentiable
+        ):
+            raise ConfigurationError(
+                f"relaxation {type(self.relaxation).__name__} has no useful gradients, which estimator "
+                f"{type(self.estimator).__name__} needs; choose an estimator that only evaluates the loss"
+            )
+        self._key(0).members(self.estimator.population_size)
+        if self._has_batch_norm and self.trainer.world_size > 1 and not self.population_parallel:
+            rank_zero_warn("BatchNorm takes its statistics from each process's own part of the batch.")
+
+    def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
+        """One evaluation of the estimator on a batch."""
+        inputs, labels, indices = self._unpack(batch, batch_idx)
+        trainable = {name: p for name, p in self.named_parameters() if p.requires_grad}
+        key = self._key(self.trainer.fit_loop.epoch_loop.total_batch_idx)
+        starts = self.objective.draw_starts(self.graph, indices, key.seed, key.batch, device=inputs.device)
+        with self._full_precision():
+            objective = self._loss_of(Batch(inputs, labels, self.current_epsilon, starts))
+            estimate = self.estimator(objective, trainable, key)
+        self._log_training(estimate, len(labels))
+        return estimate.loss * self._share(inputs, batch_idx)
+
+    def _key(self, batch: int) -> Key:
+        if self.population_parallel:
+            return Key(self.seed, batch, self.global_rank, self.trainer.world_size)
+        return Key(self.seed, batch)
+
+    def _loss_of(self, batch: Batch) -> Callable[[dict[str, Tensor]], tuple[Tensor, dict[str, Tensor]]]:
+        """The objective as a function of the module's parameters, whose names begin with ``network.``."""
+        fixed = self.tensors()
+
+        def loss(params: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+            network = {name.removeprefix("network."): p for name, p in params.items() if name.startswith("network.")}
+            tensors = {**fixed, **network}
+            tensors |= self.graph.batch_statistics(tensors, batch.inputs)
+            return self.objective(self.graph, self.relaxation, tensors, batch)
+
+        return loss
+
+    def _share(self, inputs: Tensor, batch_idx: int) -> Tensor | float:
+        """Factor that makes the mean over processes the mean over samples, though their batches differ in size."""
+        world_size = self.trainer.world_size
+        if world_size == 1:
+            return 1.0
+        if self.population_parallel:
+            if batch_idx == 0:
+                self._require_equal_batches(inputs)
+            return 1.0
+        size = torch.tensor(float(len(inputs)), device=self.device)
+        return size * world_size / self._total(size.clone())
+
+    def _require_equal_batches(self, inputs: Tensor) -> None:
+        checksum = inputs.double().sum()
+        if not torch.isclose(self._total(checksum.clone()), checksum * self.trainer.world_size):
+            raise ConfigurationError(
+                "population_parallel needs the same batch on every process; set trainer.use_distributed_sampler: false"
+            )
+
+    def _total(self, value: Tensor) -> Tensor:
+        total = self.trainer.strategy.reduce(value, reduce_op="sum")
+        assert isinstance(total, Tensor)
+        return total
+
+    def _log_training(self, estimate: Estimate, batch_size: int) -> None:
+        self.log("train/loss", estimate.loss.detach(), prog_bar=True, batch_size=batch_size, sync_dist=True)
+        for name, value in estimate.metrics.items():
+            self.log(f"train/{name}", value, on_step=False, on_epoch=True, batch_size=batch_size, sync_dist=True)
+        self.log("epsilon", self.current_epsilon)
+        sigma = getattr(self.estimator, "sigma", None)
+        if isinstance(sigma, Tensor) and sigma.ndim == 0:
+            self.log("sigma", sigma)
+        self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
+        """Natural, certified and adversarial accuracy at the target radius, with the relaxation that trains."""
+        with self._evaluation():
+            inputs, labels, indices = self._unpack(batch, batch_idx)
+            tensors = self.tensors()
+            box = Box.around(inputs, self.epsilon)
+            lower = self.relaxation(
+                self.graph, tensors, box, margin_specification(labels, self.graph.num_outputs, inputs.dtype)
+            )
+            natural = self.graph(tensors, inputs).argmax(1) == labels
+            certified = natural & (lower > 0).all(1)
+            robust = certified.clone()
+            if (open_ := (natural & ~certified).nonzero().flatten()).numel():
+                robust[open_] = self._survives(tensors, Box(*(side[open_] for side in box)), labels[open_], indices[open_])
+        values = (natural.float(), certified.float(), robust.float(), robust_cross_entropy(lower))
+        for (name, metric), value in zip(self.val_metrics.items(), values, strict=True):
+            metric.update(value)
+            self.log(f"val/{name}", metric, on_epoch=True, prog_bar=name in ACCURACIES)
+
+    def _survives(self, tensors: Mapping[str, Tensor], box: Box, labels: Tensor, indices: Tensor) -> Tensor:
+        """Whether the attack fails, ``[B]``."""
+        starts = self.attack.draw_starts(self.graph.input_shape, indices, self.seed, device=labels.device)
+
+        def logits(x: Tensor) -> Tensor:
+            return self.graph(tensors, x)
+
+        return logits(self.attack(logits, *box, labels, starts)).argmax(1) == labels
+
+    def test_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
+        """Natural, certified and adversarial accuracy at the target radius, by the certifier."""
+        with self._evaluation():
+            inputs, labels, indices = self._unpack(batch, batch_idx)
+            records = self.certifier.certify(self.graph, self.tensors(), inputs, labels, indices, self.epsilon)
+        summary = summarise(records)
+        for name, metric in self.test_metrics.items():
+            metric.update(getattr(summary, name), weight=len(records))
+            self.log(f"test/{name}", metric, on_epoch=True)
+
+    def _unpack(self, batch: Sequence[Tensor], batch_idx: int) -> tuple[Tensor, Tensor, Tensor]:
+        inputs, labels, *rest = batch
+        if self._graph is None:
+            self.trace(inputs.shape[1:])
+            self._check_network()
+        indices = rest[0] if rest else torch.arange(len(labels)) + batch_idx * len(labels)
+        # Autograd, on which attacks depend, refuses the tensors of inference mode.
+        return inputs.clone() if inputs.is_inference() else inputs, labels.clone(), indices
+
+    @contextmanager
+    def _evaluation(self) -> Iterator[None]:
+        with torch.inference_mode(False), torch.no_grad(), self._full_precision():
+            yield
+
+    def _full_precision(self) -> torch.autocast:
+        """Bounds and perturbations do not survive the rounding of half precision."""
+        return torch.autocast(self.device.type, enabled=False)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Notes the class, so that ``load`` finds it."""
+        checkpoint["module_class"] = f"{type(self).__module__}:{type(self).__qualname__}"
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses a checkpoint of another architecture.
+
+        Raises:
+            ConfigurationError: Names or shapes of the tensors differ.
+        """
+        saved, own = checkpoint["state_dict"], self.state_dict()
+        different = [
+            f"{name} is {_shape(saved, name)} in the checkpoint and {_shape(own, name)} in the model"
+            for name in dict.fromkeys([*own, *saved])
+            if _shape(saved, name) != _shape(own, name)
+        ]
+        if different:
+            raise ConfigurationError(
+                f"the checkpoint is of another architecture, {len(different)} tensors differ: "
+                + "; ".join(different[:3])
+            )
+
+
+def _shape(state: Mapping[str, Any], name: str) -> str:
+    return str(tuple(state[name].shape)) if name in state else "absent"
+
+
+def load(path: str | Path, **arguments: Any) -> CertifiedTrainingModule:
+    """Loads a module from a checkpoint, as the class that was saved.
+
+    Args:
+        path: The checkpoint.
+        **arguments: Arguments of the class's constructor. Those that were given as objects in Python, such as the
+            network, are not in the checkpoint and must be given again; others override the checkpoint's. Modules made
+            by the command line need none.
+
+    Raises:
+        ConfigurationError: The file does not exist or is no checkpoint of a ``CertifiedTrainingModule``, its class is
+            not imported, or it is of another architecture.
+    """
+    if not Path(path).is_file():
+        raise ConfigurationError(f"there is no checkpoint {path}")
+    name = torch.load(path, map_location="cpu", mmap=True, weights_only=True).get("module_class")
+    if not isinstance(name, str):
+        raise ConfigurationError(f"{path} is no checkpoint of a CertifiedTrainingModule")
+    module, _, qualified_name = name.partition(":")
+    found: Any = sys.modules.get(module)
+    for part in qualified_name.split("."):
+        found = getattr(found, part, None)
+    if not (isinstance(found, type) and issubclass(found, CertifiedTrainingModule)):
+        raise ConfigurationError(f"{path} is a checkpoint of {qualified_name}; import it from {module} before loading")
+    return found.load_from_checkpoint(path, map_location="cpu", **arguments)
