@@ -25,7 +25,7 @@ class SaveRunConfig(SaveConfigCallback):
         """Writes the configuration; evaluation never does."""
         if not trainer.is_global_zero:
             return
-        text = self.parser.dump(self.config, skip_link_targets=False)
+        text = self.parser.dump(self.config, skip_unset=False, skip_link_targets=False)
         for logger in trainer.loggers:
             logger.log_hyperparams(yaml.safe_load(text))
         if (directory := run_directory(trainer)) is not None:

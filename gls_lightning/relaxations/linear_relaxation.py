@@ -11,7 +11,7 @@ from gls_lightning.bounds import BackSubstitution, Box, CountingSubstitution, Gr
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.relaxations.relaxation import Relaxation
 
-_CPU_TENSOR_BYTES = 2**22
+_CPU_TENSOR_BYTES = 2**23
 """Larger coefficient tensors fall out of the processor's caches (measured: see benchmarks/)."""
 
 _PEAK_OVER_KEPT = 2

@@ -1,0 +1,65 @@
+"""Random changes of training images, determined by seed, epoch and data set index."""
+
+from abc import ABC, abstractmethod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gls_lightning.randomness import keyed_generator
+
+_STREAM = int.from_bytes(b"augment")
+
+
+class Augmentation(ABC):
+    """A random change of images that depends on (seed, epoch, data set index) alone.
+
+    It is the same for every batch size, number of workers and number of processes.
+    """
+
+    @abstractmethod
+    def __call__(self, images: Tensor, indices: Tensor, epoch: int) -> Tensor:
+        """Changes a batch.
+
+        Args:
+            images: [B,C,H,W].
+            indices: [B] int64, which images of the data set these are.
+            epoch: The epoch of training.
+
+        Returns:
+            The changed images, of the same shape and type.
+        """
+
+
+class FlipAndCrop(Augmentation):
+    """Random horizontal flip, and a random crop to the image's own size after zero padding (paper, App. F.5).
+
+    Args:
+        padding: Pixels of zero padding on each side.
+        population: How many images the data set has.
+        seed: Determines the flips and crops together with epoch and index.
+    """
+
+    def __init__(self, *, padding: int, population: int, seed: int) -> None:
+        self.padding = padding
+        self.population = population
+        self.seed = seed
+        self._drawn: tuple[int, Tensor] | None = None
+
+    def __call__(self, images: Tensor, indices: Tensor, epoch: int) -> Tensor:
+        """Flips and crops a batch [B,C,H,W]."""
+        top, left, flip = self.draws(epoch)[:, indices]
+        height, width = images.shape[-2:]
+        padded = F.pad(images, [self.padding] * 4)
+        windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view [B,C,2p+1,2p+1,H,W]
+        crops = windows[torch.arange(len(images)), :, top, left]
+        return torch.where(flip.bool()[:, None, None, None], crops.flip(-1), crops)
+
+    def draws(self, epoch: int) -> Tensor:
+        """The [3,N] int64 table of an epoch: top and left of the crop in the padded image, and whether to flip."""
+        if self._drawn is None or self._drawn[0] != epoch:
+            generator = keyed_generator(self.seed, _STREAM, epoch)
+            crops = torch.randint(2 * self.padding + 1, (2, self.population), generator=generator)
+            flips = torch.randint(2, (1, self.population), generator=generator)
+            self._drawn = epoch, torch.cat([crops, flips])
+        return self._drawn[1]
