@@ -78,11 +78,14 @@ def read_idx(file: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
 
 def _is_complete(file: Path) -> bool:
     with file.open("rb") as content:
-        start, shape = _header(content.read(16))
+        beginning = content.read(16)
+    if len(beginning) < 16 or beginning[:3] != b"\0\0\x08" or beginning[3] > 3:
+        return False
+    start, shape = _header(beginning)
     return file.stat().st_size == start + prod(shape)
 
 
 def _header(content: bytes) -> tuple[int, tuple[int, ...]]:
     """Where the values start, and their shape."""
-    dimensions = content[3] if len(content) > 3 else 0
+    dimensions = content[3]
     return 4 + 4 * dimensions, tuple(np.frombuffer(content, ">u4", dimensions, 4).tolist())

@@ -35,7 +35,8 @@ class JPEGFiles:
 class TinyImageNet(ImageDataModule):
     """200 classes of ImageNet at 64x64 (Le & Yang, 2015): 100,000 training images, 10,000 for validation.
 
-    The validation images serve as test set. The labels count the lines of ``wnids.txt``. Images are decoded when they are read, so a few ``num_workers`` help.
+    The validation images serve as test set. The labels count the lines of ``wnids.txt``. Images are decoded when they
+    are read, so a few ``num_workers`` help.
 
     Args:
         root: The folder that holds the unpacked original archive as ``tiny-imagenet-200``. It is not downloaded.
