@@ -44,6 +44,21 @@ def test_finds_the_worst_corner_of_a_linear_network(problem, loss):
     torch.testing.assert_close(found, corner, rtol=0, atol=1e-15)
 
 
+def test_one_step_on_a_linear_network(problem):
+    lower, upper, labels = problem
+    slope = torch.linspace(-1, 1, 16, dtype=torch.double).reshape(INPUT)
+    attack = PGD(steps=1, step_size=0.5, loss="margin")
+    starts = attack.draw_starts(INPUT, torch.arange(BATCH), 0)
+
+    def logits(x):
+        score = (x * slope).flatten(1).sum(1)
+        return torch.stack([-score, -score, 3 - score], 1).scatter(1, labels[:, None], 0.0)
+
+    found = attack(logits, lower, upper, labels, starts)
+    position = (starts[0].double() - 0.25 * slope.sign()).clamp(0, 1)
+    torch.testing.assert_close(found, lower + position * (upper - lower))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_stays_in_the_box_exactly(problem, dtype):
     lower, upper, labels = (t.to(dtype) if t.is_floating_point() else t for t in problem)

@@ -1,5 +1,6 @@
 import itertools
 import math
+import time
 
 import numpy as np
 import pytest
@@ -218,6 +219,18 @@ def test_only_undecided_samples_go_on():
     assert [record.stage for record in records] == [None, "IBP", "natural", "IBP"]
     (box,) = last.boxes
     torch.testing.assert_close(box.lower, x[:1].double() - 0.08)
+
+
+def test_time_adds_up_over_the_stages():
+    class Slow(Claim):
+        def __call__(self, *arguments):
+            time.sleep(0.02)
+            return super().__call__(*arguments)
+
+    records = certify(
+        IDENTITY, X.expand(2, -1), Y.expand(2), 0.1, relaxations=[Slow(-1.0), Slow(-1.0)], use_attack=False
+    )
+    assert sum(record.seconds for record in records) >= 0.04
 
 
 def test_computes_in_float64_and_leaves_the_network_alone():
