@@ -9,7 +9,7 @@ from gls_lightning.data.image_data_module import ImageDataModule
 class Digits(ImageDataModule):
     """The 1797 handwritten 8x8 digits that come with scikit-learn; nothing is downloaded.
 
-    Every fifth image of each class is a test image: 1434 training images, 363 test images.
+    Every fifth image of each class is a test image: 1433 training images, 364 test images.
     """
 
     input_shape = (1, 8, 8)

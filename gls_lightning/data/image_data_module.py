@@ -30,7 +30,8 @@ class ImageDataModule(LightningDataModule, ABC):
 
     With several processes, each reads its own share of every batch, none twice; with
     ``trainer.use_distributed_sampler: false`` all processes read the same training batches, of ``batch_size`` images,
-    and still share the evaluation. A data set of one's own is a subclass with the class attributes and ``load``.
+    and still share the evaluation. Shares may differ by one image: torchmetrics objects account for that exactly.
+    A data set of one's own is a subclass with the class attributes and ``load``.
 
     Attributes:
         input_shape: [C,H,W].

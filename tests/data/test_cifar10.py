@@ -1,0 +1,54 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+
+from gls_lightning.data import CIFAR10
+from gls_lightning.errors import ConfigurationError
+
+
+@pytest.mark.usefixtures("no_network")
+def test_missing_without_network_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=rf"data\.root: '{tmp_path}' .* CIFAR10"):
+        CIFAR10(root=str(tmp_path)).prepare_data()
+    with pytest.raises(ConfigurationError, match="CIFAR10"):
+        CIFAR10(root=str(tmp_path)).setup("fit")
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_broken_extraction_is_not_taken_for_the_data(tmp_path: Path) -> None:
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    for name in ("data_batch_1", "test_batch", "batches.meta"):
+        (folder / name).write_bytes(b"half a file")
+    with pytest.raises(ConfigurationError, match="CIFAR10"):
+        CIFAR10(root=str(tmp_path)).prepare_data()
+
+
+def test_augmentation_can_be_switched_off() -> None:
+    augmentation = CIFAR10(seed=4).augmentation(10)
+    assert augmentation is not None
+    assert (augmentation.padding, augmentation.seed) == (2, 4)
+    assert CIFAR10(augment=False).augmentation(10) is None
+
+
+@pytest.mark.slow
+def test_equals_torchvision(shared: Path, tmp_path: Path) -> None:
+    restored = tmp_path / "cifar-10-batches-py"
+    subprocess.run([sys.executable, shared / "data" / "restore_cifar10.py", restored], check=True)
+    data = CIFAR10(root=str(tmp_path), augment=False)
+    data.prepare_data()
+    stored = torchvision.datasets.CIFAR10(tmp_path, train=False)
+    x, y, index = next(iter(data.test_dataloader()))
+    for image, label, i in zip(x, y, index, strict=True):
+        expected, target = stored[i]
+        assert np.array_equal((image * 255).round().byte().permute(1, 2, 0).numpy(), np.asarray(expected))
+        assert label == target
+    x, _, _ = next(iter(data.train_dataloader()))
+    assert x.shape == (256, 3, 32, 32)
+    sample = torch.cat([x for x, _, _ in data.train_dataloader()])
+    assert torch.allclose(sample.mean((0, 2, 3)), torch.tensor(data.mean), atol=1e-3)
