@@ -43,7 +43,7 @@ class BatchNormReset(Callback):
         if not isinstance(loader, DataLoader) or loader.batch_size is None:
             raise ConfigurationError("BatchNormReset needs one DataLoader of training data, with a batch_size")
         size = len(loader.dataset)  # type: ignore[arg-type]
-        order = torch.randperm(size, generator=keyed_generator(module.seed, trainer.current_epoch))
+        order = torch.randperm(size, generator=keyed_generator("BatchNorm reset", module.seed, trainer.current_epoch))
         batches = [batch.tolist() for batch in order.split(loader.batch_size)]
         return iter(
             DataLoader(

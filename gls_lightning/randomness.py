@@ -5,15 +5,22 @@ Lightning seeds every process alike and saves no generator in its checkpoints. A
 processes, and a resumed run draws what the uninterrupted one would have drawn.
 """
 
+import zlib
+
 import numpy as np
 import torch
 
 
-def seed_from(*key: int) -> int:
-    """Mixes non-negative integers into one 64-bit seed; neighbouring keys give unrelated seeds."""
-    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+def keyed_generator(purpose: str, *key: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A fresh generator, determined by its arguments.
 
-
-def keyed_generator(*key: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A fresh generator on ``device``, determined by the non-negative integers ``key``."""
-    return torch.Generator(device).manual_seed(seed_from(*key))
+    Args:
+        purpose: What the numbers are for; generators for different purposes are independent under the same key.
+        key: Non-negative integers below 2^64. Keys that differ in a value or in length give unrelated generators.
+        device: Where the numbers are drawn.
+    """
+    words = [zlib.crc32(purpose.encode())]  # hash() differs from process to process
+    for number in (len(key), *key):
+        words += divmod(number, 2**32)
+    seed = np.random.SeedSequence(words).generate_state(1, np.uint64)[0]
+    return torch.Generator(device).manual_seed(int(seed))

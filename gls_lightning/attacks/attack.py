@@ -58,5 +58,5 @@ class Attack(ABC):
         """
         starts = torch.empty(len(indices), self.restarts, *shape, dtype=torch.float32)
         for sample, index in zip(starts, indices.tolist(), strict=True):
-            sample.uniform_(generator=keyed_generator(*key, index))
+            sample.uniform_(generator=keyed_generator("attack start", *key, index))
         return starts.transpose(0, 1).to(device)

@@ -8,7 +8,16 @@ import torch
 from torch import Tensor
 
 from gls_lightning.bounds.box import Box
-from gls_lightning.bounds.operations import Activation, AffineOperation, BatchNorm, ElementwiseAffine, Identity, Operation, ReLU, Tensors
+from gls_lightning.bounds.operations import (
+    Activation,
+    AffineOperation,
+    BatchNorm,
+    ElementwiseAffine,
+    Identity,
+    Operation,
+    ReLU,
+    Tensors,
+)
 from gls_lightning.errors import ConfigurationError
 
 T = TypeVar("T")

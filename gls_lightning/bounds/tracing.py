@@ -47,7 +47,7 @@ def trace(network: nn.Module, input_shape: Sequence[int]) -> Graph:
     """
     network = copy.deepcopy(network).eval()
     try:
-        traced = fx.GraphModule(network, fx.Tracer().trace(network))
+        traced = fx.GraphModule(network, _Tracer().trace(network))
     except (fx.proxy.TraceError, TypeError) as error:
         message = f"the forward of {type(network).__name__} cannot be traced: {error}"
         raise UnsupportedOperationError(message) from error
@@ -61,6 +61,10 @@ def trace(network: nn.Module, input_shape: Sequence[int]) -> Graph:
         raise UnsupportedOperationError(message) from error
     nodes = Graph(tuple(builder.nodes), torch.Size(input_shape)).ancestors(builder.output_name)
     return Graph(nodes, torch.Size(input_shape))
+
+
+class _Tracer(fx.Tracer):
+    proxy_buffer_attributes = True  # or reshaped buffers become constants without a name
 
 
 _BATCH = 2
@@ -243,9 +247,7 @@ def _adaptive_average_pooling(call: _Call) -> Operation:
 
 def _pooling(call: _Call, kernel: Pair, stride: Pair, padding: Pair) -> Operation:
     groups = call.input_shapes[0][0]
-    return call.make(
-        AveragePooling, kernel_size=kernel, stride=stride, padding=padding, dilation=(1, 1), groups=groups
-    )
+    return call.make(AveragePooling, kernel_size=kernel, stride=stride, padding=padding, dilation=(1, 1), groups=groups)
 
 
 def _dropout(call: _Call) -> Operation:

@@ -89,5 +89,7 @@ def _positions_in_window(windows: Windows) -> Tensor:
         outside.append((relative < 0) | (relative >= windows.kernel[axis]))
     rows, columns = in_window[0][:, None, :, None], in_window[1][None, :, None, :]
     index = rows * windows.kernel[1] + columns
-    index = index.masked_fill(outside[0][:, None, :, None] | outside[1][None, :, None, :], windows.kernel[0] * windows.kernel[1])
+    index = index.masked_fill(
+        outside[0][:, None, :, None] | outside[1][None, :, None, :], windows.kernel[0] * windows.kernel[1]
+    )
     return index.reshape(windows.num_positions, -1)

@@ -8,8 +8,6 @@ from torch import Tensor
 
 from gls_lightning.randomness import keyed_generator
 
-_STREAM = int.from_bytes(b"augment")
-
 
 class Augmentation(ABC):
     """A random change of images that depends on (seed, epoch, data set index) alone.
@@ -58,7 +56,7 @@ class FlipAndCrop(Augmentation):
     def draws(self, epoch: int) -> Tensor:
         """The [3,N] int64 table of an epoch: top and left of the crop in the padded image, and whether to flip."""
         if self._drawn is None or self._drawn[0] != epoch:
-            generator = keyed_generator(self.seed, _STREAM, epoch)
+            generator = keyed_generator("augmentation", self.seed, epoch)
             crops = torch.randint(2 * self.padding + 1, (2, self.population), generator=generator)
             flips = torch.randint(2, (1, self.population), generator=generator)
             self._drawn = epoch, torch.cat([crops, flips])

@@ -16,7 +16,6 @@ from gls_lightning.data.resumable_loader import ResumableLoader
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.randomness import keyed_generator
 
-_STREAM = int.from_bytes(b"split")
 _Batch = TypeVar("_Batch")
 
 
@@ -120,7 +119,7 @@ class ImageDataModule(LightningDataModule, ABC):
                 f"data.validation_size: {self.validation_size} leaves nothing of {size} training images to train on; "
                 f"it must be at most {size - 1}"
             )
-        order = torch.randperm(size, generator=keyed_generator(self.seed, _STREAM))
+        order = torch.randperm(size, generator=keyed_generator("validation split", self.seed))
         return order[self.validation_size :].sort().values, order[: self.validation_size].sort().values
 
     @cached_property

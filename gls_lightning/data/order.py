@@ -12,8 +12,6 @@ from torch.utils.data.distributed import DistributedSampler
 from gls_lightning.data.image_dataset import ImageDataset
 from gls_lightning.randomness import keyed_generator
 
-_STREAM = int.from_bytes(b"order")
-
 
 class TrainingOrder(DistributedSampler[int]):
     """A random order, determined by (seed, epoch), whose batches are shared by the processes.
@@ -45,7 +43,7 @@ class TrainingOrder(DistributedSampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         """This process's keys (see ``ImageDataset``)."""
-        order = torch.randperm(self.size, generator=keyed_generator(self.seed, _STREAM, self.epoch))
+        order = torch.randperm(self.size, generator=keyed_generator("order", self.seed, self.epoch))
         share = order[self.rank : self.used : self.num_replicas] + self.epoch * self.size
         return iter(share[self.start * self.batch_size :].tolist())
 

@@ -27,7 +27,7 @@ class Key:
 
     def generator(self, member: int, device: torch.device | str = "cpu") -> torch.Generator:
         """A generator for one member of the population, the same on every rank."""
-        return keyed_generator(self.seed, self.batch, member, device=device)
+        return keyed_generator("perturbation", self.seed, self.batch, member, device=device)
 
     def members(self, population_size: int) -> range:
         """This process's members; all processes have equally many, so the mean of their means is the overall mean.

@@ -58,6 +58,8 @@ class LinearRelaxation(Relaxation):
     def _plan(self, graph: Graph, tensors: Tensors, specification: Tensor) -> tuple[int, bool]:
         """Samples in a part, and whether the parts are to be computed again in the backward pass."""
         samples, rows, _ = specification.shape
+        if torch.compiler.is_compiling():  # which plans the memory of what it compiles itself
+            return samples, False
         shapes = tuple((name, tensor.shape) for name, tensor in tensors.items())
         kept, largest = (n * specification.element_size() for n in self._coefficients(graph, shapes, rows))
         budget = int(self.memory_budget * 2**30) // _PEAK_OVER_KEPT
@@ -68,9 +70,7 @@ class LinearRelaxation(Relaxation):
         return max(1, min(samples, size)), with_gradient and samples * kept > budget
 
     @lru_cache(maxsize=64)  # noqa: B019  (relaxations are few and live as long as the program)
-    def _coefficients(
-        self, graph: Graph, shapes: tuple[tuple[str, torch.Size], ...], rows: int
-    ) -> tuple[int, int]:
+    def _coefficients(self, graph: Graph, shapes: tuple[tuple[str, torch.Size], ...], rows: int) -> tuple[int, int]:
         """Numbers of coefficients of a sample that autograd keeps, and of those in the largest tensor."""
         counter = CountingSubstitution(graph, dict(shapes))
         self._relax(counter)

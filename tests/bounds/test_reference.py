@@ -79,7 +79,9 @@ class Case:
     """One file of reference bounds, with its network traced."""
 
     def __init__(self, path: Path) -> None:
-        self.arrays = {key: torch.from_numpy(np.asarray(a)) for key, a in np.load(path).items() if a.dtype.kind in "fiu"}
+        self.arrays = {
+            key: torch.from_numpy(np.asarray(a)) for key, a in np.load(path).items() if a.dtype.kind in "fiu"
+        }
         network = NETWORKS[path.stem.split("_")[0]]().double()
         network.load_state_dict({k.removeprefix("param/"): v for k, v in self.arrays.items() if k.startswith("param/")})
         self.tensors = network.state_dict()

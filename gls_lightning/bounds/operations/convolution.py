@@ -104,7 +104,9 @@ class Convolution(AffineOperation):
     @property
     def _unread(self) -> Pair:
         """Rows and columns at the end of the padded input that the strided kernel never reads."""
-        sizes = zip(self.input_shapes[0][1:], self.output_shape[1:], self.stride, self.padding, self._reach, strict=True)
+        sizes = zip(
+            self.input_shapes[0][1:], self.output_shape[1:], self.stride, self.padding, self._reach, strict=True
+        )
         height, width = (i + 2 * p - (o - 1) * s - r for i, o, s, p, r in sizes)
         return height, width
 
@@ -112,9 +114,7 @@ class Convolution(AffineOperation):
         return F.conv2d(x, kernel, bias, self.stride, self.padding, self.dilation, self.groups)
 
     def _transpose(self, maps: Tensor, kernel: Tensor, padding: Pair, output_padding: Pair) -> Tensor:
-        return F.conv_transpose2d(
-            maps, kernel, None, self.stride, padding, output_padding, self.groups, self.dilation
-        )
+        return F.conv_transpose2d(maps, kernel, None, self.stride, padding, output_padding, self.groups, self.dilation)
 
     def _bias(self, tensors: Tensors) -> Tensor | None:
         return None if self.bias is None else tensors[self.bias]

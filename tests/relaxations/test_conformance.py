@@ -1,0 +1,223 @@
+"""What every relaxation promises, on networks of every kind."""
+
+from collections.abc import Callable
+
+import hypothesis.strategies as st
+import pytest
+import torch
+from hypothesis import given, settings
+from torch import Tensor, nn
+
+from gls_lightning.bounds import Box, Graph, margin_specification, trace
+from gls_lightning.errors import ConfigurationError
+from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly, Relaxation
+
+RELAXATIONS: dict[str, Relaxation] = {"IBP": IBP(), "CROWNIBP": CROWNIBP(), "DeepPoly": DeepPoly()}
+SHAPE = (2, 6, 6)
+CLASSES = 4
+
+
+class ResidualNetwork(nn.Module):
+    """Normalisation, BatchNorm, a residual block and average pooling."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.full((2, 1, 1), 0.4))
+        self.conv1, self.norm1 = nn.Conv2d(2, 3, 3, 1, 1), nn.BatchNorm2d(3)
+        self.conv2, self.norm2 = nn.Conv2d(3, 3, 3, 1, 1), nn.BatchNorm2d(3)
+        self.conv3 = nn.Conv2d(3, 3, 3, 1, 1)
+        self.pool, self.fc = nn.AvgPool2d(2), nn.Linear(27, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.norm1(self.conv1((x - self.mean) / 0.3)))
+        x = torch.relu(self.conv3(torch.relu(self.norm2(self.conv2(x)))) + x)
+        return self.fc(self.pool(x).flatten(1))
+
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "mlp": lambda: nn.Sequential(
+        *(nn.Flatten(), nn.Linear(72, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, CLASSES))
+    ),
+    "cnn": lambda: nn.Sequential(
+        *(nn.Conv2d(2, 3, 3, 1, 1), nn.ReLU(), nn.Conv2d(3, 4, 4, 2, 1), nn.ReLU(), nn.Flatten()),
+        *(nn.Linear(36, 8), nn.ReLU(), nn.Linear(8, CLASSES)),
+    ),
+    "residual": ResidualNetwork,
+    "ends in ReLU": lambda: nn.Sequential(
+        nn.Conv2d(2, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(32, CLASSES), nn.ReLU()
+    ),
+}
+
+
+class Problem:
+    """A network with random parameters and statistics, inputs, a box and margins."""
+
+    def __init__(self, name: str, seed: int, epsilon: float, dtype: torch.dtype = torch.float64) -> None:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            network = NETWORKS[name]()
+            self.x = torch.rand(3, *SHAPE, dtype=dtype)
+            self.labels = torch.randint(CLASSES, (3,))
+            for tensor in network.state_dict().values():
+                if tensor.ndim == 1 and tensor.is_floating_point():
+                    tensor.add_(0.3 * torch.randn_like(tensor)).abs_()
+        network = network.to(dtype)
+        self.graph: Graph = trace(network, SHAPE)
+        self.params = dict(network.named_parameters())
+        self.buffers = dict(network.named_buffers())
+        self.tensors = {k: v.detach() for k, v in {**self.params, **self.buffers}.items()}
+        self.box = Box.around(self.x, epsilon)
+        self.spec = margin_specification(self.labels, CLASSES, dtype)
+
+    def margins(self, x: Tensor) -> Tensor:
+        return torch.einsum("bsk,bk->bs", self.spec, self.graph(self.tensors, x))
+
+    def bounds(self, relaxation: Relaxation, tensors: dict[str, Tensor] | None = None) -> Tensor:
+        return relaxation(self.graph, self.tensors if tensors is None else tensors, self.box, self.spec)
+
+    def loss(self, relaxation: Relaxation, params: dict[str, Tensor]) -> Tensor:
+        return torch.exp(-self.bounds(relaxation, {**self.buffers, **params}) / 4).sum()
+
+
+everything = pytest.mark.parametrize("relaxation", RELAXATIONS.values(), ids=RELAXATIONS)
+every_network = pytest.mark.parametrize("name", NETWORKS)
+
+
+@everything
+@every_network
+@given(seed=st.integers(0, 10**6), epsilon=st.sampled_from([0.003, 0.03, 0.3, 1.0]))
+@settings(max_examples=8, deadline=None)
+def test_sound_on_samples_and_corners(relaxation: Relaxation, name: str, seed: int, epsilon: float) -> None:
+    problem = Problem(name, seed, epsilon)
+    lower = problem.bounds(relaxation)
+    generator = torch.Generator().manual_seed(seed)
+    pre = relaxation.relu_bounds(problem.graph, problem.tensors, problem.box)
+    for attempt in range(20):
+        place = torch.rand(problem.x.shape, generator=generator, dtype=torch.float64)
+        x = torch.lerp(*problem.box, place.round() if attempt % 2 else place)
+        assert (problem.margins(x) >= lower - 1e-9).all()
+        values = problem.graph.propagate(x, lambda node, *v: node.operation.evaluate(problem.tensors, *v))
+        for node in problem.graph.activations:
+            v = values[node.inputs[0]]
+            assert (v >= pre[node.name].lower - 1e-9).all()
+            assert (v <= pre[node.name].upper + 1e-9).all()
+
+
+@everything
+@every_network
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_exact_with_finite_gradients_at_epsilon_zero(relaxation: Relaxation, name: str, dtype: torch.dtype) -> None:
+    problem = Problem(name, 1, 0.0, dtype)
+    tolerance = 1e-4 if dtype is torch.float32 else 1e-10
+    torch.testing.assert_close(problem.bounds(relaxation), problem.margins(problem.x), rtol=tolerance, atol=tolerance)
+    gradients = torch.autograd.grad(problem.loss(relaxation, problem.params), list(problem.params.values()))
+    assert all(gradient.isfinite().all() for gradient in gradients)
+    exact = torch.exp(
+        -torch.einsum("bsk,bk->bs", problem.spec, problem.graph({**problem.buffers, **problem.params}, problem.x)) / 4
+    )
+    expected = torch.autograd.grad(exact.sum(), list(problem.params.values()))
+    torch.testing.assert_close(gradients, expected, rtol=100 * tolerance, atol=100 * tolerance)
+
+
+@everything
+@pytest.mark.parametrize("value", [0.0, 1.0, -1.0])
+def test_dead_neurons_and_ties_stay_finite(relaxation: Relaxation, value: float) -> None:
+    """All weights equal and biases 0 or opposite: every ReLU input is a tie, dead, or exactly 0."""
+    problem = Problem("cnn", 0, 0.1, torch.float32)
+    params = {k: torch.full_like(v, value if v.ndim > 1 else 0.0).requires_grad_() for k, v in problem.params.items()}
+    loss = problem.loss(relaxation, params)
+    assert loss.isfinite()
+    assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(loss, list(params.values())))
+
+
+@everything
+@every_network
+def test_a_sample_does_not_depend_on_the_others(relaxation: Relaxation, name: str) -> None:
+    problem = Problem(name, 2, 0.1)
+    together = problem.bounds(relaxation)
+    alone = relaxation(problem.graph, problem.tensors, Box(*(s[1:2] for s in problem.box)), problem.spec[1:2])
+    torch.testing.assert_close(alone, together[1:2], rtol=1e-12, atol=1e-12)
+
+
+@everything
+@every_network
+def test_single_precision_agrees_with_double(relaxation: Relaxation, name: str) -> None:
+    problem = Problem(name, 3, 0.1)
+    single = relaxation(
+        problem.graph,
+        {k: v.float() if v.is_floating_point() else v for k, v in problem.tensors.items()},
+        Box(*(side.float() for side in problem.box)),
+        problem.spec.float(),
+    )
+    torch.testing.assert_close(single.double(), problem.bounds(relaxation), rtol=1e-4, atol=1e-4)
+
+
+@everything
+@every_network
+def test_gradient_equals_finite_differences(relaxation: Relaxation, name: str) -> None:
+    problem = Problem(name, 4, 0.1)
+    gradients = torch.autograd.grad(problem.loss(relaxation, problem.params), list(problem.params.values()))
+    torch.manual_seed(0)
+    direction = {k: torch.randn_like(v) for k, v in problem.params.items()}
+    step = 1e-6
+
+    def at(t: float) -> Tensor:
+        return problem.loss(relaxation, {k: v.detach() + t * direction[k] for k, v in problem.params.items()})
+
+    numerical = (at(step) - at(-step)) / (2 * step)
+    analytical = sum((g * d).sum() for g, d in zip(gradients, direction.values(), strict=True))
+    torch.testing.assert_close(analytical, numerical, rtol=1e-5, atol=1e-6)
+
+
+@everything
+@every_network
+def test_vmap_over_parameters_equals_the_loop(relaxation: Relaxation, name: str) -> None:
+    problem = Problem(name, 5, 0.1)
+    torch.manual_seed(0)
+    stack = {k: v + 0.01 * torch.randn(3, *v.shape, dtype=v.dtype) for k, v in problem.params.items()}
+    stack = {k: v.detach() for k, v in stack.items()}
+
+    def loss(params: dict[str, Tensor]) -> Tensor:
+        return problem.loss(relaxation, params)
+
+    losses = torch.func.vmap(loss)(stack)
+    gradients = torch.func.vmap(torch.func.grad(loss))(stack)
+    for i in range(3):
+        member = {k: v[i].clone().requires_grad_() for k, v in stack.items()}
+        value = loss(member)
+        torch.testing.assert_close(losses[i], value)
+        expected = torch.autograd.grad(value, list(member.values()))
+        torch.testing.assert_close([gradients[k][i] for k in member], list(expected))
+
+
+@everything
+@every_network
+def test_parts_of_a_batch_change_nothing(relaxation: Relaxation, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not hasattr(relaxation, "memory_budget"):
+        pytest.skip("takes a batch as a whole")
+    problem = Problem(name, 6, 0.1)
+    loss = problem.loss(relaxation, problem.params)
+    expected = torch.autograd.grad(loss, list(problem.params.values()))
+    monkeypatch.setattr(relaxation, "memory_budget", 1e-6)
+    in_parts = problem.loss(relaxation, problem.params)
+    torch.testing.assert_close(in_parts, loss)
+    torch.testing.assert_close(torch.autograd.grad(in_parts, list(problem.params.values())), expected)
+
+
+@everything
+def test_compiles_into_one_graph(relaxation: Relaxation) -> None:
+    problem = Problem("cnn", 7, 0.1)
+    compiled = torch.compile(problem.bounds, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(relaxation), problem.bounds(relaxation))
+
+
+@every_network
+def test_interval_bounds_grow_with_the_radius(name: str) -> None:
+    margins = [Problem(name, 8, epsilon).bounds(IBP()) for epsilon in (0.0, 0.01, 0.1, 0.3, 1.0)]
+    for tighter, looser in zip(margins, margins[1:], strict=False):
+        assert (looser <= tighter + 1e-12).all()
+
+
+def test_a_memory_budget_is_positive() -> None:
+    with pytest.raises(ConfigurationError, match="memory_budget is 0 GiB"):
+        DeepPoly(memory_budget=0)
