@@ -37,7 +37,7 @@ class CIFAR10(DownloadedImages):
         try:
             stored = torchvision.datasets.CIFAR10(self.root, train=train)
         except RuntimeError as error:
-            raise ConfigurationError(f"data.root: {self.root!r} does not hold an intact CIFAR10") from error
+            raise ConfigurationError(f"data.root: {str(self.root)!r} does not hold an intact CIFAR10") from error
         images = torch.from_numpy(stored.data).permute(0, 3, 1, 2).contiguous()
         return images, torch.tensor(stored.targets)
 

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from http.client import HTTPException
+from pathlib import Path
 from typing import Any
 
 from gls_lightning.data.image_data_module import ImageDataModule
@@ -18,7 +19,7 @@ class DownloadedImages(ImageDataModule):
 
     def __init__(self, *, root: str = "data", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.root = root
+        self.root = Path(root).expanduser()
 
     @abstractmethod
     def download(self) -> None:
@@ -35,6 +36,6 @@ class DownloadedImages(ImageDataModule):
         except (OSError, RuntimeError, HTTPException) as error:
             name = type(self).__name__
             raise ConfigurationError(
-                f"data.root: {self.root!r} does not hold {name}, and downloading it failed ({error}); "
+                f"data.root: {str(self.root)!r} does not hold {name}, and downloading it failed ({error}); "
                 f"name a folder that holds {name} in torchvision's layout, or connect to the network"
             ) from error

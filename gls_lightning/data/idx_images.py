@@ -30,7 +30,7 @@ class IDXImages(DownloadedImages):
     @property
     def folder(self) -> Path:
         """Where the files lie."""
-        return Path(self.root, self.source.__name__, "raw")
+        return self.root / self.source.__name__ / "raw"
 
     def download(self) -> None:
         """Downloads the files that are missing or damaged."""

@@ -51,13 +51,13 @@ class TinyImageNet(ImageDataModule):
 
     def __init__(self, *, root: str = "data", augment: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.root = root
+        self.root = Path(root).expanduser()
         self.augment = augment
 
     @property
     def folder(self) -> Path:
         """The unpacked archive."""
-        return Path(self.root, "tiny-imagenet-200")
+        return self.root / "tiny-imagenet-200"
 
     def prepare_data(self) -> None:
         """Looks for the folder.

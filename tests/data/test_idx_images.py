@@ -69,6 +69,11 @@ def test_missing_without_network_is_one_clear_error(data_module: type[MNIST], tm
         data_module(root=str(tmp_path)).setup("fit")
 
 
+def test_root_may_start_at_home(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(root))
+    MNIST(root="~").prepare_data()
+
+
 @pytest.mark.usefixtures("no_network")
 def test_a_broken_download_is_not_taken_for_the_data(root: Path, tmp_path: Path) -> None:
     folder = tmp_path / "MNIST" / "raw"
