@@ -24,7 +24,7 @@ class BackSubstitution:
         boxes: Boxes at which the substitution stops, by the name of the node; that of the input at least.
 
     Attributes:
-        lines: Lines of the activations by the name of the node, to be filled in the order of evaluation.
+        lines: Lines of the activations relaxed so far, by the name of the node.
     """
 
     def __init__(self, graph: Graph, tensors: Tensors, boxes: Mapping[str, Box]) -> None:
@@ -37,6 +37,11 @@ class BackSubstitution:
     def input_box(self) -> Box:
         """The box of the network's inputs."""
         return self.boxes[INPUT]
+
+    def relax(self, node: Node, box: Box) -> None:
+        """Gives an activation its lines over the box of its inputs; to be done in the order of evaluation."""
+        assert isinstance(node.operation, Activation)
+        self.lines[node.name] = node.operation.lines(box)
 
     def specification_bounds(self, specification: Tensor) -> Tensor:
         """Lower bounds ``[B, S]`` of linear functions ``[B, S, K]`` of the network's output."""

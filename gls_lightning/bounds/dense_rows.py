@@ -5,6 +5,7 @@ from typing import Self
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from gls_lightning.bounds.rows import Rows
 
@@ -21,12 +22,15 @@ class DenseRows(Rows):
     values: Tensor
     shape: torch.Size
 
+    @override
     def with_values(self, values: Tensor) -> Self:
         return replace(self, values=values)
 
+    @override
     def read(self, elements: Tensor) -> Tensor:
         return elements.expand(-1, *self.shape).flatten(1)[:, None, None]
 
+    @override
     def to_dense(self) -> "DenseRows":
         return self
 

@@ -5,6 +5,7 @@ from typing import Self
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from gls_lightning.bounds.dense_rows import DenseRows
 from gls_lightning.bounds.rows import Rows
@@ -32,9 +33,11 @@ class PatchRows(Rows):
         windows = Windows((channels, height, width), (1, 1), (1, 1), (0, 0), (height, width))
         return cls(values[None, None], windows, clean=True)
 
+    @override
     def with_values(self, values: Tensor) -> Self:
         return replace(self, values=values, clean=True)  # `read` gives 0 over the edge, and so does any product with it
 
+    @override
     def read(self, elements: Tensor) -> Tensor:
         if elements.shape[2:] == (1, 1) and self.clean:
             return elements.expand(-1, self.windows.shape[0], *self.windows.kernel).flatten(1)[:, None, None]
@@ -47,6 +50,7 @@ class PatchRows(Rows):
         ones = self.values.new_ones(1, *self.windows.shape)
         return PatchRows(self.values * self.windows.extract(ones)[:, :, None], self.windows, clean=True)
 
+    @override
     def to_dense(self) -> DenseRows:
         values = self.values.expand(-1, self.windows.num_positions, -1, -1)
         return DenseRows(self.windows.scatter(values), torch.Size(self.windows.shape))

@@ -1,8 +1,8 @@
 """Products that treat positive and negative coefficients differently: the inner loop of every linear bound.
 
-A lower bound of ``a * v`` takes the line below ``v`` where ``a`` is positive and the line above where ``a`` is negative.
-Written with plain tensor operations, autograd keeps several tensors of the size of the coefficients for it; these
-functions keep the coefficients alone.
+A lower bound of ``a * v`` takes the line below ``v`` where ``a`` is positive and the line above where it is negative.
+Of plain tensor operations that do so, autograd keeps several results of the size of the coefficients; of these
+functions it keeps the coefficients alone.
 """
 
 from typing import Any
@@ -75,9 +75,9 @@ def sign_split_product(rows: Tensor, positive: Tensor, negative: Tensor) -> Tens
     Returns:
         ``[B, P, S, K]``.
     """
-    return _Product.apply(rows, positive, negative)  # type: ignore[no-any-return, no-untyped-call]
+    return _Product.apply(rows, positive, negative)  # type: ignore[no-any-return]
 
 
 def sign_split_dot(rows: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     """:func:`sign_split_product`, summed over the last dimension: ``[B, P, S]``."""
-    return _Dot.apply(rows, positive, negative)  # type: ignore[no-any-return, no-untyped-call]
+    return _Dot.apply(rows, positive, negative)  # type: ignore[no-any-return]

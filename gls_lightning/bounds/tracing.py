@@ -92,7 +92,7 @@ class _Call:
         supported = ", ".join(sorted({_name(key) for key in _BUILDERS}))
         reason = f" ({why})" if why else ""
         raise UnsupportedOperationError(
-            f"the network's operation {self.what} at {self.place!r} cannot be bounded{reason}; supported are {supported}"
+            f"operation {self.what} at {self.place!r} of the network cannot be bounded{reason}; supported are {supported}"
         )
 
 
@@ -277,9 +277,9 @@ def _constant_affine(call: _Call, operator_name: str, constant: Any) -> Operatio
         call.refuse("the constant changes the shape")
     if isinstance(constant, _Constant):
         return call.make(ConstantAffine, operator=operator_name, constant=constant.name, shape=constant.shape)
-    if isinstance(constant, int | float):
-        return call.make(ConstantAffine, operator=operator_name, constant=float(constant), shape=torch.Size())
-    call.refuse("the constant must be a number, a parameter or a buffer")
+    if not isinstance(constant, int | float):
+        call.refuse("the constant must be a number, a parameter or a buffer")
+    return call.make(ConstantAffine, operator=operator_name, constant=float(constant), shape=torch.Size())
 
 
 def _make(kind: type[Operation]) -> Callable[[_Call], Operation]:

@@ -30,12 +30,8 @@ class Windows:
 
     @property
     def num_positions(self) -> int:
+        """Number of windows."""
         return self.positions[0] * self.positions[1]
-
-    @property
-    def size(self) -> int:
-        """Number of elements of a window, all channels together."""
-        return self.shape[0] * self.kernel[0] * self.kernel[1]
 
     @property
     def inside(self) -> bool:
@@ -54,14 +50,14 @@ class Windows:
         return F.unfold(padded, self.kernel, stride=self.stride).mT.contiguous()
 
     def scatter(self, values: Tensor) -> Tensor:
-        """Puts windows ``[..., P, S, C * kh * kw]`` on maps ``[..., P, S, C * H * W]``, dropping what is over the edge."""
+        """Puts windows ``[..., P, S, C * kh * kw]`` on maps ``[..., P, S, C * H * W]``; what is over the edge is lost."""
         channels, *_ = self.shape
         by_channel = F.pad(values.unflatten(-1, (channels, -1)), (0, 1))
         index = self._positions_in_window(values.device)[:, None, None]
         return by_channel.gather(-1, index.expand(*by_channel.shape[:-1], -1)).flatten(-2)
 
     def _positions_in_window(self, device: torch.device) -> Tensor:
-        """For each window and element of the map, its index in the window, or one more than the last: ``[P, H * W]``."""
+        """Index in each window of each element of the map, one more than the last if outside: ``[P, H * W]``."""
         return _positions_in_window(self).to(device)
 
     def enlarged(self, other: "Windows") -> "Windows":
@@ -72,7 +68,7 @@ class Windows:
         return replace(self, offset=offset, kernel=kernel)  # type: ignore[arg-type]
 
     def pad(self, values: Tensor, larger: "Windows") -> Tensor:
-        """Coefficients of these windows ``[..., C * kh * kw]`` as those of ``larger`` ones, 0 where they reach further."""
+        """Coefficients ``[..., C * kh * kw]`` of these windows as those of ``larger`` ones, 0 where they reach further."""
         top, left = (a - b for a, b in zip(self.offset, larger.offset, strict=True))
         bottom, right = (b - a - s for a, b, s in zip(self.kernel, larger.kernel, (top, left), strict=True))
         maps = values.unflatten(-1, (self.shape[0], *self.kernel))

@@ -18,5 +18,6 @@ class CROWNIBP(LinearRelaxation):
         graph = substitution.graph
         intervals = graph.intervals(substitution.tensors, substitution.input_box)
         bounds = {node.name: intervals[node.inputs[0]] for node in graph.activations}
-        substitution.lines = {node.name: node.operation.lines(bounds[node.name]) for node in graph.activations}
+        for node in graph.activations:
+            substitution.relax(node, bounds[node.name])
         return bounds

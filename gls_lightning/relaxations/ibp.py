@@ -1,6 +1,7 @@
 """Interval bound propagation."""
 
 from torch import Tensor
+from typing_extensions import override
 
 from gls_lightning.bounds import BackSubstitution, Box, Graph, Tensors
 from gls_lightning.relaxations.relaxation import Relaxation
@@ -12,12 +13,14 @@ class IBP(Relaxation):
     The last layer is merged with the specification.
     """
 
+    @override
     def __call__(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> Tensor:
         boxes = graph.intervals(tensors, box)
         if graph.ends_affine:
             del boxes[graph.output]
         return BackSubstitution(graph, tensors, boxes).specification_bounds(specification)
 
+    @override
     def relu_bounds(self, graph: Graph, tensors: Tensors, box: Box) -> dict[str, Box]:
         boxes = graph.intervals(tensors, box)
         return {node.name: boxes[node.inputs[0]] for node in graph.activations}

@@ -6,6 +6,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
+from typing_extensions import override
 
 from gls_lightning.bounds import BackSubstitution, Box, CountingSubstitution, Graph, Tensors
 from gls_lightning.errors import ConfigurationError
@@ -39,6 +40,7 @@ class LinearRelaxation(Relaxation):
     def _relax(self, substitution: BackSubstitution) -> dict[str, Box]:
         """Bounds the inputs of the activations and gives ``substitution`` their lines; returns the bounds by name."""
 
+    @override
     def __call__(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> Tensor:
         size, again = self._plan(graph, tensors, specification)
 
@@ -52,6 +54,7 @@ class LinearRelaxation(Relaxation):
             return torch.cat([checkpoint(bound, *p, use_reentrant=False, preserve_rng_state=False) for p in parts])
         return torch.cat([bound(*part) for part in parts])
 
+    @override
     def relu_bounds(self, graph: Graph, tensors: Tensors, box: Box) -> dict[str, Box]:
         return self._relax(BackSubstitution(graph, tensors, graph.exact_boxes(tensors, box)))
 

@@ -1,6 +1,7 @@
 """What every relaxation promises, on networks of every kind."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import hypothesis.strategies as st
 import pytest
@@ -214,7 +215,7 @@ def test_compiles_into_one_graph(relaxation: Relaxation) -> None:
 @every_network
 def test_interval_bounds_grow_with_the_radius(name: str) -> None:
     margins = [Problem(name, 8, epsilon).bounds(IBP()) for epsilon in (0.0, 0.01, 0.1, 0.3, 1.0)]
-    for tighter, looser in zip(margins, margins[1:], strict=False):
+    for tighter, looser in pairwise(margins):
         assert (looser <= tighter + 1e-12).all()
 
 

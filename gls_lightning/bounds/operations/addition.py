@@ -1,6 +1,7 @@
 """The sum of two branches of a residual network."""
 
 from torch import Tensor
+from typing_extensions import override
 
 from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.operations.operation import AffineOperation, Tensors
@@ -10,11 +11,14 @@ from gls_lightning.bounds.rows import Rows
 class Addition(AffineOperation):
     """``v + w`` of two values of one shape."""
 
+    @override
     def evaluate(self, tensors: Tensors, *inputs: Tensor) -> Tensor:
         return inputs[0] + inputs[1]
 
+    @override
     def interval(self, tensors: Tensors, *inputs: Box) -> Box:
         return Box(inputs[0].lower + inputs[1].lower, inputs[0].upper + inputs[1].upper)
 
+    @override
     def backward(self, tensors: Tensors, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
         return (rows, rows), None

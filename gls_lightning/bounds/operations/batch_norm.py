@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from torch import Tensor
+from typing_extensions import override
 
 from gls_lightning.bounds.operations.elementwise import ElementwiseAffine
 from gls_lightning.bounds.operations.operation import Tensors
@@ -26,6 +27,7 @@ class BatchNorm(ElementwiseAffine):
     variance: str
     eps: float
 
+    @override
     def scale_and_shift(self, tensors: Tensors) -> tuple[Tensor, Tensor]:
         scale = (tensors[self.variance] + self.eps).rsqrt()
         if self.weight is not None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import override
 
 from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.dense_rows import DenseRows
@@ -40,14 +41,17 @@ class Convolution(AffineOperation):
         """The kernel, ``[C_out, C_in / groups, kh, kw]``."""
         return tensors[self.weight]
 
+    @override
     def evaluate(self, tensors: Tensors, *inputs: Tensor) -> Tensor:
         return self._convolve(inputs[0], self.kernel(tensors, inputs[0]), self._bias(tensors))
 
+    @override
     def interval(self, tensors: Tensors, *inputs: Box) -> Box:
         kernel = self.kernel(tensors, inputs[0].lower)
         centre = self._convolve(inputs[0].centre, kernel, self._bias(tensors))
         return Box.from_centre(centre, self._convolve(inputs[0].radius, kernel.abs(), None))
 
+    @override
     def backward(self, tensors: Tensors, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
         if isinstance(rows, PatchRows):
             rows = rows.cleaned()
@@ -85,7 +89,7 @@ class Convolution(AffineOperation):
         )
 
     def _unrolled(self, kernel: Tensor, windows: Windows) -> Tensor:
-        """The convolution of one window as a matrix for each group, ``[groups, C_out/g * kh * kw, C_in/g * kh' * kw']``.
+        """The convolution of one window as one matrix a group, ``[groups, C_out/g * kh * kw, C_in/g * kh' * kw']``.
 
         One product with it is far faster than a transposed convolution of very many very small maps.
         """

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.operations.operation import AffineOperation, Tensors
@@ -18,15 +19,18 @@ class ElementwiseAffine(AffineOperation):
     def scale_and_shift(self, tensors: Tensors) -> tuple[Tensor | None, Tensor | None]:
         """Scale and shift, each ``[1, *shape]`` or broadcasting to it; nothing stands for 1 and 0."""
 
+    @override
     def evaluate(self, tensors: Tensors, *inputs: Tensor) -> Tensor:
         scale, shift = self.scale_and_shift(tensors)
         return _shifted(_scaled(inputs[0], scale), shift)
 
+    @override
     def interval(self, tensors: Tensors, *inputs: Box) -> Box:
         scale, shift = self.scale_and_shift(tensors)
         centre = _shifted(_scaled(inputs[0].centre, scale), shift)
         return Box.from_centre(centre, _scaled(inputs[0].radius, None if scale is None else scale.abs()))
 
+    @override
     def backward(self, tensors: Tensors, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
         scale, shift = self.scale_and_shift(tensors)
         constant = None if shift is None else rows.dot(shift)
@@ -51,6 +55,7 @@ class Identity(ElementwiseAffine):
 
     dropout: float = 0.0
 
+    @override
     def scale_and_shift(self, tensors: Tensors) -> tuple[Tensor | None, Tensor | None]:
         return None, None
 
@@ -69,6 +74,7 @@ class ConstantAffine(ElementwiseAffine):
     constant: float | str
     shape: torch.Size
 
+    @override
     def scale_and_shift(self, tensors: Tensors) -> tuple[Tensor | None, Tensor | None]:
         value = self._value(tensors)
         match self.operator:

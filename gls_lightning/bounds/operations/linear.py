@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import override
 
 from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.dense_rows import DenseRows
@@ -23,14 +24,17 @@ class Linear(AffineOperation):
     weight: str
     bias: str | None
 
+    @override
     def evaluate(self, tensors: Tensors, *inputs: Tensor) -> Tensor:
         return F.linear(inputs[0], tensors[self.weight], self._bias(tensors))
 
+    @override
     def interval(self, tensors: Tensors, *inputs: Box) -> Box:
         weight = tensors[self.weight]
         centre = F.linear(inputs[0].centre, weight, self._bias(tensors))
         return Box.from_centre(centre, F.linear(inputs[0].radius, weight.abs()))
 
+    @override
     def backward(self, tensors: Tensors, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
         rows, bias = rows.to_dense(), self._bias(tensors)
         constant = None if bias is None else rows.dot(bias[None])

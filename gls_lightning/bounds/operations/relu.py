@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.lines import Lines
@@ -11,9 +12,11 @@ from gls_lightning.bounds.operations.operation import Activation, Tensors
 class ReLU(Activation):
     """``max(v, 0)``."""
 
+    @override
     def evaluate(self, tensors: Tensors, *inputs: Tensor) -> Tensor:
         return torch.relu(inputs[0])
 
+    @override
     def interval(self, tensors: Tensors, *inputs: Box) -> Box:
         return Box(torch.relu(inputs[0].lower), torch.relu(inputs[0].upper))
 

@@ -1,6 +1,7 @@
 """Flatten, view and reshape."""
 
 from torch import Tensor
+from typing_extensions import override
 
 from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.operations.operation import AffineOperation, Tensors
@@ -10,11 +11,14 @@ from gls_lightning.bounds.rows import Rows
 class Reshape(AffineOperation):
     """The same elements in another shape."""
 
+    @override
     def evaluate(self, tensors: Tensors, *inputs: Tensor) -> Tensor:
         return inputs[0].reshape(-1, *self.output_shape)
 
+    @override
     def interval(self, tensors: Tensors, *inputs: Box) -> Box:
         return Box(self.evaluate(tensors, inputs[0].lower), self.evaluate(tensors, inputs[0].upper))
 
+    @override
     def backward(self, tensors: Tensors, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
         return (rows.to_dense().reshape(self.input_shapes[0]),), None
