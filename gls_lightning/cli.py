@@ -160,6 +160,10 @@ def _files(trainer: Trainer) -> dict[str, str | Path]:
 
 def _silence() -> None:
     """Silences what users of ``gls`` can do nothing about."""
-    for message in ():
+    for message in (
+        "LightningCLI's args parameter is intended to run from within Python",  # the words were changed on purpose
+        r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning's own code on new releases of PyTorch
+        "The '.*_dataloader' does not have many workers",  # images in memory need none
+    ):
         warnings.filterwarnings("ignore", message=message)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)

@@ -104,6 +104,7 @@ class CertifiedTrainingModule(LightningModule):
         self.seed = seed
         self.population_parallel = population_parallel
         self.register_buffer("current_epsilon", torch.tensor(self.epsilon), persistent=False)
+        self.train_metrics = nn.ModuleDict()
         self.val_metrics = nn.ModuleDict({name: MeanMetric() for name in (*ACCURACIES, "loss")})
         self.test_metrics = nn.ModuleDict({name: MeanMetric() for name in ACCURACIES})
         self._graph: Graph | None = None
@@ -259,7 +260,13 @@ class CertifiedTrainingModule(LightningModule):
     def _log_training(self, estimate: Estimate, batch_size: int) -> None:
         self.log("train/loss", estimate.loss.detach(), prog_bar=True, batch_size=batch_size, sync_dist=True)
         for name, value in estimate.metrics.items():
-            self.log(f"train/{name}", value, on_step=False, on_epoch=True, batch_size=batch_size, sync_dist=True)
+            if name not in self.train_metrics:
+                self.train_metrics[name] = MeanMetric().to(self.device)
+            metric = self.train_metrics[name]
+            metric.update(value, weight=batch_size)
+            # Lightning looks for attributes only once, before the objective has named its metrics.
+            attribute = f"train_metrics.{name}"
+            self.log(f"train/{name}", metric, on_step=False, on_epoch=True, metric_attribute=attribute)
         self.log("epsilon", self.current_epsilon)
         sigma = getattr(self.estimator, "sigma", None)
         if isinstance(sigma, Tensor) and sigma.ndim == 0:
@@ -283,7 +290,7 @@ class CertifiedTrainingModule(LightningModule):
         values = (natural.float(), certified.float(), robust.float(), robust_cross_entropy(lower))
         for (name, metric), value in zip(self.val_metrics.items(), values, strict=True):
             metric.update(value)
-            self.log(f"val/{name}", metric, on_epoch=True, prog_bar=name in ACCURACIES)
+            self.log(f"val/{name}", metric, on_epoch=True, prog_bar=name == "certified_accuracy")
 
     def _survives(self, tensors: Mapping[str, Tensor], box: Box, labels: Tensor, indices: Tensor) -> Tensor:
         """Whether the attack fails, ``[B]``."""

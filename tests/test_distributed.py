@@ -1,0 +1,105 @@
+"""Two processes take the same steps as one."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor, nn
+
+from gls_lightning import CertifiedTrainingModule
+from gls_lightning.data import ImageDataModule
+from gls_lightning.estimators import RGS
+from gls_lightning.relaxations import IBP
+
+
+class Noise(ImageDataModule):
+    """Twenty-one images: batches of 8, 8 and an odd rest."""
+
+    input_shape = (1, 4, 4)
+    num_classes = 3
+
+    def load(self, train: bool) -> tuple[Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(int(train))
+        return torch.randint(256, (21, 1, 4, 4), generator=generator, dtype=torch.uint8), torch.arange(21) % 3
+
+
+def network(batch_norm: bool = False) -> nn.Sequential:
+    torch.manual_seed(0)
+    hidden = [nn.BatchNorm1d(8)] if batch_norm else []
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, 8), *hidden, nn.ReLU(), nn.Linear(8, 3))
+
+
+def sgd(params: Any) -> torch.optim.SGD:
+    return torch.optim.SGD(params, lr=0.1, momentum=0.9)
+
+
+def train(
+    folder: Path,
+    *,
+    processes: int,
+    batch_size: int,
+    batch_norm: bool = False,
+    population_parallel: bool = False,
+    distributed_sampler: bool | None = None,
+    **options: Any,
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The weights after two epochs, and the metrics."""
+    torch.set_num_threads(1)  # forked processes hang in a pool of threads that they do not have
+    module = CertifiedTrainingModule(
+        network=network(batch_norm),
+        epsilon=0.02,
+        relaxation=IBP(),
+        estimator=RGS(population_size=2, sigma=0.05),
+        optimizer=sgd,
+        population_parallel=population_parallel,
+    )
+    trainer = Trainer(
+        accelerator="cpu",
+        devices=processes,
+        strategy="ddp_fork" if processes > 1 else "auto",
+        use_distributed_sampler=not population_parallel if distributed_sampler is None else distributed_sampler,
+        max_epochs=2,
+        gradient_clip_val=1.0,
+        default_root_dir=folder,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer.fit(module, datamodule=Noise(batch_size=batch_size))
+    return module.network.state_dict(), trainer.callback_metrics
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({"batch_size": 4}, id="shards of a batch, the last one uneven"),
+        pytest.param({"batch_size": 4, "accumulate_grad_batches": 2}, id="accumulated gradients"),
+        pytest.param({"batch_size": 8, "population_parallel": True}, id="shares of a population"),
+        pytest.param(
+            {"batch_size": 8, "population_parallel": True, "batch_norm": True}, id="shares of a population, BatchNorm"
+        ),
+    ],
+)
+def test_two_processes_step_like_one(options: dict[str, Any], tmp_path: Path) -> None:
+    one, one_metrics = train(tmp_path, processes=1, **{**options, "batch_size": 8})
+    two, two_metrics = train(tmp_path, processes=2, **options)
+    torch.testing.assert_close(two, one, rtol=1e-5, atol=1e-6)
+    for name in ("train/natural_accuracy", "val/natural_accuracy", "val/certified_accuracy", "val/loss"):
+        torch.testing.assert_close(two_metrics[name], one_metrics[name], rtol=1e-5, atol=1e-6)
+
+
+def test_population_parallel_refuses_a_population_that_cannot_be_divided(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match="population_size is 2; it must be a multiple of the 3 processes"):
+        train(tmp_path, processes=3, batch_size=8, population_parallel=True)
+
+
+def test_population_parallel_refuses_shards(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match="population_parallel needs the same batch on every process"):
+        train(tmp_path, processes=2, batch_size=4, population_parallel=True, distributed_sampler=True)
