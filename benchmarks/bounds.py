@@ -35,10 +35,10 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torchvision.datasets import MNIST
 
 from gls_lightning import networks, relaxations
 from gls_lightning.bounds import Box, margin_specification, trace
+from gls_lightning.data import MNIST
 
 METHODS = {"IBP": dense_baseline.ibp, "CROWNIBP": dense_baseline.crown_ibp, "DeepPoly": dense_baseline.deeppoly}
 BATCH_SIZES = {"CNN3": 128, "CNN5": 32}
@@ -70,8 +70,8 @@ def build_network(case: Case) -> nn.Sequential:
 def load_images(case: Case) -> tuple[Tensor, Tensor]:
     if case.mnist is None:
         return torch.rand(case.batch_size, 1, 28, 28), torch.randint(NUM_CLASSES, (case.batch_size,))
-    data = MNIST(case.mnist, train=False)
-    return data.data[: case.batch_size].unsqueeze(1) / 255, data.targets[: case.batch_size]
+    images, labels = MNIST(root=case.mnist).load(train=False)
+    return images[: case.batch_size] / 255, labels[: case.batch_size]
 
 
 def margin_bounds(case: Case, network: nn.Sequential) -> Callable[[], Tensor]:
