@@ -31,11 +31,13 @@ class _Product(torch.autograd.Function):
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         rows, positive, negative = ctx.saved_tensors
         grad_rows = (grad * torch.where(rows > 0, positive, negative)).sum_to_size(rows.shape)
-        grad_positive = (grad * rows.relu()).sum_to_size(positive.shape)
-        return grad_rows, grad_positive, (grad * rows).sum_to_size(negative.shape) - grad_positive
+        _, for_positive, for_negative = ctx.needs_input_grad
+        grad_positive = (grad * rows.clamp_min(0)).sum_to_size(positive.shape) if for_positive else None
+        grad_negative = (grad * rows.clamp_max(0)).sum_to_size(negative.shape) if for_negative else None
+        return grad_rows, grad_positive, grad_negative
 
 
 class _Dot(torch.autograd.Function):
@@ -57,11 +59,11 @@ class _Dot(torch.autograd.Function):
             grad_rows = torch.where(rows > 0, by_positive, by_negative)
         else:
             grad_rows = (grad.unsqueeze(-1) * torch.where(rows > 0, positive, negative)).sum_to_size(rows.shape)
-        if not (ctx.needs_input_grad[1] or ctx.needs_input_grad[2]):
-            return grad_rows, None, None
+        _, for_positive, for_negative = ctx.needs_input_grad
         grad = grad.unsqueeze(-2)
-        grad_positive = (grad @ rows.relu()).sum_to_size(positive.shape)
-        return grad_rows, grad_positive, (grad @ rows).sum_to_size(negative.shape) - grad_positive
+        grad_positive = (grad @ rows.clamp_min(0)).sum_to_size(positive.shape) if for_positive else None
+        grad_negative = (grad @ rows.clamp_max(0)).sum_to_size(negative.shape) if for_negative else None
+        return grad_rows, grad_positive, grad_negative
 
 
 def sign_split_product(rows: Tensor, positive: Tensor, negative: Tensor) -> Tensor:

@@ -90,9 +90,9 @@ class _Call:
 
     def refuse(self, why: str = "") -> NoReturn:
         supported = ", ".join(sorted({_name(key) for key in _BUILDERS}))
-        reason = f" ({why})" if why else ""
+        reason = f": {why}" if why else ""
         raise UnsupportedOperationError(
-            f"operation {self.what} at {self.place!r} of the network cannot be bounded{reason}; supported are {supported}"
+            f"operation {self.what} at {self.place!r} of the network cannot be bounded{reason} (supported: {supported})"
         )
 
 

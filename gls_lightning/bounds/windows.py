@@ -50,7 +50,7 @@ class Windows:
         return F.unfold(padded, self.kernel, stride=self.stride).mT.contiguous()
 
     def scatter(self, values: Tensor) -> Tensor:
-        """Puts windows ``[..., P, S, C * kh * kw]`` on maps ``[..., P, S, C * H * W]``; what is over the edge is lost."""
+        """Puts windows ``[..., P, S, C * kh * kw]`` on maps ``[..., P, S, C * H * W]``, cut at the edge."""
         channels, *_ = self.shape
         by_channel = F.pad(values.unflatten(-1, (channels, -1)), (0, 1))
         index = self._positions_in_window(values.device)[:, None, None]
@@ -68,7 +68,7 @@ class Windows:
         return replace(self, offset=offset, kernel=kernel)  # type: ignore[arg-type]
 
     def pad(self, values: Tensor, larger: "Windows") -> Tensor:
-        """Coefficients ``[..., C * kh * kw]`` of these windows as those of ``larger`` ones, 0 where they reach further."""
+        """Coefficients ``[..., C * kh * kw]`` of these windows as those of ``larger`` ones, 0 beyond."""
         top, left = (a - b for a, b in zip(self.offset, larger.offset, strict=True))
         bottom, right = (b - a - s for a, b, s in zip(self.kernel, larger.kernel, (top, left), strict=True))
         maps = values.unflatten(-1, (self.shape[0], *self.kernel))

@@ -1,6 +1,8 @@
 """Convolution."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -70,11 +72,15 @@ class Convolution(AffineOperation):
 
     def _backward_patches(self, rows: PatchRows, kernel: Tensor) -> Rows:
         windows = self._windows_of_input(rows.windows)
-        by_group = rows.values.unflatten(-1, (self.groups, -1))
-        values = torch.einsum("bpsgk,gkl->bpsgl", by_group, self._unrolled(kernel, rows.windows)).flatten(-2)
+        if _area(windows.kernel) <= _LARGEST_UNROLLED * _area(self.kernel_size):
+            by_group = rows.values.unflatten(-1, (self.groups, -1))
+            unrolled = self._unrolled(kernel, rows.windows.kernel, windows.kernel)
+            values = torch.einsum("bpsgk,gkl->bpsgl", by_group, unrolled).flatten(-2)
+        else:
+            maps = rows.values.reshape(-1, self.output_shape[0], *rows.windows.kernel)
+            values = self._transpose(maps, kernel, (0, 0), (0, 0)).reshape(*rows.values.shape[:-1], -1)
         patches = PatchRows(values, windows, windows.inside)
-        area, map_area = windows.kernel[0] * windows.kernel[1], windows.shape[1] * windows.shape[2]
-        return patches.to_dense() if area > map_area else patches
+        return patches.to_dense() if _area(windows.kernel) > _area(windows.shape[1:]) else patches
 
     def _windows_of_input(self, windows: Windows) -> Windows:
         """The windows of the input that given windows of the output depend on."""
@@ -88,16 +94,15 @@ class Convolution(AffineOperation):
             offset=(windows.offset[0] * sh - ph, windows.offset[1] * sw - pw),
         )
 
-    def _unrolled(self, kernel: Tensor, windows: Windows) -> Tensor:
+    def _unrolled(self, kernel: Tensor, window: Pair, input_window: Pair) -> Tensor:
         """The convolution of one window as one matrix a group, ``[groups, C_out/g * kh * kw, C_in/g * kh' * kw']``.
 
         One product with it is far faster than a transposed convolution of very many very small maps.
         """
-        channels = self.output_shape[0] // self.groups
-        size = channels * windows.kernel[0] * windows.kernel[1]
-        identity = torch.eye(size, dtype=kernel.dtype, device=kernel.device).view(size, channels, *windows.kernel)
-        unrolled = self._transpose(identity.repeat(1, self.groups, 1, 1), kernel, (0, 0), (0, 0))
-        return unrolled.reshape(size, self.groups, -1).transpose(0, 1)
+        placement = _placement(self.kernel_size, self.stride, self.dilation, window, input_window).to(kernel)
+        kernels = kernel.reshape(self.groups, -1, kernel.shape[1], _area(self.kernel_size))
+        placed = (kernels @ placement).unflatten(-1, (_area(window), _area(input_window)))
+        return placed.transpose(2, 3).flatten(3).flatten(1, 2)
 
     @property
     def _reach(self) -> Pair:
@@ -122,3 +127,22 @@ class Convolution(AffineOperation):
 
     def _bias(self, tensors: Tensors) -> Tensor | None:
         return None if self.bias is None else tensors[self.bias]
+
+
+_LARGEST_UNROLLED = 8
+"""Windows of the input beyond this many kernels are cheaper by transposed convolution (measured: benchmarks/)."""
+
+
+def _area(size: Sequence[int]) -> int:
+    height, width = size
+    return height * width
+
+
+@lru_cache(maxsize=256)
+def _placement(kernel: Pair, stride: Pair, dilation: Pair, window: Pair, input_window: Pair) -> Tensor:
+    """1 where an element of the kernel meets an element of the input: ``[kernel, window * input_window]``."""
+    axes = []
+    for k, s, d, w, i in zip(kernel, stride, dilation, window, input_window, strict=True):
+        reached = torch.arange(w)[:, None] * s + torch.arange(k)[:, None, None] * d
+        axes.append((reached == torch.arange(i)).float())
+    return torch.einsum("awi,bvj->abwvij", *axes).reshape(_area(kernel), -1)
