@@ -1,14 +1,13 @@
 """Population statistics for BatchNorm."""
 
-from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
-from gls_lightning.callbacks.certified_module import CertifiedModule, certified_module
+from gls_lightning.callbacks.certified_module import certified_module
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.randomness import keyed_generator
 
@@ -22,6 +21,14 @@ class BatchNormReset(Callback):
     processes. ``CertifiedTrainingModule`` adds this callback itself where the network has BatchNorm.
     """
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Checks that the training data can be read once more.
+
+        Raises:
+            ConfigurationError: They cannot.
+        """
+        _training_loader(trainer)
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -30,30 +37,39 @@ class BatchNormReset(Callback):
             return
         module = certified_module(self, pl_module)
         statistics = _Pool()
-        for batch in self._batches(trainer, module):
+        for batch in _training_batches(trainer, module.seed):
             inputs = batch[0].to(pl_module.device)
             with torch.no_grad(), torch.autocast(inputs.device.type, enabled=False):
                 statistics.add(module.graph.batch_statistics(module.tensors(), inputs), len(inputs))
         for name, value in statistics.pooled(trainer).items():
             module.network.get_buffer(name).copy_(value)
 
-    def _batches(self, trainer: Trainer, module: CertifiedModule) -> Iterator[Any]:
-        """This process's share of the training set in a random order that depends on seed and epoch alone."""
-        loader = trainer.train_dataloader
-        if not isinstance(loader, DataLoader) or loader.batch_size is None:
-            raise ConfigurationError("BatchNormReset needs one DataLoader of training data, with a batch_size")
-        size = len(loader.dataset)  # type: ignore[arg-type]
-        order = torch.randperm(size, generator=keyed_generator("BatchNorm reset", module.seed, trainer.current_epoch))
-        batches = [batch.tolist() for batch in order.split(loader.batch_size)]
-        return iter(
-            DataLoader(
-                loader.dataset,
-                batch_sampler=batches[trainer.global_rank :: trainer.world_size],
-                collate_fn=loader.collate_fn,
-                num_workers=loader.num_workers,
-                generator=torch.Generator(),  # without it the loader would draw from the global one
-            )
-        )
+
+def _training_loader(trainer: Trainer) -> DataLoader[Any]:
+    loader = trainer.train_dataloader
+    if (
+        not isinstance(loader, DataLoader)
+        or loader.batch_size is None
+        or isinstance(loader.dataset, IterableDataset)
+    ):
+        raise ConfigurationError("BatchNormReset needs one DataLoader of indexed training data, with a batch_size")
+    return loader
+
+
+def _training_batches(trainer: Trainer, seed: int) -> DataLoader[Any]:
+    """This process's share of as many batches as an epoch has, in an order that depends on seed and epoch alone."""
+    loader = _training_loader(trainer)
+    size = len(loader.dataset)  # type: ignore[arg-type]
+    order = torch.randperm(size, generator=keyed_generator("batch norm", seed, trainer.current_epoch))
+    batches = [batch.tolist() for batch in order.split(cast(int, loader.batch_size))]
+    of_an_epoch = batches[: int(trainer.num_training_batches) * trainer.world_size]
+    return DataLoader(
+        loader.dataset,
+        batch_sampler=of_an_epoch[trainer.global_rank :: trainer.world_size],
+        collate_fn=loader.collate_fn,
+        num_workers=loader.num_workers,
+        generator=torch.Generator(),  # without it the loader would draw from the global one
+    )
 
 
 class _Pool:

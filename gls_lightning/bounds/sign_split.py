@@ -19,12 +19,26 @@ def contract(rows: Tensor, vector: Tensor) -> Tensor:
     return (rows @ vector.mT).squeeze(-1)
 
 
+def _mean_and_deviation(positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
+    return (positive + negative) / 2, (positive - negative) / 2
+
+
+def _factor(rows: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    """``positive`` where the rows are positive and ``negative`` where they are negative, ``[B, P, S, K]``.
+
+    Several times faster than ``torch.where``, which does not vectorise over broadcast operands.
+    """
+    mean, deviation = _mean_and_deviation(positive, negative)
+    return (rows.sign() * deviation).add_(mean)
+
+
 class _Product(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
     def forward(rows: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        return rows * torch.where(rows > 0, positive, negative)
+        mean, deviation = _mean_and_deviation(positive, negative)
+        return (rows.abs() * deviation).add_(rows * mean)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
@@ -33,7 +47,7 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         rows, positive, negative = ctx.saved_tensors
-        grad_rows = (grad * torch.where(rows > 0, positive, negative)).sum_to_size(rows.shape)
+        grad_rows = (grad * _factor(rows, positive, negative)).sum_to_size(rows.shape)
         _, for_positive, for_negative = ctx.needs_input_grad
         grad_positive = (grad * rows.clamp_min(0)).sum_to_size(positive.shape) if for_positive else None
         grad_negative = (grad * rows.clamp_max(0)).sum_to_size(negative.shape) if for_negative else None
@@ -45,7 +59,8 @@ class _Dot(torch.autograd.Function):
 
     @staticmethod
     def forward(rows: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        return contract(rows, (positive + negative) / 2) + contract(rows.abs(), (positive - negative) / 2)
+        mean, deviation = _mean_and_deviation(positive, negative)
+        return contract(rows, mean) + contract(rows.abs(), deviation)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
@@ -54,15 +69,16 @@ class _Dot(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         rows, positive, negative = ctx.saved_tensors
-        if rows.shape[:2] == (1, 1):
-            by_positive, by_negative = (grad.flatten(0, -2).mT @ side.flatten(0, -2) for side in (positive, negative))
-            grad_rows = torch.where(rows > 0, by_positive, by_negative)
-        else:
-            grad_rows = (grad.unsqueeze(-1) * torch.where(rows > 0, positive, negative)).sum_to_size(rows.shape)
         _, for_positive, for_negative = ctx.needs_input_grad
-        grad = grad.unsqueeze(-2)
+        upright, grad = grad.unsqueeze(-1), grad.unsqueeze(-2)
         grad_positive = (grad @ rows.clamp_min(0)).sum_to_size(positive.shape) if for_positive else None
         grad_negative = (grad @ rows.clamp_max(0)).sum_to_size(negative.shape) if for_negative else None
+        if rows.shape[:2] == (1, 1):
+            mean, deviation = _mean_and_deviation(positive, negative)
+            grad = grad.flatten(0, -2).mT
+            grad_rows = grad @ mean.flatten(0, -2) + rows.sign() * (grad @ deviation.flatten(0, -2))
+        else:
+            grad_rows = (upright * _factor(rows, positive, negative)).sum_to_size(rows.shape)
         return grad_rows, grad_positive, grad_negative
 
 

@@ -73,14 +73,18 @@ class Convolution(AffineOperation):
     def _backward_patches(self, rows: PatchRows, kernel: Tensor) -> Rows:
         windows = self._windows_of_input(rows.windows)
         if _area(windows.kernel) <= _LARGEST_UNROLLED * _area(self.kernel_size):
-            by_group = rows.values.unflatten(-1, (self.groups, -1))
-            unrolled = self._unrolled(kernel, rows.windows.kernel, windows.kernel)
-            values = torch.einsum("bpsgk,gkl->bpsgl", by_group, unrolled).flatten(-2)
+            values = self._product(rows.values, self._unrolled(kernel, rows.windows.kernel, windows.kernel))
         else:
             maps = rows.values.reshape(-1, self.output_shape[0], *rows.windows.kernel)
             values = self._transpose(maps, kernel, (0, 0), (0, 0)).reshape(*rows.values.shape[:-1], -1)
         patches = PatchRows(values, windows, windows.inside)
         return patches.to_dense() if _area(windows.kernel) > _area(windows.shape[1:]) else patches
+
+    def _product(self, values: Tensor, unrolled: Tensor) -> Tensor:
+        if self.groups == 1:
+            return values @ unrolled[0]
+        by_group = values.unflatten(-1, (self.groups, -1))
+        return torch.einsum("bpsgk,gkl->bpsgl", by_group, unrolled).flatten(-2)
 
     def _windows_of_input(self, windows: Windows) -> Windows:
         """The windows of the input that given windows of the output depend on."""
