@@ -21,6 +21,15 @@ def main(args: Sequence[str] | None = None) -> None:
 
     try:
         run(words)
-    except ConfigurationError as error:
-        print(f"gls: {error}", file=sys.stderr)
+    except ValueError as error:
+        if (bad_input := _bad_input(error)) is None:
+            raise
+        print(f"gls: {bad_input}", file=sys.stderr)
         sys.exit(2)
+
+
+def _bad_input(error: BaseException | None) -> ConfigurationError | None:
+    """The error that a component raised; jsonargparse wraps it once for every level at which it stands."""
+    while error is not None and not isinstance(error, ConfigurationError):
+        error = error.__cause__
+    return error

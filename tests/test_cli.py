@@ -1,0 +1,293 @@
+"""The command line, driven in process."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+import gls_lightning
+from gls_lightning import cli
+from gls_lightning.config_files import SHIPPED
+from gls_lightning.main import main
+from gls_lightning.version import __version__
+
+CONFIGS = Path(__file__).parent / "configs"
+TINY = str(CONFIGS / "tiny.yaml")
+
+
+@pytest.fixture(autouse=True)
+def clean_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs lie in a folder of the test, and what it puts on the path is taken off again."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[cli.GLSCLI]:
+    """The command lines, parsed and instantiated but not run."""
+    seen: list[cli.GLSCLI] = []
+    monkeypatch.setattr(cli.GLSCLI, "_run_subcommand", lambda self, subcommand: seen.append(self))
+    return seen
+
+
+def fails(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """The one line with which a command line fails."""
+    with pytest.raises(SystemExit) as exit_:
+        main(list(words))
+    assert exit_.value.code == 2
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("gls: "))
+    return line
+
+
+class TestFit:
+    def test_trains_and_says_what_came_out(self, capsys: pytest.CaptureFixture[str]) -> None:
+        main(["fit", "--config", TINY])
+        printed = capsys.readouterr().out
+        assert "50 test images of Digits, epsilon 0.05" in printed
+        for column in ("natural accuracy", "certified accuracy", "adversarial accuracy"):
+            assert column in printed
+        run = Path("runs/tiny/version_0")
+        for file in (run / "checkpoints/last.ckpt", run / "checkpoints/best-epoch=0.ckpt", run / "config.yaml"):
+            assert str(file) in printed
+            assert file.is_file()
+        assert {"train/loss", "epsilon", "sigma", "learning_rate", "val/certified_accuracy"} <= set(
+            (run / "metrics.csv").read_text().splitlines()[0].split(",")
+        )
+
+    def test_a_checkpoint_suffices_to_go_on_from(self) -> None:
+        main(["fit", "--config", TINY, "--model.epsilon=0.01"])
+        config = Path("runs/tiny/version_0/config.yaml")
+        saved = config.read_text()
+
+        main(["test", "--ckpt_path", "runs/tiny/version_0/checkpoints/last.ckpt"])
+        main(["validate", "--ckpt_path=runs/tiny/version_0/checkpoints/last.ckpt"])
+
+        assert config.read_text() == saved
+        assert [path.name for path in Path("runs").rglob("config.yaml")] == ["config.yaml"]
+        loaded = gls_lightning.load("runs/tiny/version_0/checkpoints/last.ckpt")
+        assert loaded.epsilon == 0.01
+        assert type(loaded.relaxation).__name__ == "DeepPoly"
+
+    def test_without_checkpoints_validation_and_logger(self, capsys: pytest.CaptureFixture[str]) -> None:
+        options = ["--trainer.enable_checkpointing=false", "--trainer.limit_val_batches=0", "--trainer.logger=false"]
+        main(["fit", "--config", TINY, *options])
+        assert "Last validation" not in capsys.readouterr().out
+        assert not Path("runs").exists()
+
+    def test_fast_dev_run(self) -> None:
+        main(["fit", "--config", TINY, "--trainer.fast_dev_run=true"])
+        assert not Path("runs").exists()
+
+
+class TestConfiguration:
+    @pytest.mark.parametrize("name", [path.relative_to(SHIPPED).as_posix() for path in SHIPPED.rglob("*.yaml")])
+    def test_every_shipped_one_is_understood_from_anywhere(self, name: str, parsed: list[cli.GLSCLI]) -> None:
+        configs = ["--config", name] if name != "wandb.yaml" else ["--config", "cnn3_ibp.yaml", "--config", name]
+        main(["fit", *configs])
+        (run,) = parsed
+        run.model.trace(run.datamodule.input_shape)
+        assert run.model.graph.num_outputs == run.datamodule.num_classes
+        assert run.trainer.gradient_clip_val == 10
+
+    def test_the_card(self, parsed: list[cli.GLSCLI]) -> None:
+        main(["fit", "--config", "cnn5_dp_rgs.yaml", "--trainer.max_epochs=1", "--data.root=elsewhere"])
+        (run,) = parsed
+        model = run.model
+        assert sum(p.numel() for p in model.network.parameters()) == 165_850
+        assert (run.trainer.max_epochs, str(run.datamodule.root), run.datamodule.batch_size) == (1, "elsewhere", 256)
+        assert (model.estimator.population_size, model.estimator.initial_sigma, model.epsilon) == (2, 1e-3, 0.1)
+        sections = run.config.fit
+        assert vars(sections.epsilon_annealing) == {"start_epoch": 0, "end_epoch": 20, "shape": "smooth"}
+        assert vars(sections.sigma_decay) == {"factor": 0.4, "milestones": [50, 60]}
+        (optimizer,), (scheduler,) = _optimizers(model)
+        assert optimizer.param_groups[0]["lr"] == 5e-4
+        assert (dict(scheduler.milestones), scheduler.gamma) == ({50: 1, 60: 1}, 0.2)
+
+    def test_the_working_directory_comes_first(self, parsed: list[cli.GLSCLI]) -> None:
+        Path("digits_quickstart.yaml").write_text(Path(TINY).read_text())
+        main(["fit", "--config=digits_quickstart.yaml"])
+        assert parsed[0].model.epsilon == 0.05
+
+    def test_unknown_name(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert re.search(
+            r"no configuration cnn5_dp_rsg\.yaml.* near: cnn5_dp_rgs\.yaml",
+            fails(capsys, "fit", "--config", "cnn5_dp_rsg.yaml"),
+        )
+
+    @pytest.mark.parametrize(
+        "name", ["network=CNN3", "relaxation=IBP", "relaxation=CROWNIBP", "estimator=Backprop", "objective=Standard"]
+    )
+    def test_components_are_known_by_their_class_names(self, name: str, parsed: list[cli.GLSCLI]) -> None:
+        main(["fit", "--config", TINY, f"--model.{name}"])
+        key, value = name.split("=")
+        assert type(getattr(parsed[0].model, key)).__name__ == value
+
+    def test_one_seed_for_everything(self, parsed: list[cli.GLSCLI]) -> None:
+        main(["fit", "--config", TINY, "--seed_everything=3"])
+        assert (parsed[0].model.seed, parsed[0].datamodule.seed) == (3, 3)
+
+    def test_a_data_module_without_seed(self, parsed: list[cli.GLSCLI]) -> None:
+        Path("mine.py").write_text(
+            "from lightning.pytorch import LightningDataModule\nclass Seedless(LightningDataModule):\n    pass\n"
+        )
+        main(["fit", "--config", TINY, "--imports=[mine]", "--data=Seedless"])
+        assert type(parsed[0].datamodule).__name__ == "Seedless"
+
+    def test_inference_mode_is_off(self, parsed: list[cli.GLSCLI]) -> None:
+        main(["test", "--config", TINY])
+        assert parsed[0].trainer.test_loop.inference_mode is False
+
+    def test_a_tiny_override_of_every_kind(self, parsed: list[cli.GLSCLI]) -> None:
+        words = ["--model.estimator.sigma=0.5", "--model.init_args.estimator.init_args.population_size=4"]
+        main(["fit", "--config", TINY, *words, "--model.optimizer=SGD", "--model.optimizer.lr=0.3"])
+        model = parsed[0].model
+        assert (model.estimator.initial_sigma, model.estimator.population_size) == (0.5, 4)
+        assert _optimizers(model)[0][0].param_groups[0]["lr"] == 0.3
+
+
+def _optimizers(model: Any) -> tuple[list[Any], list[Any]]:
+    made = model.configure_optimizers()
+    if isinstance(made, torch.optim.Optimizer):
+        return [made], []
+    return [made["optimizer"]], [made["lr_scheduler"]]
+
+
+RELAXATION = """
+from gls_lightning.relaxations import IBP
+
+
+class Halved(IBP):
+    '''A relaxation of one's own.'''
+
+    def __call__(self, graph, tensors, box, specification):
+        return super().__call__(graph, tensors, box, specification) / 2
+"""
+
+
+class TestOwnComponents:
+    def test_beside_the_configuration(self, parsed: list[cli.GLSCLI], tmp_path: Path) -> None:
+        folder = tmp_path / "experiments"
+        folder.mkdir()
+        (folder / "halved_relaxation.py").write_text(RELAXATION)
+        config = yaml.safe_load(Path(TINY).read_text())
+        config["imports"] = ["halved_relaxation"]
+        config["model"]["init_args"]["relaxation"] = "Halved"
+        (folder / "mine.yaml").write_text(yaml.safe_dump(config))
+        main(["fit", "--config", "experiments/mine.yaml"])
+        assert type(parsed[0].model.relaxation).__name__ == "Halved"
+
+    def test_missing(self, capsys: pytest.CaptureFixture[str]) -> None:
+        message = fails(capsys, "fit", "--config", TINY, "--imports", "not_there")
+        assert "imports of --imports names not_there, which is neither" in message
+
+    def test_an_import_that_fails_inside_keeps_its_traceback(self) -> None:
+        Path("broken.py").write_text("import surely_not_installed")
+        with pytest.raises(ModuleNotFoundError, match="surely_not_installed"):
+            main(["fit", "--config", TINY, "--imports=[broken]"])
+
+    def test_installed_components(self, parsed: list[cli.GLSCLI], tmp_path: Path) -> None:
+        """A distribution announces its module as an entry point."""
+        info = tmp_path / "site" / "announced-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: announced\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text("[gls_lightning.components]\nannounced = announced\n")
+        (info.parent / "announced.py").write_text(RELAXATION.replace("Halved", "Announced"))
+        sys.path.append(str(info.parent))
+        main(["fit", "--config", TINY, "--model.relaxation=Announced"])
+        assert type(parsed[0].model.relaxation).__name__ == "Announced"
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("option", "message"),
+        [
+            ("--model.epsilon=-0.1", "epsilon is -0.1"),
+            ("--model.epsilon=1.5", "epsilon is 1.5"),
+            ("--model.estimator.population_size=0", "population_size is 0"),
+            ("--data.batch_size=0", "batch_size"),
+            ("--epsilon_annealing.start_epoch=3", "start_epoch 3 and end_epoch 0"),
+            ("--ckpt_path=nowhere.ckpt", "there is no file nowhere.ckpt"),
+            ("--model.network=torch.nn.Tanh", "tanh"),
+        ],
+    )
+    def test_one_line(self, option: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert message in fails(capsys, "fit", "--config", TINY, option)
+
+    def test_sigma_decay_of_an_estimator_without_sigma(self, capsys: pytest.CaptureFixture[str]) -> None:
+        options = ["--model.estimator=Backprop", "--sigma_decay.milestones=[1]"]
+        assert "Backprop has no sigma" in fails(capsys, "fit", "--config", TINY, *options)
+
+    def test_data_that_are_not_there(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        def offline(*args: Any, **kwargs: Any) -> None:
+            raise OSError("no network")
+
+        monkeypatch.setattr("urllib.request.urlopen", offline)
+        message = fails(capsys, "fit", "--config", "cnn3_ibp.yaml", "--data.root=nowhere")
+        assert "data.root: 'nowhere' does not hold MNIST" in message
+
+    def test_an_unknown_option_is_named(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as exit_:
+            main(["fit", "--config", TINY, "--model.epsilonn=1"])
+        assert exit_.value.code == 2
+        assert "epsilonn" in capsys.readouterr().err
+
+    def test_checkpoint_of_another_architecture(self, capsys: pytest.CaptureFixture[str]) -> None:
+        main(["fit", "--config", TINY, "--trainer.max_steps=1", "--trainer.limit_val_batches=0"])
+        (checkpoint,) = Path("runs").rglob("last.ckpt")
+        message = fails(capsys, "test", "--config", TINY, "--model.network=CNN3", f"--ckpt_path={checkpoint}")
+        assert "another architecture" in message
+        assert "network.conv1.weight is (2, 1, 5, 5) in the checkpoint and (8, 1, 5, 5) in the model" in message
+
+    def test_options_beat_the_checkpoint(self, capsys: pytest.CaptureFixture[str]) -> None:
+        main(["fit", "--config", TINY, "--trainer.max_steps=1", "--trainer.limit_val_batches=0"])
+        (checkpoint,) = Path("runs").rglob("last.ckpt")
+        seen: list[float] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(cli.GLSCLI, "_run_subcommand", lambda self, _: seen.append(self.model.epsilon))
+            main(["test", f"--ckpt_path={checkpoint}", "--model.epsilon=0.77"])
+        assert seen == [0.77]
+
+
+class TestVersion:
+    def test_needs_neither_torch_nor_lightning(self) -> None:
+        code = "import sys, gls_lightning.main as m; m.main(['--version']); assert 'torch' not in sys.modules"
+        started = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout == f"gls {__version__}\n"
+        assert time.perf_counter() - started < 5  # 0.03 s alone; the machine may be busy
+
+    def test_of_a_command_line_with_more(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as exit_:
+            main(["fit", "--help"])
+        assert exit_.value.code == 0
+        assert "--epsilon_annealing.end_epoch" in capsys.readouterr().out
+
+
+@pytest.fixture
+def wandb(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    wandb = pytest.importorskip("wandb")
+    for name, value in {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "WANDB_DIR": str(Path.cwd())}.items():
+        monkeypatch.setenv(name, value)
+    yield wandb
+    wandb.finish()
+
+
+def test_weights_and_biases_offline(wandb: ModuleType) -> None:
+    main(["fit", "--config", TINY, "--config", "wandb.yaml"])
+    run = wandb.run
+    assert "offline-run" in run.dir
+    assert run.settings.resume == "allow"
+    assert run.config["model"]["init_args"]["estimator"]["init_args"]["sigma"] == 1e-3
+    assert run.summary["val/certified_accuracy"] >= 0
+    config = next(Path("runs").rglob("config.yaml"))
+    assert config.parent == next(Path("runs").rglob("last.ckpt")).parents[1]
+    assert json.loads(json.dumps(yaml.safe_load(config.read_text())))["model"]["init_args"]["epsilon"] == 0.05
