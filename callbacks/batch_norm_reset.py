@@ -47,11 +47,7 @@ class BatchNormReset(Callback):
 
 def _training_loader(trainer: Trainer) -> DataLoader[Any]:
     loader = trainer.train_dataloader
-    if (
-        not isinstance(loader, DataLoader)
-        or loader.batch_size is None
-        or isinstance(loader.dataset, IterableDataset)
-    ):
+    if not isinstance(loader, DataLoader) or loader.batch_size is None or isinstance(loader.dataset, IterableDataset):
         raise ConfigurationError("BatchNormReset needs one DataLoader of indexed training data, with a batch_size")
     return loader
 

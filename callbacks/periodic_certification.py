@@ -41,9 +41,7 @@ class PeriodicCertification(Callback):
             records = self._certify(trainer, pl_module)
         summary = summarise(records)
         for name in ("natural_accuracy", "certified_accuracy", "adversarial_accuracy"):
-            pl_module.log(
-                f"certification/{name}", getattr(summary, name), batch_size=summary.samples, sync_dist=True
-            )
+            pl_module.log(f"certification/{name}", getattr(summary, name), batch_size=summary.samples, sync_dist=True)
 
     def _certify(self, trainer: Trainer, pl_module: LightningModule) -> list[Record]:
         """The records of this process's share of the images."""
@@ -52,18 +50,13 @@ class PeriodicCertification(Callback):
         if not isinstance(loader, DataLoader):
             raise ConfigurationError("PeriodicCertification needs one DataLoader of validation data")
         chosen = range(min(self.samples, len(loader.dataset)))[trainer.global_rank :: trainer.world_size]  # type: ignore[arg-type]
-        batches = [list(chosen[i : i + 256]) for i in range(0, len(chosen), 256)]
-        records = []
-        for inputs, labels, *indices in DataLoader(
+        batches = [list(chosen[start : start + 256]) for start in range(0, len(chosen), 256)]
+        reader = DataLoader(
             loader.dataset, batch_sampler=batches, collate_fn=loader.collate_fn, generator=torch.Generator()
-        ):
-            device = pl_module.device
-            records += self.certifier.certify(
-                module.graph,
-                module.tensors(),
-                inputs.to(device),
-                labels.to(device),
-                indices[0] if indices else torch.tensor(batches[len(records) // 256]),
-                module.epsilon,
-            )
+        )
+        records = []
+        for batch, positions in zip(reader, batches, strict=True):
+            inputs, labels, *rest = (tensor.to(pl_module.device) for tensor in batch)
+            indices = rest[0] if rest else torch.tensor(positions, device=labels.device)
+            records += self.certifier.certify(module.graph, module.tensors(), inputs, labels, indices, module.epsilon)
         return records

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import yaml
+from jsonargparse import Namespace
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, Namespace, SaveConfigCallback
+from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
+
 
 class SaveRunConfig(SaveConfigCallback):
     """Writes the resolved configuration of a training run beside its checkpoints, and to its loggers.

@@ -1,7 +1,7 @@
 """The schedule of the perturbation of the weights."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
@@ -42,8 +42,8 @@ class SigmaDecay(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Sets the standard deviation of this epoch."""
         estimator = certified_module(self, pl_module).estimator
-        if self.milestones and isinstance(estimator.sigma, Tensor):
-            estimator.sigma.fill_(self.sigma(estimator.initial_sigma, trainer.current_epoch))
+        if self.milestones:
+            cast(Tensor, estimator.sigma).fill_(self.sigma(cast(float, estimator.initial_sigma), trainer.current_epoch))
 
     def sigma(self, initial: float, epoch: int) -> float:
         """The standard deviation in an epoch."""

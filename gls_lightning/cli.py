@@ -122,12 +122,15 @@ def run(words: list[str]) -> None:
 def print_result(trainer: Trainer, module: CertifiedTrainingModule) -> None:
     """Prints the accuracies of the last validation as a table, then the paths of the run's files."""
     console = Console(soft_wrap=True)
-    metrics = {name: trainer.callback_metrics.get(f"val/{name}") for name in ACCURACIES}
-    if all(value is not None for value in metrics.values()):
-        table = Table(title=f"Last validation: {_validation_data(trainer)}, epsilon {module.epsilon:.6g}")
-        for name, value in metrics.items():
-            table.add_column(name.replace("_", " "), justify="right")
-        table.add_row(*(f"{100 * float(value):.2f} %" for value in metrics.values() if value is not None))
+    accuracies = {
+        name: float(value) for name in ACCURACIES if (value := trainer.callback_metrics.get(f"val/{name}")) is not None
+    }
+    if accuracies:
+        table = Table(
+            *(name.replace("_", " ") for name in accuracies),
+            title=f"Last validation: {_validation_data(trainer)}, epsilon {module.epsilon:.6g}",
+        )
+        table.add_row(*(f"{value:.2%}" for value in accuracies.values()))
         console.print(table)
     for name, path in _files(trainer).items():
         console.print(f"{name:<16} {path}")
@@ -146,8 +149,9 @@ def _files(trainer: Trainer) -> dict[str, str | Path]:
     """What a run left behind, by what it is."""
     files: dict[str, str | Path] = {}
     checkpoints = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)]
-    for name, attribute in (("last checkpoint", "last_model_path"), ("best checkpoint", "best_model_path")):
-        files |= {name: path for c in checkpoints if (path := getattr(c, attribute))}
+    for checkpoint in checkpoints:
+        paths = {"last checkpoint": checkpoint.last_model_path, "best checkpoint": checkpoint.best_model_path}
+        files |= {name: path for name, path in paths.items() if path}
     directory = run_directory(trainer)
     if directory is not None and (directory / "config.yaml").is_file():
         files["configuration"] = directory / "config.yaml"

@@ -39,10 +39,11 @@ class CertifiedTrainingModule(LightningModule):
 
     Training logs ``train/loss``, ``train/natural_accuracy``, ``train/certified_accuracy`` (at the current radius, means
     over the estimator's population), ``epsilon``, ``sigma`` and ``learning_rate``. Validation and test log
-    ``natural_accuracy``, ``certified_accuracy`` and ``adversarial_accuracy`` under ``val/`` and ``test/``, always at the
-    target radius. Validation proves with the relaxation that trains, and ``val/loss`` is the robust cross-entropy of its
-    bounds; the test proves with the certifier. Adversarial accuracy counts the images for which neither classification
-    nor attack finds an error; it is an upper bound of the true robust accuracy, certified accuracy a lower one.
+    ``natural_accuracy``, ``certified_accuracy`` and ``adversarial_accuracy`` under ``val/`` and ``test/``, always at
+    the target radius. Validation proves with the relaxation that trains, and ``val/loss`` is the robust cross-entropy
+    of its bounds; the test proves with the certifier. Adversarial accuracy is the fraction of images that are
+    classified correctly and that the attack leaves so: an upper bound of the robust accuracy, as certified accuracy is
+    a lower one.
 
     Args:
         network: Maps images in [0, 1] to logits; normalisation is part of it.
@@ -104,9 +105,7 @@ class CertifiedTrainingModule(LightningModule):
         self.seed = seed
         self.population_parallel = population_parallel
         self.register_buffer("current_epsilon", torch.tensor(self.epsilon), persistent=False)
-        self.train_metrics = nn.ModuleDict()
-        self.val_metrics = nn.ModuleDict({name: MeanMetric() for name in (*ACCURACIES, "loss")})
-        self.test_metrics = nn.ModuleDict({name: MeanMetric() for name in ACCURACIES})
+        self.means = nn.ModuleDict()
         self._graph: Graph | None = None
         if input_shape is not None:
             self.trace(input_shape)
@@ -172,8 +171,9 @@ class CertifiedTrainingModule(LightningModule):
     def setup(self, stage: str) -> None:
         """Refuses, before anything long starts, parts that do not fit together."""
         data = getattr(self.trainer, "datamodule", None)
-        if self._graph is None and getattr(data, "input_shape", None) is not None:
-            self.trace(data.input_shape)
+        shape = getattr(data, "input_shape", None)
+        if self._graph is None and shape is not None:
+            self.trace(shape)
         if self._graph is not None:
             self._check_network(getattr(data, "num_classes", None))
         if stage == "fit":
@@ -260,18 +260,22 @@ class CertifiedTrainingModule(LightningModule):
     def _log_training(self, estimate: Estimate, batch_size: int) -> None:
         self.log("train/loss", estimate.loss.detach(), prog_bar=True, batch_size=batch_size, sync_dist=True)
         for name, value in estimate.metrics.items():
-            if name not in self.train_metrics:
-                self.train_metrics[name] = MeanMetric().to(self.device)
-            metric = self.train_metrics[name]
-            metric.update(value, weight=batch_size)
-            # Lightning looks for attributes only once, before the objective has named its metrics.
-            attribute = f"train_metrics.{name}"
-            self.log(f"train/{name}", metric, on_step=False, on_epoch=True, metric_attribute=attribute)
+            self._log_mean(f"train/{name}", value, batch_size)
         self.log("epsilon", self.current_epsilon)
         sigma = getattr(self.estimator, "sigma", None)
         if isinstance(sigma, Tensor) and sigma.ndim == 0:
             self.log("sigma", sigma)
         self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    def _log_mean(self, name: str, value: Tensor | float, weight: float = 1.0, prog_bar: bool = False) -> None:
+        """Logs the mean over the samples of an epoch, of all processes."""
+        if name not in self.means:
+            self.means[name] = MeanMetric().to(self.device)
+        mean = self.means[name]
+        assert isinstance(mean, MeanMetric)
+        mean.update(value, weight)
+        # The attribute is named because Lightning looks for metrics only once, before this one is there.
+        self.log(name, mean, on_step=False, on_epoch=True, prog_bar=prog_bar, metric_attribute=f"means.{name}")
 
     def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Natural, certified and adversarial accuracy at the target radius, with the relaxation that trains."""
@@ -286,11 +290,12 @@ class CertifiedTrainingModule(LightningModule):
             certified = natural & (lower > 0).all(1)
             robust = certified.clone()
             if (open_ := (natural & ~certified).nonzero().flatten()).numel():
-                robust[open_] = self._survives(tensors, Box(*(side[open_] for side in box)), labels[open_], indices[open_])
-        values = (natural.float(), certified.float(), robust.float(), robust_cross_entropy(lower))
-        for (name, metric), value in zip(self.val_metrics.items(), values, strict=True):
-            metric.update(value)
-            self.log(f"val/{name}", metric, on_epoch=True, prog_bar=name == "certified_accuracy")
+                robust[open_] = self._survives(
+                    tensors, Box(*(side[open_] for side in box)), labels[open_], indices[open_]
+                )
+        for name, correct in zip(ACCURACIES, (natural, certified, robust), strict=True):
+            self._log_mean(f"val/{name}", correct.float(), prog_bar=name == "certified_accuracy")
+        self._log_mean("val/loss", robust_cross_entropy(lower))
 
     def _survives(self, tensors: Mapping[str, Tensor], box: Box, labels: Tensor, indices: Tensor) -> Tensor:
         """Whether the attack fails, ``[B]``."""
@@ -307,16 +312,15 @@ class CertifiedTrainingModule(LightningModule):
             inputs, labels, indices = self._unpack(batch, batch_idx)
             records = self.certifier.certify(self.graph, self.tensors(), inputs, labels, indices, self.epsilon)
         summary = summarise(records)
-        for name, metric in self.test_metrics.items():
-            metric.update(getattr(summary, name), weight=len(records))
-            self.log(f"test/{name}", metric, on_epoch=True)
+        for name in ACCURACIES:
+            self._log_mean(f"test/{name}", getattr(summary, name), summary.samples)
 
     def _unpack(self, batch: Sequence[Tensor], batch_idx: int) -> tuple[Tensor, Tensor, Tensor]:
         inputs, labels, *rest = batch
         if self._graph is None:
             self.trace(inputs.shape[1:])
             self._check_network()
-        indices = rest[0] if rest else torch.arange(len(labels)) + batch_idx * len(labels)
+        indices = rest[0] if rest else torch.arange(len(labels), device=labels.device) + batch_idx * len(labels)
         # Autograd, on which attacks depend, refuses the tensors of inference mode.
         return inputs.clone() if inputs.is_inference() else inputs, labels.clone(), indices
 

@@ -319,7 +319,7 @@ def test_load_says_what_is_wrong(tmp_path: Path) -> None:
         gls_lightning.load(tmp_path / "run.ckpt", network=nn.Sequential(nn.Flatten(), nn.Linear(6, 4)))
     content = torch.load(tmp_path / "run.ckpt", weights_only=True)
     torch.save({**content, "module_class": "nobody.wrote:This"}, tmp_path / "other.ckpt")
-    with pytest.raises(ConfigurationError, match="import it from nobody.wrote before loading"):
+    with pytest.raises(ConfigurationError, match=r"import it from nobody\.wrote before loading"):
         gls_lightning.load(tmp_path / "other.ckpt")
 
 

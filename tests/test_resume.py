@@ -1,6 +1,5 @@
 """A run that is killed and resumed ends with the weights of a run that is not."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +40,9 @@ def test_resumed_run_ends_with_the_same_bits(
     uninterrupted: dict[str, Any], hook: str, batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(BaseException) as killed:
-        options = [f"--trainer.callbacks.hook={hook}", f"--trainer.callbacks.batch={batch}"]
+    options = [f"--trainer.callbacks.hook={hook}", f"--trainer.callbacks.batch={batch}"]
+    with pytest.raises(BaseException, match=f"killed in {hook}"):
         main(["fit", "--config", str(CONFIG), *options])
-    assert isinstance(killed.value, sys.modules["fake_cifar"].Interrupted)
     assert state(0)["global_step"] < uninterrupted["global_step"]
 
     main(["fit", "--config", str(CONFIG), "--ckpt_path", str(checkpoint(0))])

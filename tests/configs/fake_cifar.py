@@ -26,7 +26,7 @@ class Interruption(Callback):
 
     def _interrupt(self, trainer: Trainer, hook: str) -> None:
         if hook == self.hook and trainer.fit_loop.epoch_loop.batch_progress.total.ready == self.batch:
-            raise Interrupted
+            raise Interrupted(f"killed in {hook}")
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *batch: Any) -> None:
         """Before the batch is used."""
