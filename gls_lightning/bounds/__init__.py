@@ -4,9 +4,9 @@ from gls_lightning.bounds.back_substitution import BackSubstitution, CountingSub
 from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.graph import Graph, Node
 from gls_lightning.bounds.lines import Lines
-from gls_lightning.bounds.operations import Tensors
+from gls_lightning.bounds.operations import Tensors, UnsupportedOperationError
 from gls_lightning.bounds.specification import margin_specification
-from gls_lightning.bounds.tracing import UnsupportedOperationError, trace
+from gls_lightning.bounds.tracing import trace
 
 __all__ = [
     "BackSubstitution",

@@ -2,12 +2,19 @@
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 Pair = tuple[int, int]
+
+
+def pair(value: Any) -> Pair:
+    """Height and width, given as torch's layers keep them: one number for both, or two."""
+    height, width = (value, value) if isinstance(value, int) else value
+    return int(height), int(width)
 
 
 @dataclass(frozen=True)

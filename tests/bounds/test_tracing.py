@@ -97,3 +97,20 @@ def test_split_refuses_where_a_connection_passes_by() -> None:
     for name in ("again", "fc", "nowhere"):
         with pytest.raises(ConfigurationError, match=f"'{name}'"):
             graph.split(name)
+
+
+class ByKeyword(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(input=x)
+
+
+def test_messages_are_one_sentence_for_users() -> None:
+    for network in (ByKeyword(), nn.Sequential(nn.Linear(4, 2), nn.Tanh()), nn.Linear(5, 2)):
+        with pytest.raises(UnsupportedOperationError) as error:
+            trace(network, (4,))
+        assert "\n" not in str(error.value)
+
+
+def test_a_single_layer_is_a_network() -> None:
+    network, x = nn.Linear(4, 2), torch.rand(3, 4)
+    torch.testing.assert_close(trace(network, (4,))(network.state_dict(), x), network(x))

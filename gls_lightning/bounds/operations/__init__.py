@@ -1,12 +1,16 @@
 """The operations that networks may consist of, each with all its rules."""
 
+from gls_lightning.bounds.operations import arithmetic as arithmetic
 from gls_lightning.bounds.operations.addition import Addition
 from gls_lightning.bounds.operations.average_pooling import AveragePooling
 from gls_lightning.bounds.operations.batch_norm import BatchNorm
+from gls_lightning.bounds.operations.constant_affine import ConstantAffine
 from gls_lightning.bounds.operations.convolution import Convolution
-from gls_lightning.bounds.operations.elementwise import ConstantAffine, ElementwiseAffine, Identity
+from gls_lightning.bounds.operations.elementwise import ElementwiseAffine
+from gls_lightning.bounds.operations.identity import Identity
 from gls_lightning.bounds.operations.linear import Linear
 from gls_lightning.bounds.operations.operation import Activation, AffineOperation, Operation, Tensors
+from gls_lightning.bounds.operations.registry import Call, UnsupportedOperationError, implements
 from gls_lightning.bounds.operations.relu import ReLU
 from gls_lightning.bounds.operations.reshape import Reshape
 
@@ -16,6 +20,7 @@ __all__ = [
     "AffineOperation",
     "AveragePooling",
     "BatchNorm",
+    "Call",
     "ConstantAffine",
     "Convolution",
     "ElementwiseAffine",
@@ -25,4 +30,6 @@ __all__ = [
     "ReLU",
     "Reshape",
     "Tensors",
+    "UnsupportedOperationError",
+    "implements",
 ]

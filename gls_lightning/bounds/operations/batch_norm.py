@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import override
 
 from gls_lightning.bounds.operations.elementwise import ElementwiseAffine
-from gls_lightning.bounds.operations.operation import Tensors
+from gls_lightning.bounds.operations.operation import Operation, Tensors
+from gls_lightning.bounds.operations.registry import Call, implements
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,3 +43,19 @@ class BatchNorm(ElementwiseAffine):
         """Mean and biased variance of a batch ``[B, *shape]`` under the names of this layer's buffers."""
         axes = (0, *range(2, x.ndim))
         return {self.mean: x.mean(axes), self.variance: x.var(axes, correction=0)}
+
+
+@implements(nn.BatchNorm1d, nn.BatchNorm2d)
+def _build(call: Call) -> Operation:
+    norm = call.module
+    assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
+    if norm.running_mean is None:
+        call.refuse("it keeps no running statistics")
+    return call.make(
+        BatchNorm,
+        weight=call.tensor("weight"),
+        bias=call.tensor("bias"),
+        mean=call.tensor("running_mean"),
+        variance=call.tensor("running_var"),
+        eps=norm.eps,
+    )

@@ -6,15 +6,16 @@ from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import override
 
 from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.dense_rows import DenseRows
-from gls_lightning.bounds.operations.operation import AffineOperation, Tensors
+from gls_lightning.bounds.operations.operation import AffineOperation, Operation, Tensors
+from gls_lightning.bounds.operations.registry import Call, implements
 from gls_lightning.bounds.patch_rows import PatchRows
 from gls_lightning.bounds.rows import Rows
-from gls_lightning.bounds.windows import Pair, Windows
+from gls_lightning.bounds.windows import Pair, Windows, pair
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +107,8 @@ class Convolution(AffineOperation):
         placement = _placement(self.kernel_size, self.stride, self.dilation, window, input_window).to(kernel)
         kernels = kernel.reshape(self.groups, -1, kernel.shape[1], _area(self.kernel_size))
         placed = (kernels @ placement).unflatten(-1, (_area(window), _area(input_window)))
-        return placed.transpose(2, 3).flatten(3).flatten(1, 2)
+        by_row: Tensor = placed.transpose(2, 3)
+        return by_row.flatten(3).flatten(1, 2)
 
     @property
     def _reach(self) -> Pair:
@@ -127,7 +129,9 @@ class Convolution(AffineOperation):
         return F.conv2d(x, kernel, bias, self.stride, self.padding, self.dilation, self.groups)
 
     def _transpose(self, maps: Tensor, kernel: Tensor, padding: Pair, output_padding: Pair) -> Tensor:
-        return F.conv_transpose2d(maps, kernel, None, self.stride, padding, output_padding, self.groups, self.dilation)
+        transposed: Tensor = F.conv_transpose2d(
+            maps, kernel, None, self.stride, padding, output_padding, self.groups, self.dilation
+        )
 
     def _bias(self, tensors: Tensors) -> Tensor | None:
         return None if self.bias is None else tensors[self.bias]
@@ -150,3 +154,32 @@ def _placement(kernel: Pair, stride: Pair, dilation: Pair, window: Pair, input_w
         reached = torch.arange(w)[:, None] * s + torch.arange(k)[:, None, None] * d
         axes.append((reached == torch.arange(i)).float())
     return torch.einsum("awi,bvj->abwvij", *axes).reshape(_area(kernel), -1)
+
+
+@implements(nn.Conv2d)
+def _build(call: Call) -> Operation:
+    conv = call.module
+    assert isinstance(conv, nn.Conv2d)
+    if conv.padding_mode != "zeros":
+        call.refuse(f"padding_mode is {conv.padding_mode!r}, not 'zeros'")
+    return call.make(
+        Convolution,
+        weight=call.tensor("weight"),
+        bias=call.tensor("bias"),
+        kernel_size=pair(conv.kernel_size),
+        stride=pair(conv.stride),
+        padding=_padding(call, conv),
+        dilation=pair(conv.dilation),
+        groups=conv.groups,
+    )
+
+
+def _padding(call: Call, conv: nn.Conv2d) -> Pair:
+    if conv.padding == "valid":
+        return 0, 0
+    if conv.padding != "same":
+        return pair(conv.padding)
+    total = [d * (k - 1) for d, k in zip(conv.dilation, conv.kernel_size, strict=True)]
+    if total[0] % 2 or total[1] % 2:
+        call.refuse("padding='same' of an even kernel is not the same on both sides")
+    return total[0] // 2, total[1] // 2

@@ -1,9 +1,7 @@
 """Affine operations that act on each element by itself."""
 
 from abc import abstractmethod
-from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from typing_extensions import override
 
@@ -43,56 +41,3 @@ def _scaled(x: Tensor, scale: Tensor | None) -> Tensor:
 
 def _shifted(x: Tensor, shift: Tensor | None) -> Tensor:
     return x if shift is None else x + shift
-
-
-@dataclass(frozen=True, kw_only=True)
-class Identity(ElementwiseAffine):
-    """What does nothing to a network in use, such as dropout.
-
-    Attributes:
-        dropout: Probability with which training would drop elements.
-    """
-
-    dropout: float = 0.0
-
-    @override
-    def scale_and_shift(self, tensors: Tensors) -> tuple[Tensor | None, Tensor | None]:
-        return None, None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConstantAffine(ElementwiseAffine):
-    """One step of a normalisation: sum, difference, product or quotient with a constant.
-
-    Attributes:
-        operator: ``"add"``, ``"sub"``, ``"rsub"`` (constant minus input), ``"mul"`` or ``"div"``.
-        constant: A number, or the name of a tensor.
-        shape: Shape in which the tensor meets the input, batch included.
-    """
-
-    operator: str
-    constant: float | str
-    shape: torch.Size
-
-    @override
-    def scale_and_shift(self, tensors: Tensors) -> tuple[Tensor | None, Tensor | None]:
-        value = self._value(tensors)
-        match self.operator:
-            case "add":
-                return None, value
-            case "sub":
-                return None, -value
-            case "rsub":
-                return value.new_full(value.shape, -1), value
-            case "mul":
-                return value, None
-            case _:
-                return 1 / value, None
-
-    def _value(self, tensors: Tensors) -> Tensor:
-        if isinstance(self.constant, str):
-            value = tensors[self.constant].reshape(self.shape)
-        else:
-            floating = next(tensor for tensor in tensors.values() if tensor.is_floating_point())
-            value = floating.new_full((), self.constant)
-        return value.reshape((1,) * (1 + len(self.output_shape) - value.ndim) + value.shape)

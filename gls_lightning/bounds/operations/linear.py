@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import override
 
 from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.dense_rows import DenseRows
-from gls_lightning.bounds.operations.operation import AffineOperation, Tensors
+from gls_lightning.bounds.operations.operation import AffineOperation, Operation, Tensors
+from gls_lightning.bounds.operations.registry import Call, Constant, implements
 from gls_lightning.bounds.rows import Rows
 
 
@@ -42,3 +43,22 @@ class Linear(AffineOperation):
 
     def _bias(self, tensors: Tensors) -> Tensor | None:
         return None if self.bias is None else tensors[self.bias]
+
+
+@implements(nn.Linear)
+def _build(call: Call) -> Operation:
+    return _of_vector(call, call.tensor("weight"), call.tensor("bias"))
+
+
+@implements(F.linear)
+def _build_functional(call: Call) -> Operation:
+    weight, bias, *_ = (*call.operands[1:], *call.options.values(), None)
+    if not (isinstance(weight, Constant) and isinstance(bias, Constant | None)):
+        call.refuse("weight and bias must be parameters")
+    return _of_vector(call, weight.name, None if bias is None else bias.name)
+
+
+def _of_vector(call: Call, weight: str | None, bias: str | None) -> Operation:
+    if len(call.input_shapes[0]) != 1:
+        call.refuse(f"its input has the shape {tuple(call.input_shapes[0])}; flatten it first")
+    return call.make(Linear, weight=weight, bias=bias)

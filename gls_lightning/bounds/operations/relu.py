@@ -1,12 +1,14 @@
 """ReLU."""
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 from typing_extensions import override
 
 from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.lines import Lines
-from gls_lightning.bounds.operations.operation import Activation, Tensors
+from gls_lightning.bounds.operations.operation import Activation, Operation, Tensors
+from gls_lightning.bounds.operations.registry import Call, implements
 
 
 class ReLU(Activation):
@@ -35,3 +37,8 @@ class ReLU(Activation):
         lower_slope = (active | unstable & (upper > -lower)).to(lower.dtype)
         upper_slope = torch.where(active, 1, chord)
         return Lines(lower_slope, torch.zeros_like(lower), upper_slope, -chord * torch.where(unstable, lower, 0))
+
+
+@implements(nn.ReLU, F.relu, torch.relu, "relu")
+def _build(call: Call) -> Operation:
+    return call.make(ReLU)

@@ -1,10 +1,12 @@
 """Flatten, view and reshape."""
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from typing_extensions import override
 
 from gls_lightning.bounds.box import Box
-from gls_lightning.bounds.operations.operation import AffineOperation, Tensors
+from gls_lightning.bounds.operations.operation import AffineOperation, Operation, Tensors
+from gls_lightning.bounds.operations.registry import Call, implements
 from gls_lightning.bounds.rows import Rows
 
 
@@ -22,3 +24,8 @@ class Reshape(AffineOperation):
     @override
     def backward(self, tensors: Tensors, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
         return (rows.to_dense().reshape(self.input_shapes[0]),), None
+
+
+@implements(nn.Flatten, nn.Unflatten, torch.flatten, "flatten", "view", "reshape")
+def _build(call: Call) -> Operation:
+    return call.make(Reshape)

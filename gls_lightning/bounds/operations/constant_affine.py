@@ -1,0 +1,48 @@
+"""Arithmetic with constants, of which normalisation consists."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from gls_lightning.bounds.operations.elementwise import ElementwiseAffine
+from gls_lightning.bounds.operations.operation import Tensors
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConstantAffine(ElementwiseAffine):
+    """One step of a normalisation: sum, difference, product or quotient with a constant.
+
+    Attributes:
+        operator: ``"add"``, ``"sub"``, ``"rsub"`` (constant minus input), ``"mul"`` or ``"div"``.
+        constant: A number, or the name of a tensor.
+        shape: Shape in which the tensor meets the input, batch included.
+    """
+
+    operator: str
+    constant: float | str
+    shape: torch.Size
+
+    @override
+    def scale_and_shift(self, tensors: Tensors) -> tuple[Tensor | None, Tensor | None]:
+        value = self._value(tensors)
+        match self.operator:
+            case "add":
+                return None, value
+            case "sub":
+                return None, -value
+            case "rsub":
+                return value.new_full(value.shape, -1), value
+            case "mul":
+                return value, None
+            case _:
+                return 1 / value, None
+
+    def _value(self, tensors: Tensors) -> Tensor:
+        if isinstance(self.constant, str):
+            value = tensors[self.constant].reshape(self.shape)
+        else:
+            floating = next(tensor for tensor in tensors.values() if tensor.is_floating_point())
+            value = floating.new_full((), self.constant)
+        return value.reshape((1,) * (1 + len(self.output_shape) - value.ndim) + value.shape)

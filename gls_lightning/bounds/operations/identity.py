@@ -1,0 +1,36 @@
+"""What does nothing to a network in use."""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from typing_extensions import override
+
+from gls_lightning.bounds.operations.elementwise import ElementwiseAffine
+from gls_lightning.bounds.operations.operation import Operation, Tensors
+from gls_lightning.bounds.operations.registry import Call, implements
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity(ElementwiseAffine):
+    """The input, unchanged; dropout among others.
+
+    Attributes:
+        dropout: Probability with which training would drop elements.
+    """
+
+    dropout: float = 0.0
+
+    @override
+    def scale_and_shift(self, tensors: Tensors) -> tuple[Tensor | None, Tensor | None]:
+        return None, None
+
+
+@implements(nn.Identity, "contiguous")
+def _build(call: Call) -> Operation:
+    return call.make(Identity)
+
+
+@implements(nn.Dropout, nn.Dropout1d, nn.Dropout2d, F.dropout)
+def _build_dropout(call: Call) -> Operation:
+    return call.make(Identity, dropout=float(getattr(call.module, "p", 0.0)))
