@@ -129,9 +129,7 @@ class Convolution(AffineOperation):
         return F.conv2d(x, kernel, bias, self.stride, self.padding, self.dilation, self.groups)
 
     def _transpose(self, maps: Tensor, kernel: Tensor, padding: Pair, output_padding: Pair) -> Tensor:
-        transposed: Tensor = F.conv_transpose2d(
-            maps, kernel, None, self.stride, padding, output_padding, self.groups, self.dilation
-        )
+        return F.conv_transpose2d(maps, kernel, None, self.stride, padding, output_padding, self.groups, self.dilation)
 
     def _bias(self, tensors: Tensors) -> Tensor | None:
         return None if self.bias is None else tensors[self.bias]
