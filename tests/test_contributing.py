@@ -1,0 +1,63 @@
+"""The examples of CONTRIBUTING.md work as they stand there."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from gls_lightning.bounds import Box, margin_specification, trace
+from gls_lightning.bounds.operations.registry import BUILDERS
+from gls_lightning.estimators import Key
+from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly
+
+
+@pytest.fixture
+def example(request: pytest.FixtureRequest) -> dict[str, Any]:
+    text = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if request.param in block)
+    names: dict[str, Any] = {"__name__": "example"}
+    exec(code, names)
+    return names
+
+
+@pytest.mark.parametrize("example", ["class Intersection"], indirect=True)
+def test_relaxation(example: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
+    graph, x = trace(network, (4,)), torch.rand(5, 4)
+    problem = (graph, network.state_dict(), Box.around(x, 0.1), margin_specification(torch.zeros(5, dtype=int), 3))
+    both = example["Intersection"]()(*problem)
+    assert (both >= IBP()(*problem)).all()
+    assert (both >= CROWNIBP()(*problem)).all()
+
+
+@pytest.mark.parametrize("example", ["class AntitheticRGS"], indirect=True)
+def test_estimator_is_exact_on_a_quadratic(example: dict[str, Any]) -> None:
+    theta = torch.randn(5, requires_grad=True)
+    matrix = torch.randn(5, 5)
+
+    def quadratic(params: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        return params["theta"] @ matrix @ params["theta"], {}
+
+    example["AntitheticRGS"](sigma=0.5)(quadratic, {"theta": theta}, Key(0, 0)).loss.backward()
+    torch.testing.assert_close(theta.grad, (matrix + matrix.T) @ theta.detach())
+
+
+@pytest.mark.parametrize("example", ["class LeakyReLU"], indirect=True)
+def test_operation_gives_sound_bounds(example: dict[str, Any]) -> None:
+    try:
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Linear(4, 8), nn.LeakyReLU(0.2), nn.Linear(8, 8), nn.LeakyReLU(0.2), nn.Linear(8, 3))
+        graph, x = trace(network, (4,)), torch.rand(5, 4)
+        torch.testing.assert_close(graph(network.state_dict(), x), network(x))
+        box, spec = Box.around(x, 0.3), torch.eye(3).expand(5, 3, 3)
+        for relaxation in (IBP(), CROWNIBP(), DeepPoly()):
+            lower = relaxation(graph, network.state_dict(), box, spec)
+            for _ in range(100):
+                inside = torch.lerp(*box, torch.rand_like(x).mul(1.5).sub(0.25).clamp(0, 1))
+                assert (network(inside) >= lower - 1e-5).all()
+    finally:
+        del BUILDERS[nn.LeakyReLU]
