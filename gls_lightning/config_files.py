@@ -71,7 +71,9 @@ def find_config(name: str) -> Path:
     names = [path.relative_to(SHIPPED).as_posix() for path in SHIPPED.rglob("*.yaml")]
     names += [path.name for path in Path.cwd().glob("*.yaml")]
     near = get_close_matches(name, names, n=3, cutoff=0.4) or sorted(names)
-    raise ConfigurationError(f"there is no configuration {name}, here or among the shipped ones; near: {', '.join(near)}")
+    raise ConfigurationError(
+        f"there is no configuration {name}, here or among the shipped ones; near: {', '.join(near)}"
+    )
 
 
 def _import_components(configs: Iterable[Path], options: Iterable[str]) -> None:

@@ -1,5 +1,6 @@
 """The entry point of ``gls``."""
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -17,6 +18,8 @@ def main(args: Sequence[str] | None = None) -> None:
     if words == ["--version"]:
         print(f"gls {__version__}")
         return
+    # PyTorch's threads spin while they wait, by default; on busy cores that makes small tensors many times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from gls_lightning.cli import run  # takes seconds, which --version need not wait for
 
     try:
