@@ -40,6 +40,9 @@ class GLSTrainer(Trainer):
 class GLSCLI(LightningCLI):
     """``gls fit``, ``gls validate`` and ``gls test``.
 
+    A network may be any class, so its section states the shape of the images, the number of classes and the
+    normalisation itself; nothing is linked from the data. The module checks that they fit before training starts.
+
     Args:
         words: The words after ``gls``.
         run_name: Names the directory of the run below ``runs``.
@@ -167,6 +170,7 @@ def _silence() -> None:
     for message in (
         "LightningCLI's args parameter is intended to run from within Python",  # the words were changed on purpose
         r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning's own code on new releases of PyTorch
+        "The dirpath has changed from",  # every run has a directory of its own
         "The '.*_dataloader' does not have many workers",  # images in memory need none
     ):
         warnings.filterwarnings("ignore", message=message)

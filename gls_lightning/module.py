@@ -144,7 +144,8 @@ class CertifiedTrainingModule(LightningModule):
 
     def tensors(self) -> dict[str, Tensor]:
         """The network's parameters and buffers, as the graph takes them."""
-        return {**dict(self.network.named_parameters()), **dict(self.network.named_buffers())}
+        parameters = self.network.named_parameters(remove_duplicate=False)
+        return {**dict(parameters), **dict(self.network.named_buffers(remove_duplicate=False))}
 
     def configure_callbacks(self) -> list[Callback]:
         """What every training needs: no step into numbers that are not finite, and correct BatchNorm statistics."""
@@ -212,7 +213,7 @@ class CertifiedTrainingModule(LightningModule):
         starts = self.objective.draw_starts(self.graph, indices, key.seed, key.batch, device=inputs.device)
         with self._full_precision():
             objective = self._loss_of(Batch(inputs, labels, self.current_epsilon, starts))
-            estimate = self.estimator(objective, trainable, key)
+            estimate: Estimate = self.estimator(objective, trainable, key)
         self._log_training(estimate, len(labels))
         return estimate.loss * self._share(inputs, batch_idx)
 
@@ -222,12 +223,13 @@ class CertifiedTrainingModule(LightningModule):
         return Key(self.seed, batch)
 
     def _loss_of(self, batch: Batch) -> Callable[[dict[str, Tensor]], tuple[Tensor, dict[str, Tensor]]]:
-        """The objective as a function of the module's parameters, whose names begin with ``network.``."""
+        """The objective as a function of the module's trainable parameters."""
         fixed = self.tensors()
+        names = {id(p): name for name, p in self.named_parameters()}
+        trainable = {name: names[id(p)] for name, p in fixed.items() if p.requires_grad}
 
         def loss(params: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-            network = {name.removeprefix("network."): p for name, p in params.items() if name.startswith("network.")}
-            tensors = {**fixed, **network}
+            tensors = {**fixed, **{name: params[own_name] for name, own_name in trainable.items()}}
             tensors |= self.graph.batch_statistics(tensors, batch.inputs)
             return self.objective(self.graph, self.relaxation, tensors, batch)
 

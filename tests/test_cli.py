@@ -16,6 +16,7 @@ import yaml
 
 import gls_lightning
 from gls_lightning import cli
+from gls_lightning.callbacks import PeriodicCertification
 from gls_lightning.config_files import SHIPPED
 from gls_lightning.main import main
 from gls_lightning.version import __version__
@@ -146,6 +147,12 @@ class TestConfiguration:
         main(["test", "--config", TINY])
         assert parsed[0].trainer.test_loop.inference_mode is False
 
+    def test_callbacks_are_appended(self, parsed: list[cli.GLSCLI]) -> None:
+        words = ["--trainer.callbacks+=PeriodicCertification", "--trainer.callbacks.certifier.batch_size=5"]
+        main(["fit", "--config", TINY, *words])
+        (added,) = (c for c in parsed[0].trainer.callbacks if isinstance(c, PeriodicCertification))
+        assert added.certifier.batch_size == 5
+
     def test_a_tiny_override_of_every_kind(self, parsed: list[cli.GLSCLI]) -> None:
         words = ["--model.estimator.sigma=0.5", "--model.init_args.estimator.init_args.population_size=4"]
         main(["fit", "--config", TINY, *words, "--model.optimizer=SGD", "--model.optimizer.lr=0.3"])
@@ -204,6 +211,20 @@ class TestOwnComponents:
         sys.path.append(str(info.parent))
         main(["fit", "--config", TINY, "--model.relaxation=Announced"])
         assert type(parsed[0].model.relaxation).__name__ == "Announced"
+
+    def test_a_module_of_ones_own_is_loaded_as_what_it_is(self) -> None:
+        Path("own_module.py").write_text(
+            "from gls_lightning import CertifiedTrainingModule\n"
+            "class Tempered(CertifiedTrainingModule):\n"
+            "    def __init__(self, *, temperature: float = 1.0, **kwargs):\n"
+            "        super().__init__(**kwargs)\n"
+            "        self.temperature = temperature\n"
+        )
+        words = ["--imports=[own_module]", "--model=Tempered", "--model.temperature=2"]
+        main(["fit", "--config", TINY, *words, "--trainer.max_steps=1", "--trainer.limit_val_batches=0"])
+        (checkpoint,) = Path("runs").rglob("last.ckpt")
+        loaded: Any = gls_lightning.load(checkpoint)
+        assert (type(loaded).__name__, loaded.temperature, loaded.epsilon) == ("Tempered", 2.0, 0.05)
 
 
 class TestBadInput:

@@ -287,6 +287,36 @@ def test_numbers_that_are_not_finite_stop_the_run_and_spare_the_checkpoint(
     assert all(torch.isfinite(tensor).all() for tensor in saved["state_dict"].values())
 
 
+class Tied(nn.Module):
+    """One weight in two places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second, self.output = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 3)
+        self.second.weight = self.first.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = F.relu(self.first(x.flatten(1)))
+        return self.output(F.relu(self.second(hidden)))
+
+
+def test_tied_parameters() -> None:
+    network, (x, y) = Tied(), images()
+    F.cross_entropy(network(x), y).backward()
+    expected = {name: p.detach() - 0.1 * p.grad for name, p in network.named_parameters() if p.grad is not None}
+    trained = module(network=network, objective=Standard())
+    trainer().fit(trained, loader())
+    torch.testing.assert_close(dict(trained.network.named_parameters()), expected)
+
+
+class OwnData(LightningDataModule):
+    def train_dataloader(self) -> DataLoader[Any]:
+        return loader(batch_size=8)
+
+    val_dataloader = train_dataloader
+
+
 class Downstream(CertifiedTrainingModule):
     """What a user might write."""
 
@@ -297,8 +327,8 @@ class Downstream(CertifiedTrainingModule):
 
 def test_downstream_project(tmp_path: Path) -> None:
     trained = Downstream(network=linear(), epsilon=EPSILON, temperature=2.0)
-    runner = trainer(enable_checkpointing=True, default_root_dir=tmp_path)
-    runner.fit(trained, loader(), loader())
+    runner = Trainer(max_epochs=2, default_root_dir=tmp_path, accelerator="cpu", enable_progress_bar=False)
+    runner.fit(trained, datamodule=OwnData())
     runner.save_checkpoint(tmp_path / "run.ckpt")
 
     loaded = gls_lightning.load(tmp_path / "run.ckpt", network=linear(seed=1))
