@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import gls_lightning
 from gls_lightning import CertifiedTrainingModule
-from gls_lightning.bounds import Graph
+from gls_lightning.bounds import Box, Graph
 from gls_lightning.callbacks import BatchNormReset
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import Backprop, Estimate, GradientEstimator, Key
@@ -84,9 +84,20 @@ def test_step_is_that_of_the_robust_cross_entropy() -> None:
     torch.testing.assert_close(dict(trained.network.named_parameters()), expected)
 
 
+class Optimising(IBP):
+    """Uses autograd, as relaxations with slopes to optimise do."""
+
+    def __call__(self, graph: Graph, tensors: Mapping[str, Tensor], box: Box, specification: Tensor) -> Tensor:
+        with torch.enable_grad():
+            x = box.lower.clone().requires_grad_()
+            (slope,) = torch.autograd.grad(graph(tensors, x).sum(), x)
+        assert slope.abs().sum() > 0
+        return super().__call__(graph, tensors, box, specification)
+
+
 @pytest.mark.parametrize("inference_mode", [False, True])
 def test_accuracies_of_validation_and_test(inference_mode: bool) -> None:
-    untrained = module()
+    untrained = module(relaxation=Optimising())
     with torch.no_grad():
         untrained.network[1].weight.mul_(10)
     natural, certified = exact_accuracies(untrained.network, *images())
