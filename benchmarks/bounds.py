@@ -4,17 +4,17 @@
     python benchmarks/bounds.py --networks CNN3 --methods DeepPoly --checkpoint weights.safetensors --mnist data
 
 One step bounds the margins of every wrong class (9 rows per image), takes the robust cross-entropy and its gradient
-with respect to every weight; float32. Both sides get the same weights, images and boxes. One JSON line per measurement:
+with respect to every weight; float32. Both sides get the same weights, images and boxes, and take their steps in turn
+in one process, so that a machine that others use too slows both. One JSON line per network and method:
 
-* ``cpu_ms``, ``wall_ms``: medians over the steps, in milliseconds per image. CPU time sums over the threads; on a busy
-  machine trust it rather than wall time.
-* ``memory_mib``: how much the largest resident size exceeds that of a process that only imported the libraries. Each
-  measurement has a process of its own, forked from this one, which never computes.
+* ``ours_cpu_ms``, ``baseline_cpu_ms``, and the same with ``wall``: medians over the steps, milliseconds per image. CPU
+  time sums over the threads; on a busy machine trust it rather than wall time.
+* ``cpu_ratio``, ``wall_ratio``: medians of the baseline's time over ours, step by step.
+* ``ours_memory_mib``, ``baseline_memory_mib``: how much a process that takes one step grows beyond one that only
+  imported the libraries.
+* ``difference``: the largest absolute difference between a bound of ours and the baseline's.
 
-and per network and method one line with ``cpu_ratio`` and ``wall_ratio``, the baseline's medians over ours, and
-``difference``, the largest absolute difference between a bound of ours and the baseline's.
-
-Everything takes a few minutes and 5 GB of memory, nearly all of it for DeepPoly.
+Everything takes about ten minutes and 5 GB of memory, nearly all of it for DeepPoly.
 """
 
 import argparse
@@ -25,8 +25,10 @@ import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from multiprocessing import get_context
+from operator import truediv
+from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads would be counted as CPU time
 
@@ -47,11 +49,10 @@ NUM_CLASSES = 10
 
 @dataclass(frozen=True)
 class Case:
-    """One measurement; ``implementation`` is ``gls_lightning`` or ``baseline``."""
+    """What is measured."""
 
     network: str
     method: str
-    implementation: str
     batch_size: int
     epsilon: float
     threads: int
@@ -74,65 +75,70 @@ def load_images(case: Case) -> tuple[Tensor, Tensor]:
     return images[: case.batch_size] / 255, labels[: case.batch_size]
 
 
-def margin_bounds(case: Case, network: nn.Sequential) -> Callable[[], Tensor]:
-    """What is measured: a function that gives the lower bounds [batch_size, 9] of the margins."""
+def both_sides(case: Case) -> dict[str, Callable[[], Tensor]]:
+    """For each side a function that takes one step and returns the lower bounds ``[batch_size, 9]`` of the margins."""
+    torch.set_num_threads(case.threads)
+    torch.manual_seed(0)
+    network = build_network(case)
     images, labels = load_images(case)
     box, specification = Box.around(images, case.epsilon), margin_specification(labels, NUM_CLASSES).to(images)
-    if case.implementation == "baseline":
-        return lambda: METHODS[case.method](network, dense_baseline.Box(*box), specification)
-    relaxation = getattr(relaxations, case.method)()
-    graph = trace(network, images.shape[1:])
+    relaxation, graph = getattr(relaxations, case.method)(), trace(network, images.shape[1:])
     tensors = dict(network.named_parameters()) | dict(network.named_buffers())
-    return lambda: relaxation(graph, tensors, box, specification)
+
+    def step(bounds: Callable[[], Tensor]) -> Tensor:
+        lower = bounds()
+        robust_cross_entropy = F.softplus(torch.logsumexp(-lower, dim=1)).mean()
+        torch.autograd.grad(robust_cross_entropy, list(network.parameters()))
+        return lower.detach()
+
+    return {
+        "ours": lambda: step(lambda: relaxation(graph, tensors, box, specification)),
+        "baseline": lambda: step(lambda: METHODS[case.method](network, dense_baseline.Box(*box), specification)),
+    }
 
 
 def mebibytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def measure(case: Case) -> tuple[dict[str, float], list[list[float]]]:
-    """The measurements and the bounds of one case; to be run in a fresh process."""
+def measure_memory(case: Case, side: str) -> float:
+    """Growth of a fresh process that takes one step, in MiB."""
     imported = mebibytes()
-    torch.set_num_threads(case.threads)
-    torch.manual_seed(0)
-    network = build_network(case)
-    bounds = margin_bounds(case, network)
-    cpu, wall = [], []
+    both_sides(case)[side]()
+    return mebibytes() - imported
+
+
+def measure_times(case: Case) -> dict[str, float]:
+    """Times of both sides in turn, the first step of each not counted."""
+    sides = both_sides(case)
+    difference = (sides["ours"]() - sides["baseline"]()).abs().max().item()
+    times: dict[str, list[float]] = {f"{side}_{clock}_ms": [] for side in sides for clock in CLOCKS}
     for _ in range(case.steps):
-        cpu_start, wall_start = time.process_time(), time.perf_counter()
-        lower = bounds()
-        robust_cross_entropy = F.softplus(torch.logsumexp(-lower, dim=1)).mean()
-        torch.autograd.grad(robust_cross_entropy, list(network.parameters()))
-        cpu.append(1e3 * (time.process_time() - cpu_start) / case.batch_size)
-        wall.append(1e3 * (time.perf_counter() - wall_start) / case.batch_size)
-    warm = slice(1 if case.steps > 1 else 0, None)
-    measured = {
-        "cpu_ms": statistics.median(cpu[warm]),
-        "wall_ms": statistics.median(wall[warm]),
-        "memory_mib": mebibytes() - imported,
-    }
-    return measured, lower.tolist()
-
-
-def measure_apart(case: Case) -> tuple[dict[str, float], Tensor]:
-    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as process:
-        measured, bounds = process.submit(measure, case).result()
-    print(json.dumps(asdict(case) | {name: round(value, 4) for name, value in measured.items()}), flush=True)
-    return measured, torch.tensor(bounds)
-
-
-def compare(case: Case, baseline_steps: int) -> None:
-    ours, our_bounds = measure_apart(case)
-    baseline, baseline_bounds = measure_apart(replace(case, implementation="baseline", steps=baseline_steps))
+        for side, step in sides.items():
+            starts = {clock: now() for clock, now in CLOCKS.items()}
+            step()
+            for clock, now in CLOCKS.items():
+                times[f"{side}_{clock}_ms"].append(1e3 * (now() - starts[clock]) / case.batch_size)
     ratios = {
-        "network": case.network,
-        "method": case.method,
-        "batch_size": case.batch_size,
-        "cpu_ratio": round(baseline["cpu_ms"] / ours["cpu_ms"], 2),
-        "wall_ratio": round(baseline["wall_ms"] / ours["wall_ms"], 2),
-        "difference": (our_bounds - baseline_bounds).abs().max().item(),
+        f"{clock}_ratio": statistics.median(map(truediv, times[f"baseline_{clock}_ms"], times[f"ours_{clock}_ms"]))
+        for clock in CLOCKS
     }
-    print(json.dumps(ratios), flush=True)
+    return {name: statistics.median(values) for name, values in times.items()} | ratios | {"difference": difference}
+
+
+CLOCKS = {"cpu": time.process_time, "wall": time.perf_counter}
+
+
+def apart(function: Callable[..., Any], *values: object) -> Any:
+    """Calls the function in a process forked from this one, which never computes."""
+    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as process:
+        return process.submit(function, *values).result()
+
+
+def measure(case: Case) -> None:
+    result = apart(measure_times, case)
+    result |= {f"{side}_memory_mib": apart(measure_memory, case, side) for side in ("ours", "baseline")}
+    print(json.dumps(asdict(case) | {name: float(f"{value:.4g}") for name, value in result.items()}), flush=True)
 
 
 def arguments() -> argparse.Namespace:
@@ -142,8 +148,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, help=f"images per step (default: {BATCH_SIZES})")
     parser.add_argument("--epsilon", type=float, default=0.1, help="radius of the boxes (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="PyTorch's threads (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=7, help="of ours; the first is not counted (default: %(default)s)")
-    parser.add_argument("--baseline-steps", type=int, default=3, help="of the baseline (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=3, help="of each side that count (default: %(default)s)")
     parser.add_argument("--checkpoint", help="safetensors of the network's weights (default: PyTorch's random ones)")
     parser.add_argument("--mnist", help="folder with MNIST, for its first test images (default: uniform noise)")
     return parser.parse_args()
@@ -156,7 +161,6 @@ def main() -> None:
             case = Case(
                 network=network,
                 method=method,
-                implementation="gls_lightning",
                 batch_size=options.batch_size or BATCH_SIZES[network],
                 epsilon=options.epsilon,
                 threads=options.threads,
@@ -164,7 +168,7 @@ def main() -> None:
                 checkpoint=options.checkpoint,
                 mnist=options.mnist,
             )
-            compare(case, options.baseline_steps)
+            measure(case)
 
 
 if __name__ == "__main__":
