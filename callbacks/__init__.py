@@ -5,6 +5,7 @@ from gls_lightning.callbacks.certified_module import CertifiedModule
 from gls_lightning.callbacks.epsilon_annealing import EpsilonAnnealing
 from gls_lightning.callbacks.non_finite_guard import NonFiniteGuard
 from gls_lightning.callbacks.periodic_certification import PeriodicCertification
+from gls_lightning.callbacks.run_report import RunReport
 from gls_lightning.callbacks.save_run_config import SaveRunConfig
 from gls_lightning.callbacks.sigma_decay import SigmaDecay
 
@@ -14,6 +15,7 @@ __all__ = [
     "EpsilonAnnealing",
     "NonFiniteGuard",
     "PeriodicCertification",
+    "RunReport",
     "SaveRunConfig",
     "SigmaDecay",
 ]

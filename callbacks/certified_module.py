@@ -1,6 +1,6 @@
 """What the callbacks need of the module that is trained."""
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from lightning.pytorch import Callback, LightningModule
 from torch import Tensor, nn
@@ -9,8 +9,10 @@ from gls_lightning.bounds import Graph
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import GradientEstimator
 
+ACCURACIES = ("natural_accuracy", "certified_accuracy", "adversarial_accuracy")
+"""How certified training measures a network, each a fraction of all images."""
 
-@runtime_checkable
+
 class CertifiedModule(Protocol):
     """The parts of a ``CertifiedTrainingModule`` that callbacks read; any LightningModule with them will do.
 
@@ -42,7 +44,6 @@ def certified_module(callback: Callback, module: LightningModule) -> CertifiedMo
     Raises:
         ConfigurationError: The module is another one.
     """
-    # Attribute by attribute: the Protocol's own check would trace the network.
     if not all(hasattr(module, name) for name in ("network", "estimator", "epsilon", "current_epsilon", "tensors")):
         raise ConfigurationError(
             f"{type(callback).__name__} works with a CertifiedTrainingModule, not with {type(module).__name__}"

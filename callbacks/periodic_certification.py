@@ -2,9 +2,10 @@
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
 from torch.utils.data import DataLoader
 
-from gls_lightning.callbacks.certified_module import certified_module
+from gls_lightning.callbacks.certified_module import ACCURACIES, certified_module
 from gls_lightning.certification import Certifier, Record, summarise
 from gls_lightning.errors import ConfigurationError
 
@@ -35,13 +36,11 @@ class PeriodicCertification(Callback):
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Certifies and logs."""
-        if trainer.sanity_checking or (trainer.current_epoch + 1) % self.every_n_epochs:
-            return
-        with torch.inference_mode(False):
-            records = self._certify(trainer, pl_module)
-        summary = summarise(records)
-        for name in ("natural_accuracy", "certified_accuracy", "adversarial_accuracy"):
-            pl_module.log(f"certification/{name}", getattr(summary, name), batch_size=summary.samples, sync_dist=True)
+        if not trainer.sanity_checking and (trainer.current_epoch + 1) % self.every_n_epochs == 0:
+            with torch.inference_mode(False):
+                records = self._certify(trainer, pl_module)
+            for name, value in _accuracies(trainer, records).items():
+                pl_module.log(f"certification/{name}", value)
 
     def _certify(self, trainer: Trainer, pl_module: LightningModule) -> list[Record]:
         """The records of this process's share of the images."""
@@ -60,3 +59,14 @@ class PeriodicCertification(Callback):
             indices = rest[0] if rest else torch.tensor(positions, device=labels.device)
             records += self.certifier.certify(module.graph, module.tensors(), inputs, labels, indices, module.epsilon)
         return records
+
+
+def _accuracies(trainer: Trainer, records: list[Record]) -> dict[str, Tensor]:
+    """Accuracies over the records of all processes, some of which may have none."""
+    summary = summarise(records) if records else None
+    counts = [summary.samples * getattr(summary, name) for name in ACCURACIES] if summary else [0.0] * len(ACCURACIES)
+    total = trainer.strategy.reduce(
+        torch.tensor([*counts, len(records)], device=trainer.strategy.root_device), reduce_op="sum"
+    )
+    assert isinstance(total, Tensor)
+    return dict(zip(ACCURACIES, total[:-1] / total[-1], strict=True))

@@ -41,4 +41,6 @@ def run_directory(trainer: Trainer) -> Path | None:
         if isinstance(callback, ModelCheckpoint) and callback.dirpath:
             directory = Path(callback.dirpath)
             return directory.parent if directory.name == "checkpoints" else directory
-    return Path(trainer.log_dir) if trainer.log_dir else None
+    # Not trainer.log_dir, which waits for the other processes.
+    directories = (getattr(logger, "log_dir", None) or logger.save_dir for logger in trainer.loggers)
+    return next((Path(directory) for directory in directories if directory), None)

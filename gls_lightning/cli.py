@@ -1,4 +1,4 @@
-"""The command line: Lightning's, with this package's components, defaults and result table."""
+"""The command line: Lightning's, with this package's components and defaults."""
 
 import logging
 import warnings
@@ -8,9 +8,7 @@ from typing import Any
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger
-from rich.console import Console
-from rich.table import Table
+from lightning.pytorch.utilities import rank_zero_warn
 
 # Components are found by their class names alone once they are imported.
 import gls_lightning.attacks
@@ -20,11 +18,10 @@ import gls_lightning.estimators
 import gls_lightning.networks
 import gls_lightning.objectives
 import gls_lightning.relaxations  # noqa: F401
-from gls_lightning.callbacks import EpsilonAnnealing, SaveRunConfig, SigmaDecay
-from gls_lightning.callbacks.save_run_config import run_directory
+from gls_lightning.callbacks import EpsilonAnnealing, RunReport, SaveRunConfig, SigmaDecay
 from gls_lightning.config_files import prepare
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.module import ACCURACIES, CertifiedTrainingModule
+from gls_lightning.module import CertifiedTrainingModule
 from gls_lightning.version import __version__
 
 CHECKPOINTS = ("checkpoint", "recovery")
@@ -55,7 +52,7 @@ class GLSCLI(LightningCLI):
             LightningDataModule,
             save_config_callback=SaveRunConfig,
             trainer_class=GLSTrainer,
-            seed_everything_default=0,
+            trainer_defaults={"callbacks": RunReport()},
             parser_kwargs={"prog": "gls", "version": f"gls {__version__}"},
             subclass_mode_model=True,
             subclass_mode_data=True,
@@ -68,6 +65,12 @@ class GLSCLI(LightningCLI):
         """The methods of the trainer that are commands, and which of their arguments are not options."""
         commands = LightningCLI.subcommands()
         return {name: commands[name] for name in ("fit", "validate", "test")}
+
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """One seed for everything."""
+        parser.add_argument(
+            "--seed_everything", type=int, default=0, help="Seed of initialisation, data order, noise and attacks."
+        )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Schedules and checkpoints have keys of their own, which configurations, flags and sweeps can set singly."""
@@ -96,6 +99,10 @@ class GLSCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Lets the configuration rule: Lightning would let a checkpoint's hyperparameters override the command line."""
         path = self.config[self.config.subcommand].get("ckpt_path")
+        if path is None and self.config.subcommand != "fit":
+            rank_zero_warn(
+                f"gls {self.config.subcommand} without ckpt_path evaluates the network as it is initialised."
+            )
         if path not in (None, "last", "best", "hpc") and not Path(path).is_file():
             raise ConfigurationError(f"ckpt_path: there is no file {path}")
 
@@ -104,11 +111,6 @@ class GLSCLI(LightningCLI):
         if self._get(self.config, "trainer").enable_checkpointing is False:
             keys = self._parser(self.subcommand).callback_keys
             keys[:] = [key for key in keys if key not in CHECKPOINTS]
-
-    def after_fit(self) -> None:
-        """Prints the accuracies of the last validation, and where the run lies."""
-        if self.trainer.is_global_zero and not self.trainer.interrupted:
-            print_result(self.trainer, self.model)
 
 
 def run(words: list[str]) -> None:
@@ -120,49 +122,6 @@ def run(words: list[str]) -> None:
     _silence()
     words, configs = prepare(words)
     GLSCLI(words, configs[0].stem if configs else "run")
-
-
-def print_result(trainer: Trainer, module: CertifiedTrainingModule) -> None:
-    """Prints the accuracies of the last validation as a table, then the paths of the run's files."""
-    console = Console(soft_wrap=True)
-    accuracies = {
-        name: float(value) for name in ACCURACIES if (value := trainer.callback_metrics.get(f"val/{name}")) is not None
-    }
-    if accuracies:
-        table = Table(
-            *(name.replace("_", " ") for name in accuracies),
-            title=f"Last validation: {_validation_data(trainer)}, epsilon {module.epsilon:.6g}",
-        )
-        table.add_row(*(f"{value:.2%}" for value in accuracies.values()))
-        console.print(table)
-    for name, path in _files(trainer).items():
-        console.print(f"{name:<16} {path}")
-
-
-def _validation_data(trainer: Trainer) -> str:
-    data: Any = getattr(trainer, "datamodule", None)
-    loader: Any = trainer.val_dataloaders
-    batches = trainer.num_val_batches[0] * trainer.world_size
-    samples = min(len(loader.dataset), int(batches * loader.batch_size))
-    kind = "test" if getattr(data, "validation_size", None) == 0 else "validation"
-    return f"{samples} {kind} images of {type(data).__name__}"
-
-
-def _files(trainer: Trainer) -> dict[str, str | Path]:
-    """What a run left behind, by what it is."""
-    files: dict[str, str | Path] = {}
-    checkpoints = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)]
-    for checkpoint in checkpoints:
-        paths = {"last checkpoint": checkpoint.last_model_path, "best checkpoint": checkpoint.best_model_path}
-        files |= {name: path for name, path in paths.items() if path}
-    directory = run_directory(trainer)
-    if directory is not None and (directory / "config.yaml").is_file():
-        files["configuration"] = directory / "config.yaml"
-    for logger in trainer.loggers:
-        files["metrics"] = (
-            logger.experiment.metrics_file_path if isinstance(logger, CSVLogger) else str(logger.save_dir)
-        )
-    return files
 
 
 def _silence() -> None:

@@ -77,7 +77,7 @@ def find_config(name: str) -> Path:
 
 
 def _import_components(configs: Iterable[Path], options: Iterable[str]) -> None:
-    sys.path[:0] = [folder for folder in (str(Path.cwd()), *(str(c.parent.resolve()) for c in configs))]
+    sys.path[:0] = [str(Path.cwd()), *(str(config.parent.resolve()) for config in configs)]
     for entry_point in entry_points(group=COMPONENTS):
         entry_point.load()
     for source, names in [(str(c), _imports_of(c)) for c in configs] + [("--imports", _as_list(o)) for o in options]:

@@ -20,14 +20,13 @@ from torchmetrics import MeanMetric
 from gls_lightning.attacks import PGD, Attack
 from gls_lightning.bounds import Box, Graph, margin_specification, trace
 from gls_lightning.callbacks.batch_norm_reset import BatchNormReset
+from gls_lightning.callbacks.certified_module import ACCURACIES
 from gls_lightning.callbacks.non_finite_guard import NonFiniteGuard
 from gls_lightning.certification import Certifier, summarise
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import RGS, Estimate, GradientEstimator, Key
 from gls_lightning.objectives import Batch, Certified, Objective, robust_cross_entropy
 from gls_lightning.relaxations import DeepPoly, Relaxation
-
-ACCURACIES = ("natural_accuracy", "certified_accuracy", "adversarial_accuracy")
 
 
 class CertifiedTrainingModule(LightningModule):
@@ -173,7 +172,7 @@ class CertifiedTrainingModule(LightningModule):
         """Refuses, before anything long starts, parts that do not fit together."""
         data = getattr(self.trainer, "datamodule", None)
         shape = getattr(data, "input_shape", None)
-        if self._graph is None and shape is not None:
+        if shape is not None:
             self.trace(shape)
         if self._graph is not None:
             self._check_network(getattr(data, "num_classes", None))
@@ -249,7 +248,8 @@ class CertifiedTrainingModule(LightningModule):
 
     def _require_equal_batches(self, inputs: Tensor) -> None:
         checksum = inputs.double().sum()
-        if not torch.isclose(self._total(checksum.clone()), checksum * self.trainer.world_size):
+        equal = torch.isclose(self._total(checksum.clone()), checksum * self.trainer.world_size)
+        if not self.trainer.strategy.reduce_boolean_decision(bool(equal), all=True):
             raise ConfigurationError(
                 "population_parallel needs the same batch on every process; set trainer.use_distributed_sampler: false"
             )

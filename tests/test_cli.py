@@ -84,6 +84,21 @@ class TestFit:
         assert "Last validation" not in capsys.readouterr().out
         assert not Path("runs").exists()
 
+    @pytest.mark.parametrize("checkpoints", ["true", "false"])
+    def test_two_processes(self, checkpoints: str, capfd: pytest.CaptureFixture[str]) -> None:
+        torch.set_num_threads(1)  # forked processes hang in a pool of threads that they do not have
+        options = [
+            "--trainer.devices=2",
+            "--trainer.strategy=ddp_fork",
+            f"--trainer.enable_checkpointing={checkpoints}",
+        ]
+        main(["fit", "--config", TINY, *options])
+        printed = capfd.readouterr().out
+        assert printed.count("50 test images of Digits, epsilon 0.05") == 1
+        for name in ("config.yaml", "metrics.csv"):
+            assert f"runs/tiny/version_0/{name}" in printed
+            assert Path("runs/tiny/version_0", name).is_file()
+
     def test_fast_dev_run(self) -> None:
         main(["fit", "--config", TINY, "--trainer.fast_dev_run=true"])
         assert not Path("runs").exists()
@@ -144,7 +159,8 @@ class TestConfiguration:
         assert type(parsed[0].datamodule).__name__ == "Seedless"
 
     def test_inference_mode_is_off(self, parsed: list[cli.GLSCLI]) -> None:
-        main(["test", "--config", TINY])
+        with pytest.warns(UserWarning, match="gls test without ckpt_path evaluates the network as it is initialised"):
+            main(["test", "--config", TINY])
         assert parsed[0].trainer.test_loop.inference_mode is False
 
     def test_callbacks_are_appended(self, parsed: list[cli.GLSCLI]) -> None:

@@ -1,0 +1,61 @@
+"""What a training run prints at its end."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from rich.console import Console
+from rich.table import Table
+from torch.utils.data import DataLoader
+
+from gls_lightning.callbacks.certified_module import ACCURACIES, certified_module
+from gls_lightning.callbacks.save_run_config import run_directory
+
+
+class RunReport(Callback):
+    """Prints the accuracies of the last validation as a table, then the paths of the run's files."""
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Prints on the first process."""
+        if not trainer.is_global_zero:
+            return
+        console = Console(soft_wrap=True)
+        metrics = trainer.callback_metrics
+        accuracies = {name: float(metrics[f"val/{name}"]) for name in ACCURACIES if f"val/{name}" in metrics}
+        if accuracies:
+            epsilon = certified_module(self, pl_module).epsilon
+            title = f"Last validation: {_validation_data(trainer)}, epsilon {epsilon:.6g}"
+            table = Table(*(name.replace("_", " ") for name in accuracies), title=title)
+            table.add_row(*(f"{value:.2%}" for value in accuracies.values()))
+            console.print(table)
+        for name, path in _files(trainer).items():
+            console.print(f"{name:<16} {path}")
+
+
+def _validation_data(trainer: Trainer) -> str:
+    data: Any = getattr(trainer, "datamodule", None)
+    kind = "test" if getattr(data, "validation_size", None) == 0 else "validation"
+    images = f"{kind} images" if data is None else f"{kind} images of {type(data).__name__}"
+    loader = trainer.val_dataloaders
+    if not isinstance(loader, DataLoader) or loader.batch_size is None:
+        return images
+    batches = int(trainer.num_val_batches[0]) * trainer.world_size
+    return f"{min(len(loader.dataset), batches * loader.batch_size)} {images}"  # type: ignore[arg-type]
+
+
+def _files(trainer: Trainer) -> dict[str, str | Path]:
+    """What the run left behind, by what it is."""
+    files: dict[str, str | Path] = {}
+    for checkpoint in trainer.checkpoint_callbacks:
+        if isinstance(checkpoint, ModelCheckpoint):
+            paths = {"last checkpoint": checkpoint.last_model_path, "best checkpoint": checkpoint.best_model_path}
+            files |= {name: path for name, path in paths.items() if path}
+    directory = run_directory(trainer)
+    if directory is not None and (directory / "config.yaml").is_file():
+        files["configuration"] = directory / "config.yaml"
+    for logger in trainer.loggers:
+        is_csv = isinstance(logger, CSVLogger)
+        files["metrics"] = f"{logger.log_dir}/metrics.csv" if is_csv else str(logger.save_dir)
+    return files
