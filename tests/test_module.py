@@ -289,9 +289,10 @@ def test_numbers_that_are_not_finite_stop_the_run_and_spare_the_checkpoint(
 ) -> None:
     trained = module(objective=Exploding(poison))
     runner = trainer(max_epochs=3, enable_checkpointing=True, default_root_dir=tmp_path)
-    with pytest.raises(ConfigurationError, match=message):
+    with pytest.raises(ConfigurationError, match=message) as stopped:
         runner.fit(trained, loader(batch_size=20))
     (checkpoint,) = tmp_path.rglob("*.ckpt")
+    assert str(checkpoint) in str(stopped.value)
     saved = torch.load(checkpoint, weights_only=True)
     assert saved["global_step"] == 2
     torch.testing.assert_close(saved["state_dict"], trained.state_dict())
