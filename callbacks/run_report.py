@@ -50,7 +50,8 @@ def _files(trainer: Trainer) -> dict[str, str | Path]:
     files: dict[str, str | Path] = {}
     for checkpoint in trainer.checkpoint_callbacks:
         if isinstance(checkpoint, ModelCheckpoint):
-            paths = {"last checkpoint": checkpoint.last_model_path, "best checkpoint": checkpoint.best_model_path}
+            kind = "best checkpoint" if checkpoint.monitor else "last checkpoint"
+            paths = {"last checkpoint": checkpoint.last_model_path, kind: checkpoint.best_model_path}
             files |= {name: path for name, path in paths.items() if path}
     directory = run_directory(trainer)
     if directory is not None and (directory / "config.yaml").is_file():

@@ -24,7 +24,7 @@ from gls_lightning.errors import ConfigurationError
 from gls_lightning.module import CertifiedTrainingModule
 from gls_lightning.version import __version__
 
-CHECKPOINTS = ("checkpoint", "recovery")
+CHECKPOINTS = ("checkpoint", "latest", "recovery")
 
 
 class GLSTrainer(Trainer):
@@ -79,13 +79,16 @@ class GLSCLI(LightningCLI):
         parser.add_lightning_class_args(SigmaDecay, "sigma_decay")
         for key in CHECKPOINTS:
             parser.add_lightning_class_args(ModelCheckpoint, key)
-        best = {"monitor": "val/certified_accuracy", "mode": "max", "filename": "best-{epoch}", "save_last": True}
+        best = {"monitor": "val/certified_accuracy", "mode": "max", "filename": "best-{epoch}"}
+        # A callback's save_last follows its other checkpoints only: the best one's would miss the epochs after it.
+        latest = {"filename": "last"}
         recovery = {"every_n_train_steps": 200, "save_top_k": 0, "save_last": True}
         parser.set_defaults(
             {
                 **{f"checkpoint.{name}": value for name, value in best.items()},
+                **{f"latest.{name}": value for name, value in latest.items()},
                 **{f"recovery.{name}": value for name, value in recovery.items()},
-                # Both keep one and the same last.ckpt up to date.
+                # The latter two keep one and the same last.ckpt up to date.
                 **{f"{key}.enable_version_counter": False for key in CHECKPOINTS},
                 "trainer.logger": {
                     "class_path": "lightning.pytorch.loggers.CSVLogger",

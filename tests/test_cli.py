@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -63,6 +62,13 @@ class TestFit:
         assert {"train/loss", "epsilon", "sigma", "learning_rate", "val/certified_accuracy"} <= set(
             (run / "metrics.csv").read_text().splitlines()[0].split(",")
         )
+
+    def test_the_last_checkpoint_is_of_the_last_epoch_also_when_it_is_not_the_best(self) -> None:
+        nothing_learnt = ["--model.optimizer=SGD", "--model.optimizer.lr=0"]
+        main(["fit", "--config", TINY, "--trainer.max_epochs=2", *nothing_learnt])
+        folder = Path("runs/tiny/version_0/checkpoints")
+        assert {path.name for path in folder.iterdir()} == {"best-epoch=0.ckpt", "last.ckpt"}
+        assert torch.load(folder / "last.ckpt", weights_only=True)["global_step"] == 4
 
     def test_a_checkpoint_suffices_to_go_on_from(self) -> None:
         main(["fit", "--config", TINY, "--model.epsilon=0.01"])
@@ -297,10 +303,8 @@ class TestBadInput:
 class TestVersion:
     def test_needs_neither_torch_nor_lightning(self) -> None:
         code = "import sys, gls_lightning.main as m; m.main(['--version']); assert 'torch' not in sys.modules"
-        started = time.perf_counter()
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert done.stdout == f"gls {__version__}\n"
-        assert time.perf_counter() - started < 5  # 0.03 s alone; the machine may be busy
 
     def test_of_a_command_line_with_more(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit) as exit_:
