@@ -1,4 +1,4 @@
-"""The examples of CONTRIBUTING.md work as they stand there."""
+"""The examples of README.md and CONTRIBUTING.md work as they stand there."""
 
 import re
 from pathlib import Path
@@ -14,16 +14,30 @@ from gls_lightning.estimators import Key
 from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly
 
 
+ROOT = Path(__file__).parents[1]
+
+
 @pytest.fixture
-def example(request: pytest.FixtureRequest) -> dict[str, Any]:
-    text = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
-    (code,) = (block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if request.param in block)
+def example(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The names that a document's block of code with a certain text defines."""
+    document, text = request.param
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
+    (code,) = (block for block in blocks if text in block)
+    monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "example"}
     exec(code, names)
     return names
 
 
-@pytest.mark.parametrize("example", ["class Intersection"], indirect=True)
+@pytest.mark.parametrize("example", [("README.md", "CertifiedTrainingModule")], indirect=True)
+def test_own_project(example: dict[str, Any]) -> None:
+    assert example["trainer"].callback_metrics["val/certified_accuracy"] > 0.3
+    trained, loaded = (dict(example[name].named_parameters()) for name in ("module", "loaded"))
+    assert loaded.keys() == trained.keys()
+    assert all(torch.equal(loaded[name], parameter) for name, parameter in trained.items())
+
+
+@pytest.mark.parametrize("example", [("CONTRIBUTING.md", "class Intersection")], indirect=True)
 def test_relaxation(example: dict[str, Any]) -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
@@ -34,7 +48,7 @@ def test_relaxation(example: dict[str, Any]) -> None:
     assert (both >= CROWNIBP()(*problem)).all()
 
 
-@pytest.mark.parametrize("example", ["class AntitheticRGS"], indirect=True)
+@pytest.mark.parametrize("example", [("CONTRIBUTING.md", "class AntitheticRGS")], indirect=True)
 def test_estimator_is_exact_on_a_quadratic(example: dict[str, Any]) -> None:
     theta = torch.randn(5, requires_grad=True)
     matrix = torch.randn(5, 5)
@@ -46,7 +60,7 @@ def test_estimator_is_exact_on_a_quadratic(example: dict[str, Any]) -> None:
     torch.testing.assert_close(theta.grad, (matrix + matrix.T) @ theta.detach())
 
 
-@pytest.mark.parametrize("example", ["class LeakyReLU"], indirect=True)
+@pytest.mark.parametrize("example", [("CONTRIBUTING.md", "class LeakyReLU")], indirect=True)
 def test_operation_gives_sound_bounds(example: dict[str, Any]) -> None:
     try:
         torch.manual_seed(0)
