@@ -13,7 +13,6 @@ from gls_lightning.bounds.operations.registry import BUILDERS
 from gls_lightning.estimators import Key
 from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly
 
-
 ROOT = Path(__file__).parents[1]
 
 
