@@ -4,7 +4,7 @@ from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from gls_lightning.callbacks.certified_module import certified_module
@@ -21,6 +21,8 @@ class BatchNormReset(Callback):
     processes. ``CertifiedTrainingModule`` adds this callback itself where the network has BatchNorm.
     """
 
+    _stale = False
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Checks that the training data can be read once more.
 
@@ -33,10 +35,24 @@ class BatchNormReset(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Resets the statistics after the last batch: what follows, validation and checkpoints, sees them."""
-        if not trainer.is_last_batch:
+        self._stale = True
+        if trainer.is_last_batch:
+            self._reset(trainer, pl_module)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Resets them for a validation within an epoch."""
+        self._reset(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Resets them where training stops within an epoch."""
+        self._reset(trainer, pl_module)
+
+    def _reset(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self._stale:
             return
+        self._stale = False
         module = certified_module(self, pl_module)
-        statistics = _Pool()
+        statistics = _Pool(module.network)
         for batch in _training_batches(trainer, module.seed):
             inputs = batch[0].to(pl_module.device)
             with torch.no_grad(), torch.autocast(inputs.device.type, enabled=False):
@@ -71,10 +87,13 @@ def _training_batches(trainer: Trainer, seed: int) -> DataLoader[Any]:
 class _Pool:
     """Sums of count, mean and mean of squares, by the names of the statistics."""
 
-    def __init__(self) -> None:
+    def __init__(self, network: nn.Module) -> None:
         self.count = 0
-        self.means: dict[str, Tensor] = {}
-        self.squares: dict[str, Tensor] = {}
+        # Zeros on every process, also on one without data: all take part in the sums over processes.
+        means = {name: b for name, b in network.named_buffers() if name.endswith("running_mean")}
+        zeros = {name.removesuffix("running_mean"): torch.zeros_like(b).double() for name, b in means.items()}
+        self.means: dict[str, Tensor] = dict(zeros)
+        self.squares: dict[str, Tensor] = dict(zeros)
 
     def add(self, statistics: dict[str, Tensor], count: int) -> None:
         """Adds the statistics of a batch, whose names end in running_mean and running_var."""
@@ -83,8 +102,8 @@ class _Pool:
             if name.endswith("running_var"):
                 layer = name.removesuffix("running_var")
                 mean = statistics[layer + "running_mean"].double()
-                self.means[layer] = self.means.get(layer, 0) + count * mean
-                self.squares[layer] = self.squares.get(layer, 0) + count * (variance.double() + mean**2)
+                self.means[layer] = self.means[layer] + count * mean
+                self.squares[layer] = self.squares[layer] + count * (variance.double() + mean**2)
 
     def pooled(self, trainer: Trainer) -> dict[str, Tensor]:
         """Mean and variance over all processes."""

@@ -46,11 +46,9 @@ class EpsilonAnnealing(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Sets the radius of this batch."""
         module = certified_module(self, pl_module)
-        per_epoch = trainer.num_training_batches
-        if self.end_epoch and per_epoch == float("inf"):
-            raise ConfigurationError("epsilon_annealing needs a training data set with a length")
         batches = trainer.fit_loop.epoch_loop.total_batch_idx
-        module.current_epsilon.fill_(module.epsilon * self.fraction(batches, int(per_epoch)))
+        fraction = self.fraction(batches, _batches_per_epoch(trainer)) if self.end_epoch else 1.0
+        module.current_epsilon.fill_(module.epsilon * fraction)
 
     def fraction(self, batches: int, batches_per_epoch: int) -> float:
         """The share of the target radius after ``batches`` batches."""
@@ -59,11 +57,17 @@ class EpsilonAnnealing(Callback):
         return ramp(batches, start, end)
 
 
+def _batches_per_epoch(trainer: Trainer) -> int:
+    if trainer.num_training_batches == float("inf"):
+        raise ConfigurationError("epsilon_annealing needs a training data set with a length")
+    return int(trainer.num_training_batches)
+
+
 def linear_ramp(step: int, start: int, end: int) -> float:
     """Rises evenly from 0 at ``start`` to 1 at ``end``."""
     if step >= end:
         return 1.0
-    return max(0.0, (step - start) / (end - start))
+    return max(0, step - start) / max(1, end - start)
 
 
 def smooth_ramp(step: int, start: int, end: int) -> float:

@@ -44,8 +44,8 @@ class BackSubstitution:
         self.lines[node.name] = node.operation.lines(box)
 
     def specification_bounds(self, specification: Tensor) -> Tensor:
-        """Lower bounds ``[B, S]`` of linear functions ``[B, S, K]`` of the network's output."""
-        rows = DenseRows(specification[:, None], torch.Size(specification.shape[-1:]))
+        """Lower bounds ``[B, S]`` of linear functions ``[B, S, K]`` of the output's ``K`` elements."""
+        rows = DenseRows(specification[:, None], self.graph.nodes[-1].operation.output_shape)
         return self.lower_bounds(self.graph.output, rows).squeeze(1)
 
     def bounds(self, name: str) -> Box:

@@ -16,14 +16,15 @@ from gls_lightning.bounds.operations import (
     Identity,
     Operation,
     ReLU,
+    Reshape,
     Tensors,
 )
 from gls_lightning.errors import ConfigurationError
 
 T = TypeVar("T")
 
-INPUT = "input"
-"""Name under which operations find the network's input."""
+INPUT = ".input"
+"""Name under which operations find the network's input; no module's name begins with a dot."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Node:
     Attributes:
         name: The module's place in the network, or a name made from the function that is called.
         operation: The operation.
-        inputs: Names of the nodes whose outputs it takes; ``"input"`` is the network's input.
+        inputs: Names of the nodes whose outputs it takes; ``INPUT`` is the network's input.
     """
 
     name: str
@@ -62,11 +63,14 @@ class Graph:
         return self.propagate(box, lambda node, *inputs: node.operation.interval(tensors, *inputs))
 
     def exact_boxes(self, tensors: Tensors, box: Box) -> dict[str, Box]:
-        """Boxes of the input and of the elementwise affine operations that directly follow it, which are exact."""
-        boxes = {INPUT: box}
+        """Boxes of the input and of the elementwise affine operations through which all else sees it; all are exact."""
+        boxes, last = {INPUT: box}, INPUT
         for node in self.nodes:
-            if isinstance(node.operation, ElementwiseAffine) and node.inputs[0] in boxes:
-                boxes[node.name] = node.operation.interval(tensors, boxes[node.inputs[0]])
+            alone = sum(last in other.inputs for other in self.nodes) == 1
+            if not (node.inputs == (last,) and alone and isinstance(node.operation, ElementwiseAffine)):
+                break
+            boxes[node.name] = node.operation.interval(tensors, boxes[last])
+            last = node.name
         return boxes
 
     def batch_statistics(self, tensors: Tensors, x: Tensor) -> dict[str, Tensor]:
@@ -145,9 +149,15 @@ class Graph:
         return self.nodes[-1].operation.output_shape.numel()
 
     @property
-    def ends_affine(self) -> bool:
-        """Whether the last operation is affine, so that a specification can be merged with it."""
-        return isinstance(self.nodes[-1].operation, AffineOperation)
+    def last_layer(self) -> tuple[str, ...]:
+        """The nodes that a specification is merged with: the last linear layer, and what only rescales its output."""
+        names, name = [], self.output
+        while isinstance(operation := self.by_name[name].operation, AffineOperation):
+            names.append(name)
+            if not isinstance(operation, ElementwiseAffine | Reshape) or self.by_name[name].inputs[0] == INPUT:
+                break
+            name = self.by_name[name].inputs[0]
+        return tuple(names)
 
     @property
     def activations(self) -> tuple[Node, ...]:

@@ -32,10 +32,10 @@ def trace(network: nn.Module, input_shape: Sequence[int]) -> Graph:
         UnsupportedOperationError: If the network contains an operation that is not supported, or computes its own
             structure from values; the message says which, and where.
     """
-    network = copy.deepcopy(network).eval()
     try:
+        network = copy.deepcopy(network).eval()
         traced = fx.GraphModule(network, _Tracer().trace(network))
-    except (fx.proxy.TraceError, TypeError) as error:
+    except (fx.proxy.TraceError, TypeError, RuntimeError) as error:
         message = f"the forward of {type(network).__name__} cannot be traced: {error}"
         raise UnsupportedOperationError(message) from error
     builder = _GraphBuilder(traced)
@@ -47,7 +47,22 @@ def trace(network: nn.Module, input_shape: Sequence[int]) -> Graph:
         message = f"{type(network).__name__} does not take inputs of shape {tuple(input_shape)}: {error}"
         raise UnsupportedOperationError(message) from error
     nodes = Graph(tuple(builder.nodes), torch.Size(input_shape)).ancestors(builder.output_name)
-    return Graph(nodes, torch.Size(input_shape))
+    graph = Graph(nodes, torch.Size(input_shape))
+    _compare(graph, network.double())
+    return graph
+
+
+@torch.no_grad()
+def _compare(graph: Graph, network: nn.Module) -> None:
+    """Evaluates both once: what acts outside of the traced calls, such as hooks, would make bounds wrong."""
+    some = next(iter(network.state_dict().values()), torch.zeros(()))
+    size = _BATCH * graph.input_shape.numel()
+    x = torch.linspace(0, 1, size, dtype=torch.float64, device=some.device).view(_BATCH, *graph.input_shape)
+    if not torch.allclose(graph(network.state_dict(), x), network(x), rtol=1e-4, atol=1e-6, equal_nan=True):
+        raise UnsupportedOperationError(
+            f"{type(network).__name__} computes something else than its traced operations; hooks, and dropout that is "
+            "active in evaluation, are not supported"
+        )
 
 
 class _Tracer(fx.Tracer):
@@ -126,4 +141,6 @@ class _GraphBuilder(fx.Interpreter):
         result = n.args[0]
         if not isinstance(result, fx.Node) or self._names.get(result, INPUT) == INPUT or self.env[result].ndim != 2:
             raise UnsupportedOperationError("the network must return one tensor of logits [B, K]")
+        if self.env[result].shape[1] < 2:
+            raise UnsupportedOperationError("the network has one output; classification needs two logits or more")
         self.output_name = self._names[result]

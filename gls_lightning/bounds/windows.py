@@ -83,6 +83,7 @@ class Windows:
 
 
 @lru_cache(maxsize=256)
+@torch.inference_mode(False)  # the result outlives the mode in which it is first needed
 def _positions_in_window(windows: Windows) -> Tensor:
     in_window, outside = [], []
     for axis in (0, 1):

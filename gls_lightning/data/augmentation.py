@@ -34,13 +34,13 @@ class FlipAndCrop(Augmentation):
 
     Args:
         padding: Pixels of zero padding on each side.
-        population: How many images the data set has.
+        num_images: How many images the data set has.
         seed: Determines the flips and crops together with epoch and index.
     """
 
-    def __init__(self, *, padding: int, population: int, seed: int) -> None:
+    def __init__(self, *, padding: int, num_images: int, seed: int) -> None:
         self.padding = padding
-        self.population = population
+        self.num_images = num_images
         self.seed = seed
         self._drawn: tuple[int, Tensor] | None = None
 
@@ -57,7 +57,7 @@ class FlipAndCrop(Augmentation):
         """The [3,N] int64 table of an epoch: top and left of the crop in the padded image, and whether to flip."""
         if self._drawn is None or self._drawn[0] != epoch:
             generator = keyed_generator("augmentation", self.seed, epoch)
-            crops = torch.randint(2 * self.padding + 1, (2, self.population), generator=generator)
-            flips = torch.randint(2, (1, self.population), generator=generator)
+            crops = torch.randint(2 * self.padding + 1, (2, self.num_images), generator=generator)
+            flips = torch.randint(2, (1, self.num_images), generator=generator)
             self._drawn = epoch, torch.cat([crops, flips])
         return self._drawn[1]

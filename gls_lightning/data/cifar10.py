@@ -41,6 +41,6 @@ class CIFAR10(DownloadedImages):
         images = torch.from_numpy(stored.data).permute(0, 3, 1, 2).contiguous()
         return images, torch.tensor(stored.targets)
 
-    def augmentation(self, population: int) -> FlipAndCrop | None:
+    def augmentation(self, num_images: int) -> FlipAndCrop | None:
         """Random flip and crop."""
-        return FlipAndCrop(padding=2, population=population, seed=self.seed) if self.augment else None
+        return FlipAndCrop(padding=2, num_images=num_images, seed=self.seed) if self.augment else None

@@ -93,8 +93,8 @@ class ImageDataModule(LightningDataModule, ABC):
             ConfigurationError: The data are not there.
         """
 
-    def augmentation(self, population: int) -> Augmentation | None:
-        """The augmentation of a training set of ``population`` images; none unless a data set has one."""
+    def augmentation(self, num_images: int) -> Augmentation | None:
+        """The augmentation of a training set of ``num_images`` images; none unless a data set has one."""
         return None
 
     def setup(self, stage: str | None = None) -> None:

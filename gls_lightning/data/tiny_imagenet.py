@@ -97,6 +97,6 @@ class TinyImageNet(ImageDataModule):
             raise ConfigurationError(f"data.root: {str(annotations)!r} names {min(unknown)}, which wnids.txt does not")
         return [(self.folder / "val" / "images" / name, labels[wnid]) for name, wnid in rows]
 
-    def augmentation(self, population: int) -> FlipAndCrop | None:
+    def augmentation(self, num_images: int) -> FlipAndCrop | None:
         """Random flip and crop."""
-        return FlipAndCrop(padding=4, population=population, seed=self.seed) if self.augment else None
+        return FlipAndCrop(padding=4, num_images=num_images, seed=self.seed) if self.augment else None

@@ -16,8 +16,8 @@ class IBP(Relaxation):
     @override
     def __call__(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> Tensor:
         boxes = graph.intervals(tensors, box)
-        if graph.ends_affine:
-            del boxes[graph.output]
+        for name in graph.last_layer:
+            del boxes[name]
         return BackSubstitution(graph, tensors, boxes).specification_bounds(specification)
 
     @override

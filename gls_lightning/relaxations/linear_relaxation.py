@@ -78,4 +78,4 @@ class LinearRelaxation(Relaxation):
         counter = CountingSubstitution(graph, dict(shapes))
         self._relax(counter)
         counter.specification_bounds(torch.empty(1, rows, graph.num_outputs, device="meta"))
-        return counter.kept, counter.largest
+        return max(1, counter.kept), max(1, counter.largest)

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from gls_lightning.bounds import Box, UnsupportedOperationError, trace
 from gls_lightning.errors import ConfigurationError
+from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly
 
 
 class Functional(nn.Module):
@@ -114,3 +115,59 @@ def test_messages_are_one_sentence_for_users() -> None:
 def test_a_single_layer_is_a_network() -> None:
     network, x = nn.Linear(4, 2), torch.rand(3, 4)
     torch.testing.assert_close(trace(network, (4,))(network.state_dict(), x), network(x))
+
+
+class NamedInput(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.input, self.act, self.output = nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(self.act(self.input(x)))
+
+
+def test_a_layer_may_be_called_input() -> None:
+    network, x = NamedInput(), torch.rand(50, 4)
+    graph, box = trace(network, (4,)), Box.around(torch.rand(1, 4), 0.3)
+    lower = DeepPoly()(graph, network.state_dict(), box, torch.eye(3)[None])
+    assert (network(torch.lerp(box.lower, box.upper, x)) >= lower - 1e-5).all()
+
+
+class Scaled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 3)
+        self.fc.register_forward_hook(lambda module, inputs, output: 2 * output)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(x)
+
+
+class AlwaysDrops(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(x, 0.5)
+
+
+def test_a_network_that_does_more_than_its_operations_is_refused() -> None:
+    for network in (Scaled(), AlwaysDrops()):
+        with pytest.raises(UnsupportedOperationError, match="something else than its traced operations"):
+            trace(network, (4,))
+
+
+def test_functional_dropout_is_seen() -> None:
+    assert trace(Functional(), (1, 4, 4)).dropout == 0.5
+    assert trace(nn.Sequential(nn.Dropout(0.2), nn.Linear(4, 2)), (4,)).dropout == 0.2
+
+
+@pytest.mark.parametrize("name", ["conv", "act", "add"])
+def test_the_first_part_of_a_split_is_bounded_by_every_relaxation(name: str) -> None:
+    network = Functional().eval()
+    graph, tensors = trace(network, (1, 4, 4)), network.state_dict()
+    first, _ = graph.split(name)
+    box = Box.around(torch.rand(1, 1, 4, 4), 0.1)
+    size = first.num_outputs
+    for relaxation in (IBP(), CROWNIBP(), DeepPoly()):
+        lower = relaxation(first, tensors, box, torch.eye(size)[None])
+        for _ in range(50):
+            x = torch.lerp(*box, torch.rand(1, 1, 4, 4))
+            assert (first(tensors, x).flatten(1) >= lower - 1e-5).all()

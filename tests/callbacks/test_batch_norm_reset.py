@@ -104,3 +104,20 @@ def test_reads_no_more_than_an_epoch() -> None:
     (images,) = (batch[0] for batch in Images(batch_size=10).train_dataloader())
     features = trained.network[0](images).mean((0, 2, 3))
     assert not torch.allclose(trained.network[1].running_mean, features)
+
+
+def test_statistics_are_reset_where_training_stops_within_an_epoch() -> None:
+    whole, stopped = module(), module()
+    for trained, options in ((whole, {"limit_train_batches": 2}), (stopped, {"max_steps": 2})):
+        trainer(**options, max_epochs=1).fit(trained, datamodule=Images(batch_size=4))
+    torch.testing.assert_close(stopped.network[0].weight, whole.network[0].weight)
+    features = stopped.network[0](torch.cat([batch[0] for batch in Images(batch_size=10).train_dataloader()]))
+    torch.testing.assert_close(stopped.network[1].running_mean, features.mean((0, 2, 3)))
+
+
+def test_a_process_without_a_batch_does_not_keep_the_others_waiting() -> None:
+    torch.set_num_threads(1)
+    trained = module()
+    ddp = trainer(max_epochs=1, strategy="ddp_fork", devices=2)
+    ddp.fit(trained, datamodule=Images(batch_size=8, train_size=7))
+    assert trained.network[1].running_mean.abs().min() > 0

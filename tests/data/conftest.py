@@ -21,8 +21,8 @@ class RandomImages(ImageDataModule):
         images = torch.randint(256, (size, *self.input_shape), generator=generator, dtype=torch.uint8)
         return images, torch.randint(self.num_classes, (size,), generator=generator)
 
-    def augmentation(self, population: int) -> FlipAndCrop:
-        return FlipAndCrop(padding=2, population=population, seed=self.seed)
+    def augmentation(self, num_images: int) -> FlipAndCrop:
+        return FlipAndCrop(padding=2, num_images=num_images, seed=self.seed)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ def test_reads_one_entry() -> None:
 
 
 def test_a_key_carries_the_epoch() -> None:
-    augmentation = FlipAndCrop(padding=1, population=10, seed=0)
+    augmentation = FlipAndCrop(padding=1, num_images=10, seed=0)
     dataset = ImageDataset(images, labels, indices=torch.tensor([8, 2, 5]), augmentation=augmentation)
     x, _, _ = dataset.__getitems__([3 * 7 + 1, 3 * 7])
     indices = torch.tensor([2, 8])
@@ -32,6 +32,6 @@ def test_a_key_carries_the_epoch() -> None:
 
 
 def test_pickles() -> None:
-    dataset = ImageDataset(images, labels, augmentation=FlipAndCrop(padding=1, population=10, seed=0))
+    dataset = ImageDataset(images, labels, augmentation=FlipAndCrop(padding=1, num_images=10, seed=0))
     copy = pickle.loads(pickle.dumps(dataset))
     assert all(map(torch.equal, copy.__getitems__([11, 14]), dataset.__getitems__([11, 14])))

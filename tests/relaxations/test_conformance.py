@@ -222,3 +222,51 @@ def test_interval_bounds_grow_with_the_radius(name: str) -> None:
 def test_a_memory_budget_is_positive() -> None:
     with pytest.raises(ConfigurationError, match="memory_budget is 0 GiB"):
         DeepPoly(memory_budget=0)
+
+
+class Doubled(nn.Module):
+    """Sees its input twice, once through a layer."""
+
+    def __init__(self, shortcut: nn.Module) -> None:
+        super().__init__()
+        self.fc1, self.fc2, self.shortcut = nn.Linear(4, 4), nn.Linear(4, CLASSES), shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(torch.relu(self.fc1(x) + self.shortcut(x)))
+
+
+class Nothing(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+@everything
+def test_what_does_nothing_changes_nothing(relaxation: Relaxation) -> None:
+    torch.manual_seed(0)
+    plain = Doubled(Nothing())
+    same = nn.Sequential(Doubled(nn.Identity()), nn.Identity(), nn.Flatten())
+    same[0].load_state_dict(plain.state_dict())
+    box, spec = Box.around(torch.rand(3, 4), 0.2), margin_specification(torch.tensor([0, 1, 2]), CLASSES)
+    expected = relaxation(trace(plain, (4,)), plain.state_dict(), box, spec)
+    torch.testing.assert_close(relaxation(trace(same, (4,)), same.state_dict(), box, spec), expected)
+
+
+@everything
+def test_bounds_that_overflow_prove_nothing(relaxation: Relaxation) -> None:
+    problem = Problem("mlp", 9, 0.1, torch.float32)
+    tensors = {name: tensor * 1e38 for name, tensor in problem.tensors.items()}
+    assert not (problem.bounds(relaxation, tensors) > 0).any()
+
+
+def test_parts_beyond_the_budget_are_computed_again_instead_of_kept() -> None:
+    problem, kept = Problem("cnn", 10, 0.1), {}
+
+    def count(tensor: Tensor) -> Tensor:
+        kept[budget] += tensor.numel()
+        return tensor
+
+    for budget in (1e-6, 1.0):
+        kept[budget] = 0
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            problem.loss(DeepPoly(memory_budget=budget), problem.params)
+    assert kept[1e-6] < kept[1.0] / 10

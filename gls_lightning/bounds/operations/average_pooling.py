@@ -1,7 +1,8 @@
 """Average pooling."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -33,7 +34,12 @@ def _build(call: Call) -> Operation:
     return _pooling(call, pair(pool.kernel_size), pair(pool.stride), pair(pool.padding))
 
 
-@implements(nn.AdaptiveAvgPool2d)
+@implements(F.avg_pool2d)
+def _build_functional(call: Call) -> Operation:
+    return _build(replace(call, module=nn.AvgPool2d(*call.operands[1:], **call.options)))
+
+
+@implements(nn.AdaptiveAvgPool2d, F.adaptive_avg_pool2d)
 def _build_adaptive(call: Call) -> Operation:
     (_, *sizes), (_, *outputs) = call.input_shapes[0], call.output_shape
     if any(size % output for size, output in zip(sizes, outputs, strict=True)):

@@ -43,6 +43,6 @@ class ConstantAffine(ElementwiseAffine):
         if isinstance(self.constant, str):
             value = tensors[self.constant].reshape(self.shape)
         else:
-            floating = next(tensor for tensor in tensors.values() if tensor.is_floating_point())
+            floating = next((t for t in tensors.values() if t.is_floating_point()), torch.zeros(()))
             value = floating.new_full((), self.constant)
         return value.reshape((1,) * (1 + len(self.output_shape) - value.ndim) + value.shape)

@@ -145,6 +145,7 @@ def _area(size: Sequence[int]) -> int:
 
 
 @lru_cache(maxsize=256)
+@torch.inference_mode(False)  # the result outlives the mode in which it is first needed
 def _placement(kernel: Pair, stride: Pair, dilation: Pair, window: Pair, input_window: Pair) -> Tensor:
     """1 where an element of the kernel meets an element of the input: ``[kernel, window * input_window]``."""
     axes = []

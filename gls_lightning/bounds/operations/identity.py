@@ -33,4 +33,6 @@ def _build(call: Call) -> Operation:
 
 @implements(nn.Dropout, nn.Dropout1d, nn.Dropout2d, F.dropout)
 def _build_dropout(call: Call) -> Operation:
-    return call.make(Identity, dropout=float(getattr(call.module, "p", 0.0)))
+    default = getattr(call.module, "p", 0.5)
+    probability = call.options.get("p", call.operands[1] if len(call.operands) > 1 else default)
+    return call.make(Identity, dropout=float(probability))
