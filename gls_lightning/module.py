@@ -322,6 +322,11 @@ class CertifiedTrainingModule(LightningModule):
         if self._graph is None:
             self.trace(inputs.shape[1:])
             self._check_network()
+        if batch_idx == 0 and not ((inputs >= 0) & (inputs <= 1)).all():
+            raise ConfigurationError(
+                f"images lie between {inputs.min():.3g} and {inputs.max():.3g}; they must lie in [0, 1], and "
+                "normalisation must be the first layer of the network"
+            )
         indices = rest[0] if rest else torch.arange(len(labels), device=labels.device) + batch_idx * len(labels)
         # Autograd, on which attacks depend, refuses the tensors of inference mode.
         return inputs.clone() if inputs.is_inference() else inputs, labels.clone(), indices

@@ -144,6 +144,14 @@ def test_batches_may_carry_indices() -> None:
     assert with_indices == trainer().validate(module(), loader(), verbose=False)
 
 
+@pytest.mark.parametrize("stage", ["fit", "validate"])
+def test_normalised_images_are_refused(stage: str) -> None:
+    x, y = images()
+    normalised = DataLoader(TensorDataset((x - 0.5) / 0.25, y), 40)
+    with pytest.raises(ConfigurationError, match=r"images lie between -1\.\d+ and 1\.\d+; they must lie in \[0, 1\]"):
+        getattr(trainer(), stage)(module(), normalised)
+
+
 def test_logs_of_training() -> None:
     trained = module(estimator=None, relaxation=None)
     runner = trainer()
