@@ -75,6 +75,9 @@ class GLSCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Schedules and checkpoints have keys of their own, which configurations, flags and sweeps can set singly."""
         parser.add_argument("--imports", type=list[str], default=[], help="Modules to import before parsing.")
+        parser.add_argument(
+            "--import_paths", type=list[str], default=[], help="Further folders of these modules, set in a run's record."
+        )
         parser.add_lightning_class_args(EpsilonAnnealing, "epsilon_annealing")
         parser.add_lightning_class_args(SigmaDecay, "sigma_decay")
         for key in CHECKPOINTS:

@@ -1,7 +1,8 @@
 """Finds the configurations that a command line names, and imports the components that they name."""
 
+import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -22,21 +23,27 @@ def prepare(words: list[str]) -> tuple[list[str], list[Path]]:
 
     Names of configurations become paths. A command with a checkpoint but no configuration gets that of the checkpoint's
     run. Modules that a configuration or the command line names under ``imports``, and the entry points of installed
-    components, are imported; they are looked for in the working directory and beside each configuration.
+    components, are imported; they are looked for in the working directory, beside each configuration, and where the
+    configurations' ``import_paths`` say. The command line then names these folders, so that the run's record does.
 
     Returns:
         The command line, and its configurations.
 
     Raises:
-        ConfigurationError: A configuration or a module cannot be found.
+        ConfigurationError: A configuration or a module cannot be found, or a configuration cannot be read.
     """
     words = _with_saved_config(words)
     configs = []
     for position, value in _options(words, "--config", "-c"):
         configs.append(find_config(value))
         words[position] = words[position].removesuffix(value) + str(configs[-1])
-    _import_components(configs, [value for _, value in _options(words, "--imports", "--imports+")])
-    return words, configs
+    contents = [_read(config) for config in configs]
+    imports = {str(config): _as_list(content.get("imports")) for config, content in zip(configs, contents, strict=True)}
+    imports["--imports"] = [n for _, value in _options(words, "--imports", "--imports+") for n in _as_list(value)]
+    saved = (path for content in contents for path in _as_list(content.get("import_paths")))
+    folders = list(dict.fromkeys([str(Path.cwd()), *(str(config.parent.resolve()) for config in configs), *saved]))
+    _import_components(imports, folders)
+    return words + [f"--import_paths={json.dumps(folders)}"] * any(imports.values()), configs
 
 
 def _options(words: list[str], *names: str) -> Iterator[tuple[int, str]]:
@@ -76,18 +83,22 @@ def find_config(name: str) -> Path:
     )
 
 
-def _import_components(configs: Iterable[Path], options: Iterable[str]) -> None:
-    sys.path[:0] = [str(Path.cwd()), *(str(config.parent.resolve()) for config in configs)]
+def _import_components(imports: Mapping[str, list[str]], folders: list[str]) -> None:
+    sys.path[:0] = folders
     for entry_point in entry_points(group=COMPONENTS):
         entry_point.load()
-    for source, names in [(str(c), _imports_of(c)) for c in configs] + [("--imports", _as_list(o)) for o in options]:
+    for source, names in imports.items():
         for name in names:
             _import(name, source)
 
 
-def _imports_of(config: Path) -> list[str]:
-    content = yaml.safe_load(config.read_text())
-    return _as_list(content.get("imports")) if isinstance(content, dict) else []
+def _read(config: Path) -> dict[str, Any]:
+    try:
+        with config.open() as stream:
+            content = yaml.safe_load(stream)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{config} is no valid YAML: {' '.join(str(error).split())}") from error
+    return content if isinstance(content, dict) else {}
 
 
 def _as_list(value: Any) -> list[str]:
@@ -103,5 +114,5 @@ def _import(name: str, source: str) -> None:
             raise  # the module is there, but one that it imports is not
         raise ConfigurationError(
             f"imports of {source} names {name}, which is neither in the working directory, nor beside the "
-            "configuration, nor installed"
+            "configuration, nor in its import_paths, nor installed"
         ) from error

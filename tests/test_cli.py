@@ -214,6 +214,19 @@ class TestOwnComponents:
         main(["fit", "--config", "experiments/mine.yaml"])
         assert type(parsed[0].model.relaxation).__name__ == "Halved"
 
+    def test_the_record_of_a_run_says_where_they_are(self, tmp_path: Path) -> None:
+        (tmp_path / "experiments").mkdir()
+        (tmp_path / "experiments/recorded.py").write_text(RELAXATION.replace("Halved", "Recorded"))
+        config = yaml.safe_load(Path(TINY).read_text()) | {"imports": ["recorded"]}
+        Path("experiments/mine.yaml").write_text(yaml.safe_dump(config))
+        options = ["--model.relaxation=Recorded", "--trainer.max_steps=1", "--trainer.limit_val_batches=0"]
+        main(["fit", "--config", "experiments/mine.yaml", *options])
+        (checkpoint,) = tmp_path.rglob("last.ckpt")
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir()
+        command = [sys.executable, "-c", "from gls_lightning.main import main; main()", "test", "--ckpt_path", checkpoint]
+        subprocess.run(command, cwd=elsewhere, check=True, capture_output=True)
+
     def test_missing(self, capsys: pytest.CaptureFixture[str]) -> None:
         message = fails(capsys, "fit", "--config", TINY, "--imports", "not_there")
         assert "imports of --imports names not_there, which is neither" in message
@@ -264,6 +277,10 @@ class TestBadInput:
     )
     def test_one_line(self, option: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert message in fails(capsys, "fit", "--config", TINY, option)
+
+    def test_invalid_yaml(self, capsys: pytest.CaptureFixture[str]) -> None:
+        Path("bad.yaml").write_text("model: [\nb")
+        assert re.search(r"bad\.yaml is no valid YAML: .*line 2", fails(capsys, "fit", "--config", "bad.yaml"))
 
     def test_sigma_decay_of_an_estimator_without_sigma(self, capsys: pytest.CaptureFixture[str]) -> None:
         options = ["--model.estimator=Backprop", "--sigma_decay.milestones=[1]"]
