@@ -1,11 +1,13 @@
 """What a training run prints at its end."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 from rich.table import Table
 from torch.utils.data import DataLoader
@@ -15,7 +17,10 @@ from gls_lightning.callbacks.save_run_config import run_directory
 
 
 class RunReport(Callback):
-    """Prints the accuracies of the last validation as a table, then the paths of the run's files."""
+    """Prints the accuracies of the last validation as a table, then the paths of the run's files.
+
+    After an interruption, it prints the checkpoint from which the run can go on.
+    """
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Prints on the first process."""
@@ -32,6 +37,12 @@ class RunReport(Callback):
             console.print(table)
         for name, path in _files(trainer).items():
             console.print(f"{name:<16} {path}")
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Prints on the first process, if it was interrupted."""
+        path = _files(trainer).get("last checkpoint")
+        if trainer.is_global_zero and path and isinstance(exception, KeyboardInterrupt | SIGTERMException):
+            print(f"gls: interrupted; resume with gls fit --ckpt_path {path}", file=sys.stderr)
 
 
 def _validation_data(trainer: Trainer) -> str:
@@ -51,8 +62,8 @@ def _files(trainer: Trainer) -> dict[str, str | Path]:
     for checkpoint in trainer.checkpoint_callbacks:
         if isinstance(checkpoint, ModelCheckpoint):
             kind = "best checkpoint" if checkpoint.monitor else "last checkpoint"
-            paths = {"last checkpoint": checkpoint.last_model_path, kind: checkpoint.best_model_path}
-            files |= {name: path for name, path in paths.items() if path}
+            paths = (("last checkpoint", checkpoint.last_model_path), (kind, checkpoint.best_model_path))
+            files |= {name: path for name, path in paths if path}
     directory = run_directory(trainer)
     if directory is not None and (directory / "config.yaml").is_file():
         files["configuration"] = directory / "config.yaml"

@@ -1,29 +1,36 @@
 """The command line: Lightning's, with this package's components and defaults."""
 
 import logging
+import re
+import signal
+import sys
 import warnings
-from pathlib import Path
+from collections.abc import Iterator
+from difflib import get_close_matches
 from typing import Any
 
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 # Components are found by their class names alone once they are imported.
-import gls_lightning.attacks
 import gls_lightning.certification
 import gls_lightning.data
-import gls_lightning.estimators
-import gls_lightning.networks
-import gls_lightning.objectives
-import gls_lightning.relaxations  # noqa: F401
+import gls_lightning.networks  # noqa: F401
+from gls_lightning.attacks import Attack
 from gls_lightning.callbacks import EpsilonAnnealing, RunReport, SaveRunConfig, SigmaDecay
 from gls_lightning.config_files import prepare
-from gls_lightning.errors import ConfigurationError
-from gls_lightning.module import CertifiedTrainingModule
+from gls_lightning.module import CertifiedTrainingModule, read_checkpoint
+from gls_lightning.objectives import Objective
+from gls_lightning.relaxations import Relaxation
 from gls_lightning.version import __version__
 
+COMPONENTS = (Attack, Callback, LightningDataModule, LRScheduler, Objective, Optimizer, Relaxation, nn.Module)
 CHECKPOINTS = ("checkpoint", "latest", "recovery")
 
 
@@ -32,6 +39,26 @@ class GLSTrainer(Trainer):
 
     def __init__(self, *, inference_mode: bool = False, **kwargs: Any) -> None:
         super().__init__(inference_mode=inference_mode, **kwargs)
+
+
+class GLSParser(LightningArgumentParser):
+    """Prints errors without the usage, which is a hundred lines, but with near names of an unknown class."""
+
+    def print_usage(self, file: Any = None) -> None:
+        """Does nothing."""
+
+    def error(self, message: str, *args: Any) -> Any:
+        """Ends with the message."""
+        if unknown := re.search(r"Expected a dot import path string: (\w+)$", message, re.MULTILINE):
+            near = get_close_matches(unknown[1], {name for base in COMPONENTS for name in _subclasses(base)})
+            message += f"\nthere is no class {unknown[1]}; near: {', '.join(near) or 'none'}"
+        return super().error(message, *args)
+
+
+def _subclasses(base: Any) -> Iterator[str]:
+    for subclass in base.__subclasses__():
+        yield subclass.__name__
+        yield from _subclasses(subclass)
 
 
 class GLSCLI(LightningCLI):
@@ -57,6 +84,7 @@ class GLSCLI(LightningCLI):
             subclass_mode_model=True,
             subclass_mode_data=True,
             auto_configure_optimizers=False,
+            parser_class=GLSParser,
             args=words,
         )
 
@@ -75,9 +103,7 @@ class GLSCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Schedules and checkpoints have keys of their own, which configurations, flags and sweeps can set singly."""
         parser.add_argument("--imports", type=list[str], default=[], help="Modules to import before parsing.")
-        parser.add_argument(
-            "--import_paths", type=list[str], default=[], help="Further folders of these modules, set in a run's record."
-        )
+        parser.add_argument("--import_paths", type=list[str], default=[], help="Further folders where these may be.")
         parser.add_lightning_class_args(EpsilonAnnealing, "epsilon_annealing")
         parser.add_lightning_class_args(SigmaDecay, "sigma_decay")
         for key in CHECKPOINTS:
@@ -104,13 +130,14 @@ class GLSCLI(LightningCLI):
 
     def _parse_ckpt_path(self) -> None:
         """Lets the configuration rule: Lightning would let a checkpoint's hyperparameters override the command line."""
-        path = self.config[self.config.subcommand].get("ckpt_path")
+        config = self.config[self.config.subcommand]
+        path = config.get("ckpt_path")
         if path is None and self.config.subcommand != "fit":
             rank_zero_warn(
                 f"gls {self.config.subcommand} without ckpt_path evaluates the network as it is initialised."
             )
-        if path not in (None, "last", "best", "hpc") and not Path(path).is_file():
-            raise ConfigurationError(f"ckpt_path: there is no file {path}")
+        if path not in (None, "last", "best", "hpc"):
+            read_checkpoint(path, weights_only=config.get("weights_only") is not False)
 
     def before_instantiate_classes(self) -> None:
         """Leaves out the checkpoint callbacks where checkpoints are switched off."""
@@ -124,10 +151,14 @@ def run(words: list[str]) -> None:
 
     Raises:
         ConfigurationError: Bad input.
+        SystemExit: With code 143, as the shell's convention is, after SIGTERM.
     """
     _silence()
     words, configs = prepare(words)
-    GLSCLI(words, configs[0].stem if configs else "run")
+    try:
+        GLSCLI(words, configs[0].stem if configs else "run")
+    except SIGTERMException:
+        sys.exit(128 + signal.SIGTERM)
 
 
 def _silence() -> None:

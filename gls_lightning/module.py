@@ -1,9 +1,11 @@
 """Where network, relaxation, objective and estimator meet."""
 
+import pickle
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,11 @@ from gls_lightning.callbacks.batch_norm_reset import BatchNormReset
 from gls_lightning.callbacks.certified_module import ACCURACIES
 from gls_lightning.callbacks.non_finite_guard import NonFiniteGuard
 from gls_lightning.certification import Certifier, summarise
+from gls_lightning.certification.precision import without_tf32
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import RGS, Estimate, GradientEstimator, Key
 from gls_lightning.objectives import Batch, Certified, Objective, robust_cross_entropy
-from gls_lightning.relaxations import DeepPoly, Relaxation
+from gls_lightning.relaxations import CROWNIBP, DeepPoly, Relaxation
 
 
 class CertifiedTrainingModule(LightningModule):
@@ -39,10 +42,10 @@ class CertifiedTrainingModule(LightningModule):
     Training logs ``train/loss``, ``train/natural_accuracy``, ``train/certified_accuracy`` (at the current radius, means
     over the estimator's population), ``epsilon``, ``sigma`` and ``learning_rate``. Validation and test log
     ``natural_accuracy``, ``certified_accuracy`` and ``adversarial_accuracy`` under ``val/`` and ``test/``, always at
-    the target radius. Validation proves with the relaxation that trains, and ``val/loss`` is the robust cross-entropy
-    of its bounds; the test proves with the certifier. Adversarial accuracy is the fraction of images that are
-    classified correctly and that the attack leaves so: an upper bound of the robust accuracy, as certified accuracy is
-    a lower one.
+    the target radius. Validation proves with the relaxation that trains, or with CROWN-IBP if that is not sound, and
+    ``val/loss`` is the robust cross-entropy of these bounds; the test proves with the certifier. Adversarial accuracy
+    is the fraction of images that are classified correctly and that the attack leaves so: an upper bound of the robust
+    accuracy, as certified accuracy is a lower one.
 
     Args:
         network: Maps images in [0, 1] to logits; normalisation is part of it.
@@ -60,7 +63,6 @@ class CertifiedTrainingModule(LightningModule):
         input_shape: Shape of one image. By default that of the data module, or of the first batch.
 
     Attributes:
-        epsilon: The target radius.
         current_epsilon: The radius that training uses now, a 0-dim buffer; a function of the training step alone,
             therefore not part of checkpoints.
 
@@ -115,7 +117,12 @@ class CertifiedTrainingModule(LightningModule):
             warnings.filterwarnings("ignore", message="Attribute .* is an instance of `nn.Module`")  # dropped below
             self.save_hyperparameters(logger=False)
         plain = (bool, int, float, str, list, tuple, dict, type(None))
-        self.remove_ignored_hparams([name for name, value in self.hparams.items() if not isinstance(value, plain)])
+        objects = {name: value for name, value in self.hparams.items() if not isinstance(value, plain)}
+        self.remove_ignored_hparams(list(objects))
+        parameters = {**signature(CertifiedTrainingModule).parameters, **signature(type(self)).parameters}
+        self._given_objects = [
+            name for name, value in objects.items() if name not in parameters or value is not parameters[name].default
+        ]
 
     def forward(self, inputs: Tensor) -> Tensor:
         """The logits ``[B, K]`` of images ``[B, *input]``."""
@@ -160,16 +167,23 @@ class CertifiedTrainingModule(LightningModule):
         trainable = [p for p in self.parameters() if p.requires_grad]
         if not trainable:
             raise ConfigurationError("the network has no trainable parameter")
-        optimizer = self.optimizer(trainable)
+        with _configuration_of("model.optimizer"):
+            optimizer = self.optimizer(trainable)
         if self.scheduler is None:
             return optimizer
-        scheduler = self.scheduler(optimizer)
+        with _configuration_of("model.scheduler"):
+            scheduler = self.scheduler(optimizer)
         if isinstance(scheduler, ReduceLROnPlateau):
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss"}}
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def setup(self, stage: str) -> None:
         """Refuses, before anything long starts, parts that do not fit together."""
+        if self.trainer.precision in ("bf16-true", "16-true"):
+            raise ConfigurationError(
+                f"trainer.precision is {self.trainer.precision}, which rounds perturbations of parameters and images "
+                "away; use 32-true or 64-true"
+            )
         data = getattr(self.trainer, "datamodule", None)
         shape = getattr(data, "input_shape", None)
         if shape is not None:
@@ -201,6 +215,12 @@ class CertifiedTrainingModule(LightningModule):
                 f"{type(self.estimator).__name__} needs; choose an estimator that only evaluates the loss"
             )
         self._key(0).members(self.estimator.population_size)
+        # Lightning has no public name for this option once the trainer is made.
+        shards = self.trainer.world_size > 1 and self.trainer._accelerator_connector.use_distributed_sampler
+        if self.population_parallel and shards:
+            raise ConfigurationError(
+                "population_parallel needs the same batch on every process; set trainer.use_distributed_sampler: false"
+            )
         if self._has_batch_norm and self.trainer.world_size > 1 and not self.population_parallel:
             rank_zero_warn("BatchNorm takes its statistics from each process's own part of the batch.")
 
@@ -251,7 +271,7 @@ class CertifiedTrainingModule(LightningModule):
         equal = torch.isclose(self._total(checksum.clone()), checksum * self.trainer.world_size)
         if not self.trainer.strategy.reduce_boolean_decision(bool(equal), all=True):
             raise ConfigurationError(
-                "population_parallel needs the same batch on every process; set trainer.use_distributed_sampler: false"
+                "population_parallel needs the same batch on every process, but the data module gives different ones"
             )
 
     def _total(self, value: Tensor) -> Tensor:
@@ -280,14 +300,14 @@ class CertifiedTrainingModule(LightningModule):
         self.log(name, mean, on_step=False, on_epoch=True, prog_bar=prog_bar, metric_attribute=f"means.{name}")
 
     def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
-        """Natural, certified and adversarial accuracy at the target radius, with the relaxation that trains."""
+        """Natural, certified and adversarial accuracy at the target radius, with a sound relaxation."""
+        relaxation = self.relaxation if self.relaxation.sound else CROWNIBP()
         with self._evaluation():
             inputs, labels, indices = self._unpack(batch, batch_idx)
             tensors = self.tensors()
             box = Box.around(inputs, self.epsilon)
-            lower = self.relaxation(
-                self.graph, tensors, box, margin_specification(labels, self.graph.num_outputs, inputs.dtype)
-            )
+            specification = margin_specification(labels, self.graph.num_outputs, inputs.dtype)
+            lower = relaxation(self.graph, tensors, box, specification)
             natural = self.graph(tensors, inputs).argmax(1) == labels
             certified = natural & (lower > 0).all(1)
             robust = certified.clone()
@@ -327,13 +347,14 @@ class CertifiedTrainingModule(LightningModule):
                 f"images lie between {inputs.min():.3g} and {inputs.max():.3g}; they must lie in [0, 1], and "
                 "normalisation must be the first layer of the network"
             )
-        indices = rest[0] if rest else torch.arange(len(labels), device=labels.device) + batch_idx * len(labels)
+        # Without indices, any number that no other image of the epoch has, whatever the sizes of the batches.
+        indices = rest[0] if rest else torch.arange(len(labels), device=labels.device) + (batch_idx << 32)
         # Autograd, on which attacks depend, refuses the tensors of inference mode.
         return inputs.clone() if inputs.is_inference() else inputs, labels.clone(), indices
 
     @contextmanager
     def _evaluation(self) -> Iterator[None]:
-        with torch.inference_mode(False), torch.no_grad(), self._full_precision():
+        with torch.inference_mode(False), torch.no_grad(), self._full_precision(), without_tf32():
             yield
 
     def _full_precision(self) -> torch.autocast:
@@ -341,8 +362,9 @@ class CertifiedTrainingModule(LightningModule):
         return torch.autocast(self.device.type, enabled=False)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Notes the class, so that ``load`` finds it."""
+        """Notes the class, so that ``load`` finds it, and the arguments that it must be given again."""
         checkpoint["module_class"] = f"{type(self).__module__}:{type(self).__qualname__}"
+        checkpoint["given_objects"] = self._given_objects
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses a checkpoint of another architecture.
@@ -363,8 +385,38 @@ class CertifiedTrainingModule(LightningModule):
             )
 
 
+@contextmanager
+def _configuration_of(key: str) -> Iterator[None]:
+    """Makes a bad argument of PyTorch's constructors bad input."""
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigurationError(f"{key}: {error}") from error
+
+
 def _shape(state: Mapping[str, Any], name: str) -> str:
     return str(tuple(state[name].shape)) if name in state else "absent"
+
+
+def read_checkpoint(path: str | Path, *, weights_only: bool = True) -> dict[str, Any]:
+    """Reads a checkpoint; its tensors stay in the file until they are used.
+
+    Args:
+        path: The checkpoint.
+        weights_only: Whether objects other than tensors and plain values are refused.
+
+    Raises:
+        ConfigurationError: There is no such file, or it is damaged or no checkpoint.
+    """
+    if not Path(path).is_file():
+        raise ConfigurationError(f"there is no checkpoint {path}")
+    try:
+        content = torch.load(path, map_location="cpu", mmap=True, weights_only=weights_only)
+    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise ConfigurationError(f"{path} is damaged or no checkpoint") from error
+    if not (isinstance(content, dict) and "state_dict" in content):
+        raise ConfigurationError(f"{path} is no checkpoint of a training run")
+    return content
 
 
 def load(path: str | Path, **arguments: Any) -> CertifiedTrainingModule:
@@ -373,16 +425,15 @@ def load(path: str | Path, **arguments: Any) -> CertifiedTrainingModule:
     Args:
         path: The checkpoint.
         **arguments: Arguments of the class's constructor. Those that were given as objects in Python, such as the
-            network, are not in the checkpoint and must be given again; others override the checkpoint's. Modules made
-            by the command line need none.
+            network or a function for the optimizer, are not in the checkpoint and must be given again; others override
+            the checkpoint's. Modules made by the command line need none.
 
     Raises:
         ConfigurationError: The file does not exist or is no checkpoint of a ``CertifiedTrainingModule``, its class is
-            not imported, or it is of another architecture.
+            not imported, it is of another architecture, or an object is not given again.
     """
-    if not Path(path).is_file():
-        raise ConfigurationError(f"there is no checkpoint {path}")
-    name = torch.load(path, map_location="cpu", mmap=True, weights_only=True).get("module_class")
+    checkpoint = read_checkpoint(path)
+    name = checkpoint.get("module_class")
     if not isinstance(name, str):
         raise ConfigurationError(f"{path} is no checkpoint of a CertifiedTrainingModule")
     module, _, qualified_name = name.partition(":")
@@ -391,4 +442,8 @@ def load(path: str | Path, **arguments: Any) -> CertifiedTrainingModule:
         found = getattr(found, part, None)
     if not (isinstance(found, type) and issubclass(found, CertifiedTrainingModule)):
         raise ConfigurationError(f"{path} is a checkpoint of {qualified_name}; import it from {module} before loading")
+    if missing := [name for name in checkpoint.get("given_objects", ()) if name not in arguments]:
+        raise ConfigurationError(
+            f"{path} does not hold the module's {', '.join(missing)}, given as objects in Python; give them to load too"
+        )
     return found.load_from_checkpoint(path, map_location="cpu", **arguments)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -224,8 +225,8 @@ class TestOwnComponents:
         (checkpoint,) = tmp_path.rglob("last.ckpt")
         elsewhere = tmp_path / "elsewhere"
         elsewhere.mkdir()
-        command = [sys.executable, "-c", "from gls_lightning.main import main; main()", "test", "--ckpt_path", checkpoint]
-        subprocess.run(command, cwd=elsewhere, check=True, capture_output=True)
+        command = [sys.executable, "-c", "from gls_lightning.main import main; main()"]
+        subprocess.run([*command, "test", "--ckpt_path", checkpoint], cwd=elsewhere, check=True, capture_output=True)
 
     def test_missing(self, capsys: pytest.CaptureFixture[str]) -> None:
         message = fails(capsys, "fit", "--config", TINY, "--imports", "not_there")
@@ -271,7 +272,7 @@ class TestBadInput:
             ("--model.estimator.population_size=0", "population_size is 0"),
             ("--data.batch_size=0", "batch_size"),
             ("--epsilon_annealing.start_epoch=3", "start_epoch 3 and end_epoch 0"),
-            ("--ckpt_path=nowhere.ckpt", "there is no file nowhere.ckpt"),
+            ("--ckpt_path=nowhere.ckpt", "there is no checkpoint nowhere.ckpt"),
             ("--model.network=torch.nn.Tanh", "tanh"),
         ],
     )
@@ -281,6 +282,15 @@ class TestBadInput:
     def test_invalid_yaml(self, capsys: pytest.CaptureFixture[str]) -> None:
         Path("bad.yaml").write_text("model: [\nb")
         assert re.search(r"bad\.yaml is no valid YAML: .*line 2", fails(capsys, "fit", "--config", "bad.yaml"))
+
+    def test_help_explains_the_arguments(self, capsys: pytest.CaptureFixture[str]) -> None:
+        for option, text in (
+            ("--model.estimator.help=RGS", "perturbation of every"),
+            ("--model.help", "between 0 and 1"),
+        ):
+            with pytest.raises(SystemExit):
+                main(["fit", option])
+            assert text in capsys.readouterr().out
 
     def test_sigma_decay_of_an_estimator_without_sigma(self, capsys: pytest.CaptureFixture[str]) -> None:
         options = ["--model.estimator=Backprop", "--sigma_decay.milestones=[1]"]
@@ -298,7 +308,14 @@ class TestBadInput:
         with pytest.raises(SystemExit) as exit_:
             main(["fit", "--config", TINY, "--model.epsilonn=1"])
         assert exit_.value.code == 2
-        assert "epsilonn" in capsys.readouterr().err
+        printed = capsys.readouterr().err
+        assert "Option 'epsilonn' is not accepted" in printed
+        assert "usage:" not in printed
+
+    def test_an_unknown_class_is_named_with_near_ones(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit):
+            main(["fit", "--config", TINY, "--model.relaxation=DeepPoli"])
+        assert re.search(r"^there is no class DeepPoli; near: .*\bDeepPoly\b", capsys.readouterr().err, re.MULTILINE)
 
     def test_checkpoint_of_another_architecture(self, capsys: pytest.CaptureFixture[str]) -> None:
         main(["fit", "--config", TINY, "--trainer.max_steps=1", "--trainer.limit_val_batches=0"])
@@ -306,6 +323,15 @@ class TestBadInput:
         message = fails(capsys, "test", "--config", TINY, "--model.network=CNN3", f"--ckpt_path={checkpoint}")
         assert "another architecture" in message
         assert "network.conv1.weight is (2, 1, 5, 5) in the checkpoint and (8, 1, 5, 5) in the model" in message
+
+    def test_files_that_are_no_checkpoints(self, capsys: pytest.CaptureFixture[str]) -> None:
+        torch.save({"weight": torch.zeros(3)}, "weights.ckpt")
+        Path("truncated.ckpt").write_bytes(Path("weights.ckpt").read_bytes()[:-100])
+        Path("text.ckpt").write_text("hello")
+        Path("empty.ckpt").touch()
+        for name in ("truncated.ckpt", "text.ckpt", "empty.ckpt"):
+            assert f"{name} is damaged or no checkpoint" in fails(capsys, "test", "--config", TINY, "--ckpt_path", name)
+        assert "weights.ckpt is no checkpoint of" in fails(capsys, "fit", "--config", TINY, "--ckpt_path=weights.ckpt")
 
     def test_options_beat_the_checkpoint(self, capsys: pytest.CaptureFixture[str]) -> None:
         main(["fit", "--config", TINY, "--trainer.max_steps=1", "--trainer.limit_val_batches=0"])
@@ -315,6 +341,40 @@ class TestBadInput:
             patch.setattr(cli.GLSCLI, "_run_subcommand", lambda self, _: seen.append(self.model.epsilon))
             main(["test", f"--ckpt_path={checkpoint}", "--model.epsilon=0.77"])
         assert seen == [0.77]
+
+
+SIGNALLED = """
+import signal
+from lightning.pytorch import Callback
+
+
+class Signalled(Callback):
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        if trainer.global_step == 1:
+            signal.raise_signal(getattr(signal, self.name))
+"""
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 1)])
+def test_an_interrupted_run_names_the_checkpoint_to_resume_from(
+    name: str, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("signalled.py").write_text(SIGNALLED)
+    words = ["--imports=[signalled]", "--trainer.callbacks+=Signalled", f"--trainer.callbacks.name={name}"]
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(SystemExit) as exit_:
+            main(["fit", "--config", TINY, "--recovery.every_n_train_steps=1", *words])
+    finally:
+        signal.signal(signal.SIGINT, handler)  # which Lightning ignores from the first one on
+    assert exit_.value.code == code
+    checkpoint = Path("runs/tiny/version_0/checkpoints/last.ckpt")
+    line = rf"^gls: interrupted; resume with gls fit --ckpt_path \S*{checkpoint}$"
+    assert re.search(line, capsys.readouterr().err, re.MULTILINE)
+    assert checkpoint.is_file()
 
 
 class TestVersion:

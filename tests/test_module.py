@@ -152,6 +152,31 @@ def test_normalised_images_are_refused(stage: str) -> None:
         getattr(trainer(), stage)(module(), normalised)
 
 
+def test_numbers_of_images_without_indices_do_not_repeat() -> None:
+    traced = module(input_shape=(1, 2, 3))
+    unpacked = [traced._unpack(batch, position)[2] for position, batch in enumerate(loader(batch_size=16))]
+    assert len(torch.cat(unpacked).unique()) == 40
+
+
+class Unsound(IBP):
+    sound = False
+
+    def __call__(self, graph: Graph, tensors: Mapping[str, Tensor], box: Box, specification: Tensor) -> Tensor:
+        return super().__call__(graph, tensors, box, specification) + 100
+
+
+def test_validation_proves_with_a_sound_relaxation() -> None:
+    (metrics,) = trainer().validate(module(relaxation=Unsound()), loader(), verbose=False)
+    (expected,) = trainer().validate(module(), loader(), verbose=False)
+    assert metrics["val/certified_accuracy"] == expected["val/certified_accuracy"] < 1
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true"])
+def test_rounded_parameters_are_refused(precision: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f"precision is {precision}"):
+        trainer(precision=precision).fit(module(), loader())
+
+
 def test_logs_of_training() -> None:
     trained = module(estimator=None, relaxation=None)
     runner = trainer()
@@ -244,6 +269,7 @@ class Evaluating(Backprop):
         ({"network": nn.Sequential(linear(), nn.Dropout(0.5))}, "dropout with probability 0.5"),
         ({"network": nn.Sequential(linear(), nn.Tanh())}, "Tanh"),
         ({"network": linear().requires_grad_(False)}, "no trainable parameter"),
+        ({"optimizer": lambda params: torch.optim.SGD(params, lr=-1.0)}, r"model\.optimizer: Invalid learning rate"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused_before_training(options: dict[str, Any], message: str) -> None:
@@ -365,8 +391,11 @@ def test_load_says_what_is_wrong(tmp_path: Path) -> None:
     runner = trainer(max_steps=1)
     runner.fit(module(), loader())
     runner.save_checkpoint(tmp_path / "run.ckpt")
+    given = {"relaxation": IBP(), "estimator": Backprop(), "optimizer": sgd}
     with pytest.raises(ConfigurationError, match=r"network\.1\.weight is \(3, 6\) in the checkpoint and \(4, 6\)"):
-        gls_lightning.load(tmp_path / "run.ckpt", network=nn.Sequential(nn.Flatten(), nn.Linear(6, 4)))
+        gls_lightning.load(tmp_path / "run.ckpt", network=nn.Sequential(nn.Flatten(), nn.Linear(6, 4)), **given)
+    with pytest.raises(ConfigurationError, match="does not hold the module's network, relaxation, given as objects"):
+        gls_lightning.load(tmp_path / "run.ckpt", estimator=Backprop(), optimizer=sgd)
     content = torch.load(tmp_path / "run.ckpt", weights_only=True)
     torch.save({**content, "module_class": "nobody.wrote:This"}, tmp_path / "other.ckpt")
     with pytest.raises(ConfigurationError, match=r"import it from nobody\.wrote before loading"):

@@ -23,9 +23,8 @@ class RGS(GradientEstimator):
         sigma: Standard deviation of the perturbation of every parameter. ``SigmaDecay`` may change it in training.
 
     Attributes:
-        sigma: The current standard deviation, a 0-dim buffer. It is a function of the training step alone, therefore
-            not part of checkpoints.
-        initial_sigma: The standard deviation that was configured.
+        initial_sigma: The standard deviation that was configured. The current one is the 0-dim buffer ``sigma``, a
+            function of the training step alone, therefore not part of checkpoints.
 
     Raises:
         ConfigurationError: If ``population_size`` is below 1, or ``sigma`` is negative or not finite; when called,
