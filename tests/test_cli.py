@@ -215,7 +215,7 @@ class TestOwnComponents:
         main(["fit", "--config", "experiments/mine.yaml"])
         assert type(parsed[0].model.relaxation).__name__ == "Halved"
 
-    def test_the_record_of_a_run_says_where_they_are(self, tmp_path: Path) -> None:
+    def test_the_record_of_a_run_says_where_they_are(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "experiments").mkdir()
         (tmp_path / "experiments/recorded.py").write_text(RELAXATION.replace("Halved", "Recorded"))
         config = yaml.safe_load(Path(TINY).read_text()) | {"imports": ["recorded"]}
@@ -225,8 +225,11 @@ class TestOwnComponents:
         (checkpoint,) = tmp_path.rglob("last.ckpt")
         elsewhere = tmp_path / "elsewhere"
         elsewhere.mkdir()
-        command = [sys.executable, "-c", "from gls_lightning.main import main; main()"]
-        subprocess.run([*command, "test", "--ckpt_path", checkpoint], cwd=elsewhere, check=True, capture_output=True)
+        monkeypatch.chdir(elsewhere)
+        sys.path[:] = [path for path in sys.path if not path.startswith(str(tmp_path))]
+        del sys.modules["recorded"]
+        main(["test", "--ckpt_path", str(checkpoint)])
+        assert "recorded" in sys.modules
 
     def test_missing(self, capsys: pytest.CaptureFixture[str]) -> None:
         message = fails(capsys, "fit", "--config", TINY, "--imports", "not_there")
