@@ -49,6 +49,6 @@ class FakeCIFAR(ImageDataModule):
         images = torch.randint(256, (size, *self.input_shape), generator=generator, dtype=torch.uint8)
         return images, torch.randint(10, (size,), generator=generator)
 
-    def augmentation(self, population: int) -> FlipAndCrop:
+    def augmentation(self, num_images: int) -> FlipAndCrop:
         """As CIFAR-10's."""
-        return FlipAndCrop(padding=2, population=population, seed=self.seed)
+        return FlipAndCrop(padding=2, num_images=num_images, seed=self.seed)
