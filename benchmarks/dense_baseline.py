@@ -2,8 +2,7 @@
 
 The textbook algorithm as a good straightforward implementation writes it: the inputs of every ReLU layer but the first
 are bounded by back-substituting an identity matrix for the lower and one for the upper bounds to the input box, all
-rows of all samples at once, convolutions by ``conv_transpose2d``. What the samples share is computed once: the
-coefficients get their batch dimension only at the first ReLU they pass. ``bounds.py`` compares gls_lightning to it.
+rows of all samples at once, convolutions by ``conv_transpose2d``. ``bounds.py`` compares gls_lightning to it.
 
 Networks are sequences of ``Conv2d`` (zero padding in numbers, no dilation, one group), ``Linear``, ``ReLU`` and
 ``Flatten``, ending in ``Linear``; each with a bias. Everything is differentiable with respect to the weights. B is the
@@ -76,7 +75,7 @@ def relu_bounds_by_back_substitution(network: nn.Sequential, box: Box) -> dict[i
 def bounds_of_all(layers: nn.Sequential, bounds: dict[int, Box], box: Box, shape: torch.Size) -> Box:
     """The bounds of each of the outputs of ``layers``, which have the given shape."""
     identity = torch.eye(shape.numel(), dtype=box.lower.dtype, device=box.lower.device)
-    rows = torch.cat([identity, -identity]).reshape(1, -1, *shape)
+    rows = torch.cat([identity, -identity]).reshape(1, -1, *shape).expand(len(box.lower), *[-1] * (1 + len(shape)))
     lower, minus_upper = back_substitute(layers, bounds, box, rows).chunk(2, dim=1)
     return Box(lower.reshape(-1, *shape), -minus_upper.reshape(-1, *shape))
 
