@@ -367,12 +367,12 @@ def test_an_interrupted_run_names_the_checkpoint_to_resume_from(
 ) -> None:
     Path("signalled.py").write_text(SIGNALLED)
     words = ["--imports=[signalled]", "--trainer.callbacks+=Signalled", f"--trainer.callbacks.name={name}"]
-    handler = signal.getsignal(signal.SIGINT)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background would ignore it
     try:
         with pytest.raises(SystemExit) as exit_:
             main(["fit", "--config", TINY, "--recovery.every_n_train_steps=1", *words])
     finally:
-        signal.signal(signal.SIGINT, handler)  # which Lightning ignores from the first one on
+        signal.signal(signal.SIGINT, before)  # which Lightning ignores from the first one on
     assert exit_.value.code == code
     checkpoint = Path("runs/tiny/version_0/checkpoints/last.ckpt")
     line = rf"^gls: interrupted; resume with gls fit --ckpt_path \S*{checkpoint}$"
