@@ -2,10 +2,10 @@
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.optim import Optimizer
 
+from gls_lightning.callbacks.checkpoint_files import checkpoint_files
 from gls_lightning.errors import ConfigurationError
 
 
@@ -37,9 +37,7 @@ class NonFiniteGuard(Callback):
             self._stop(trainer, "the gradient is not finite")
 
     def _stop(self, trainer: Trainer, what: str) -> None:
-        checkpoints = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)]
-        path = next((path for c in checkpoints if (path := c.last_model_path or c.best_model_path)), None)
-        kept = "" if path is None else f"; the last checkpoint is {path}"
+        kept = "".join(f"; the {name} is {path}" for name, path in checkpoint_files(trainer).items())
         batch = trainer.fit_loop.epoch_loop.total_batch_idx
         raise ConfigurationError(
             f"{what} at step {trainer.global_step} (batch {batch}, epoch {trainer.current_epoch}); a smaller learning "

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
@@ -13,6 +12,7 @@ from rich.table import Table
 from torch.utils.data import DataLoader
 
 from gls_lightning.callbacks.certified_module import ACCURACIES, certified_module
+from gls_lightning.callbacks.checkpoint_files import checkpoint_files
 from gls_lightning.callbacks.save_run_config import run_directory
 
 
@@ -40,7 +40,7 @@ class RunReport(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Prints on the first process, if it was interrupted."""
-        path = _files(trainer).get("last checkpoint")
+        path = checkpoint_files(trainer).get("last checkpoint")
         if trainer.is_global_zero and path and isinstance(exception, KeyboardInterrupt | SIGTERMException):
             print(f"gls: interrupted; resume with gls fit --ckpt_path {path}", file=sys.stderr)
 
@@ -58,12 +58,7 @@ def _validation_data(trainer: Trainer) -> str:
 
 def _files(trainer: Trainer) -> dict[str, str | Path]:
     """What the run left behind, by what it is."""
-    files: dict[str, str | Path] = {}
-    for checkpoint in trainer.checkpoint_callbacks:
-        if isinstance(checkpoint, ModelCheckpoint):
-            kind = "best checkpoint" if checkpoint.monitor else "last checkpoint"
-            paths = (("last checkpoint", checkpoint.last_model_path), (kind, checkpoint.best_model_path))
-            files |= {name: path for name, path in paths if path}
+    files: dict[str, str | Path] = {**checkpoint_files(trainer)}
     directory = run_directory(trainer)
     if directory is not None and (directory / "config.yaml").is_file():
         files["configuration"] = directory / "config.yaml"
