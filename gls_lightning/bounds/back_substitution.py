@@ -61,7 +61,8 @@ class BackSubstitution:
         size = shape[0] if len(shape) == 3 else shape.numel()
         lower = self.input_box.lower
         identity = torch.eye(size, dtype=lower.dtype, device=lower.device)
-        return _rows(torch.cat([identity, -identity]), shape)
+        both = torch.cat([identity, -identity])
+        return PatchRows.identity(both, shape) if len(shape) == 3 else DenseRows(both[None, None], shape)
 
     def lower_bounds(self, name: str, rows: Rows) -> Tensor:
         """Lower bounds of linear functions of a node's output.
@@ -91,11 +92,6 @@ class BackSubstitution:
             return (relaxed,), constant
         assert isinstance(node.operation, AffineOperation)
         return node.operation.backward(self.tensors, rows)
-
-
-def _rows(values: Tensor, shape: torch.Size) -> Rows:
-    """Rows ``[S, C]`` of the channels of a map, or ``[S, N]`` of the elements of a vector."""
-    return PatchRows.identity(values, shape) if len(shape) == 3 else DenseRows(values[None, None], shape)
 
 
 class CountingSubstitution(BackSubstitution):

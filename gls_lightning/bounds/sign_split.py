@@ -32,17 +32,19 @@ def _factor(rows: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     return (rows.sign() * deviation).add_(mean)
 
 
-class _Product(torch.autograd.Function):
+class _SignSplit(torch.autograd.Function):
     generate_vmap_rule = True
-
-    @staticmethod
-    def forward(rows: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        mean, deviation = _mean_and_deviation(positive, negative)
-        return (rows.abs() * deviation).add_(rows * mean)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
         ctx.save_for_backward(*inputs)
+
+
+class _Product(_SignSplit):
+    @staticmethod
+    def forward(rows: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        mean, deviation = _mean_and_deviation(positive, negative)
+        return (rows.abs() * deviation).add_(rows * mean)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -54,17 +56,11 @@ class _Product(torch.autograd.Function):
         return grad_rows, grad_positive, grad_negative
 
 
-class _Dot(torch.autograd.Function):
-    generate_vmap_rule = True
-
+class _Dot(_SignSplit):
     @staticmethod
     def forward(rows: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         mean, deviation = _mean_and_deviation(positive, negative)
         return contract(rows, mean) + contract(rows.abs(), deviation)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:

@@ -30,7 +30,7 @@ class ReLU(Activation):
         """
         lower, upper = box
         active = lower >= 0
-        unstable = ~((lower >= 0) | (upper <= 0))  # also where a bound is NaN, which must not pass for stable
+        unstable = ~(active | (upper <= 0))  # also where a bound is NaN, which must not pass for stable
         # Stable neurons leave the division altogether: a 0 / 0 masked afterwards would still give NaN gradients.
         width = torch.where(unstable, upper - lower, 1).clamp_min(torch.finfo(lower.dtype).tiny)
         chord = torch.where(unstable, upper, 0) / width
