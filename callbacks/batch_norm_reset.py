@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from gls_lightning.callbacks.certified_module import certified_module
+from gls_lightning.callbacks.process_sum import process_sum
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.randomness import keyed_generator
 
@@ -107,16 +108,10 @@ class _Pool:
 
     def pooled(self, trainer: Trainer) -> dict[str, Tensor]:
         """Mean and variance over all processes."""
-
-        def total(value: Tensor) -> Tensor:
-            result = trainer.strategy.reduce(value, reduce_op="sum")
-            assert isinstance(result, Tensor)
-            return result
-
         result = {}
         for layer, mean in self.means.items():
-            count = total(torch.tensor(float(self.count), device=mean.device, dtype=mean.dtype))
-            mean = total(mean) / count
+            count = process_sum(trainer, torch.tensor(float(self.count), device=mean.device, dtype=mean.dtype))
+            mean = process_sum(trainer, mean) / count
             result[layer + "running_mean"] = mean
-            result[layer + "running_var"] = (total(self.squares[layer]) / count - mean**2).clamp(min=0)
+            result[layer + "running_var"] = (process_sum(trainer, self.squares[layer]) / count - mean**2).clamp(min=0)
         return result

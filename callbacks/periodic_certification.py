@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from gls_lightning.callbacks.certified_module import ACCURACIES, certified_module
+from gls_lightning.callbacks.process_sum import process_sum
 from gls_lightning.certification import Certifier, Record, summarise
 from gls_lightning.errors import ConfigurationError
 
@@ -65,8 +66,5 @@ def _accuracies(trainer: Trainer, records: list[Record]) -> dict[str, Tensor]:
     """Accuracies over the records of all processes, some of which may have none."""
     summary = summarise(records) if records else None
     counts = [summary.samples * getattr(summary, name) for name in ACCURACIES] if summary else [0.0] * len(ACCURACIES)
-    total = trainer.strategy.reduce(
-        torch.tensor([*counts, len(records)], device=trainer.strategy.root_device), reduce_op="sum"
-    )
-    assert isinstance(total, Tensor)
+    total = process_sum(trainer, torch.tensor([*counts, len(records)], device=trainer.strategy.root_device))
     return dict(zip(ACCURACIES, total[:-1] / total[-1], strict=True))

@@ -24,6 +24,7 @@ from gls_lightning.bounds import Box, Graph, margin_specification, trace
 from gls_lightning.callbacks.batch_norm_reset import BatchNormReset
 from gls_lightning.callbacks.certified_module import ACCURACIES
 from gls_lightning.callbacks.non_finite_guard import NonFiniteGuard
+from gls_lightning.callbacks.process_sum import process_sum
 from gls_lightning.certification import Certifier, summarise
 from gls_lightning.certification.precision import without_tf32
 from gls_lightning.errors import ConfigurationError
@@ -264,20 +265,15 @@ class CertifiedTrainingModule(LightningModule):
                 self._require_equal_batches(inputs)
             return 1.0
         size = torch.tensor(float(len(inputs)), device=self.device)
-        return size * world_size / self._total(size.clone())
+        return size * world_size / process_sum(self.trainer, size.clone())
 
     def _require_equal_batches(self, inputs: Tensor) -> None:
         checksum = inputs.double().sum()
-        equal = torch.isclose(self._total(checksum.clone()), checksum * self.trainer.world_size)
+        equal = torch.isclose(process_sum(self.trainer, checksum.clone()), checksum * self.trainer.world_size)
         if not self.trainer.strategy.reduce_boolean_decision(bool(equal), all=True):
             raise ConfigurationError(
                 "population_parallel needs the same batch on every process, but the data module gives different ones"
             )
-
-    def _total(self, value: Tensor) -> Tensor:
-        total = self.trainer.strategy.reduce(value, reduce_op="sum")
-        assert isinstance(total, Tensor)
-        return total
 
     def _log_training(self, estimate: Estimate, batch_size: int) -> None:
         self.log("train/loss", estimate.loss.detach(), prog_bar=True, batch_size=batch_size, sync_dist=True)
