@@ -9,7 +9,7 @@ from torch import Tensor
 from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.dense_rows import DenseRows
 from gls_lightning.bounds.graph import INPUT, Graph, Node
-from gls_lightning.bounds.lines import Lines
+from gls_lightning.bounds.lines import Lines, LowerSlope
 from gls_lightning.bounds.operations import Activation, AffineOperation, Tensors
 from gls_lightning.bounds.patch_rows import PatchRows
 from gls_lightning.bounds.rows import Rows
@@ -38,10 +38,10 @@ class BackSubstitution:
         """The box of the network's inputs."""
         return self.boxes[INPUT]
 
-    def relax(self, node: Node, box: Box) -> None:
+    def relax(self, node: Node, box: Box, lower_slope: LowerSlope = "adaptive") -> None:
         """Gives an activation its lines over the box of its inputs; to be done in the order of evaluation."""
         assert isinstance(node.operation, Activation)
-        self.lines[node.name] = node.operation.lines(box)
+        self.lines[node.name] = node.operation.lines(box, lower_slope)
 
     def specification_bounds(self, specification: Tensor) -> Tensor:
         """Lower bounds ``[B, S]`` of linear functions ``[B, S, K]`` of the output's ``K`` elements."""

@@ -4,6 +4,7 @@ from gls_lightning.relaxations.crown_ibp import CROWNIBP
 from gls_lightning.relaxations.deep_poly import DeepPoly
 from gls_lightning.relaxations.ibp import IBP
 from gls_lightning.relaxations.linear_relaxation import LinearRelaxation
+from gls_lightning.relaxations.parts import RelaxationInParts
 from gls_lightning.relaxations.relaxation import Relaxation
 
-__all__ = ["CROWNIBP", "IBP", "DeepPoly", "LinearRelaxation", "Relaxation"]
+__all__ = ["CROWNIBP", "IBP", "DeepPoly", "LinearRelaxation", "Relaxation", "RelaxationInParts"]

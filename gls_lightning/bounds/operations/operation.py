@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gls_lightning.bounds.box import Box
-from gls_lightning.bounds.lines import Lines
+from gls_lightning.bounds.lines import Lines, LowerSlope
 from gls_lightning.bounds.rows import Rows
 
 Tensors = Mapping[str, Tensor]
@@ -58,5 +58,10 @@ class Activation(Operation):
     """An elementwise nonlinear operation, bounded between two lines."""
 
     @abstractmethod
-    def lines(self, box: Box) -> Lines:
-        """Lines below and above the activation over the box of its inputs ``[B, *shape]``."""
+    def lines(self, box: Box, lower_slope: LowerSlope = "adaptive") -> Lines:
+        """Lines below and above the activation over the box of its inputs ``[B, *shape]``.
+
+        Args:
+            box: The inputs.
+            lower_slope: Which lower line to take, for activations that offer a choice.
+        """

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from gls_lightning.bounds.box import Box
-from gls_lightning.bounds.lines import Lines
+from gls_lightning.bounds.lines import Lines, LowerSlope
 from gls_lightning.bounds.operations.operation import Activation, Operation, Tensors
 from gls_lightning.bounds.operations.registry import Call, implements
 
@@ -22,21 +22,32 @@ class ReLU(Activation):
     def interval(self, tensors: Tensors, *inputs: Box) -> Box:
         return Box(torch.relu(inputs[0].lower), torch.relu(inputs[0].upper))
 
-    def lines(self, box: Box) -> Lines:
-        """DeepPoly's lines (paper, Eq. 5).
+    @override
+    def lines(self, box: Box, lower_slope: LowerSlope = "adaptive") -> Lines:
+        return relu_lines(box, lower_slope)
 
-        Unstable neurons (``l < 0 < u``) get the chord above and, below, slope 1 where ``u > -l`` and 0 otherwise, ties
-        included. Active and dead neurons are exact.
-        """
-        lower, upper = box
-        active = lower >= 0
-        unstable = ~(active | (upper <= 0))  # also where a bound is NaN, which must not pass for stable
-        # Stable neurons leave the division altogether: a 0 / 0 masked afterwards would still give NaN gradients.
-        width = torch.where(unstable, upper - lower, 1).clamp_min(torch.finfo(lower.dtype).tiny)
-        chord = torch.where(unstable, upper, 0) / width
-        lower_slope = (active | unstable & (upper > -lower)).to(lower.dtype)
-        upper_slope = torch.where(active, 1, chord)
-        return Lines(lower_slope, torch.zeros_like(lower), upper_slope, -chord * torch.where(unstable, lower, 0))
+
+def relu_lines(box: Box, lower_slope: LowerSlope) -> Lines:
+    """Lines below and above the ReLU; with the adaptive rule those of DeepPoly (paper, Eq. 5).
+
+    Unstable neurons (``l < 0 < u``) get the chord above and, below, a line through 0 with a slope from 0 to 1. Active
+    and dead neurons are exact.
+    """
+    lower, upper = box
+    active = lower >= 0
+    unstable = ~(active | (upper <= 0))  # also where a bound is NaN, which must not pass for stable
+    # Stable neurons leave the division altogether: a 0 / 0 masked afterwards would still give NaN gradients.
+    width = torch.where(unstable, upper - lower, 1).clamp_min(torch.finfo(lower.dtype).tiny)
+    chord = torch.where(unstable, upper, 0) / width
+    upper_slope = torch.where(active, 1, chord)
+    if isinstance(lower_slope, Tensor):
+        below = torch.where(unstable, lower_slope, active.to(lower.dtype))
+    elif lower_slope == "parallel":
+        below = upper_slope
+    else:
+        steep = {"adaptive": unstable & (upper > -lower), "zero": torch.zeros_like(active), "one": unstable}
+        below = (active | steep[lower_slope]).to(lower.dtype)
+    return Lines(below, torch.zeros_like(lower), upper_slope, -chord * torch.where(unstable, lower, 0))
 
 
 @implements(nn.ReLU, F.relu, torch.relu, "relu")

@@ -1,0 +1,92 @@
+"""Bounds of a batch in parts that fit a memory budget."""
+
+from abc import abstractmethod
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+from typing_extensions import override
+
+from gls_lightning.bounds import Box, Graph, Tensors
+from gls_lightning.errors import ConfigurationError
+from gls_lightning.relaxations.relaxation import Relaxation
+
+_CPU_TENSOR_BYTES = 2**23
+"""Larger coefficient tensors fall out of the processor's caches (measured: see benchmarks/)."""
+
+_PEAK_OVER_KEPT = 2
+"""Peak memory of a backward pass as a multiple of what the forward pass keeps (measured)."""
+
+Shapes = tuple[tuple[str, torch.Size], ...]
+"""Names and shapes of a network's parameters and buffers."""
+
+
+class Coefficients(NamedTuple):
+    """Numbers of coefficients that bounding one sample takes.
+
+    Attributes:
+        kept: Those that autograd keeps.
+        largest: Those of the largest tensor.
+    """
+
+    kept: int
+    largest: int
+
+
+class RelaxationInParts(Relaxation):
+    """Bounds a batch in parts that fit a memory budget; subclasses bound a part and count its coefficients.
+
+    Args:
+        memory_budget: GiB that the coefficients may take, gradients included. A batch that needs more is bounded in
+            parts, each computed again in the backward pass; inside ``torch.func`` transforms, which do not allow that,
+            the budget holds as long as no gradient is taken.
+
+    Raises:
+        ConfigurationError: If ``memory_budget`` is not positive.
+    """
+
+    def __init__(self, *, memory_budget: float = 2.0) -> None:
+        if memory_budget <= 0:
+            raise ConfigurationError(f"memory_budget is {memory_budget} GiB; it must be positive")
+        self.memory_budget = memory_budget
+
+    @abstractmethod
+    def _bound(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> Tensor:
+        """The lower bounds of a part of the batch; see :meth:`Relaxation.__call__`."""
+
+    @abstractmethod
+    def _count(self, graph: Graph, shapes: dict[str, torch.Size], rows: int) -> Coefficients:
+        """Counts the coefficients of one sample with ``rows`` functions of the logits."""
+
+    @override
+    def __call__(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> Tensor:
+        size, again = self._plan(graph, tensors, specification)
+
+        def bound(lower: Tensor, upper: Tensor, rows: Tensor) -> Tensor:
+            return self._bound(graph, tensors, Box(lower, upper), rows)
+
+        parts = zip(box.lower.split(size), box.upper.split(size), specification.split(size), strict=True)
+        if again:
+            return torch.cat([checkpoint(bound, *p, use_reentrant=False, preserve_rng_state=False) for p in parts])
+        return torch.cat([bound(*part) for part in parts])
+
+    def _plan(self, graph: Graph, tensors: Tensors, specification: Tensor) -> tuple[int, bool]:
+        """Samples in a part, and whether the parts are to be computed again in the backward pass."""
+        samples, rows, _ = specification.shape
+        if torch.compiler.is_compiling():  # which plans the memory of what it compiles itself
+            return samples, False
+        shapes = tuple((name, tensor.shape) for name, tensor in tensors.items())
+        coefficients = self._coefficients(graph, shapes, rows)
+        kept, largest = (max(1, n) * specification.element_size() for n in coefficients)
+        budget = int(self.memory_budget * 2**30) // _PEAK_OVER_KEPT
+        size = budget // kept
+        if specification.device.type == "cpu":
+            size = min(size, _CPU_TENSOR_BYTES // largest)
+        with_gradient = torch.is_grad_enabled() and not torch._C._are_functorch_transforms_active()
+        return max(1, min(samples, size)), with_gradient and samples * kept > budget
+
+    @lru_cache(maxsize=64)  # noqa: B019  (relaxations are few and live as long as the program)
+    def _coefficients(self, graph: Graph, shapes: Shapes, rows: int) -> Coefficients:
+        return self._count(graph, dict(shapes), rows)
