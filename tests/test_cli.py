@@ -85,6 +85,11 @@ class TestFit:
         assert loaded.epsilon == 0.01
         assert type(loaded.relaxation).__name__ == "DeepPoly"
 
+    def test_loss_fusion(self) -> None:
+        main(["fit", "--config", TINY, "--model.objective=Certified", "--model.objective.loss_fusion=true"])
+        columns = Path("runs/tiny/version_0/metrics.csv").read_text().splitlines()[0].split(",")
+        assert {"train/fused_certified_accuracy", "val/certified_accuracy"} <= set(columns)
+
     def test_without_checkpoints_validation_and_logger(self, capsys: pytest.CaptureFixture[str]) -> None:
         options = ["--trainer.enable_checkpointing=false", "--trainer.limit_val_batches=0", "--trainer.logger=false"]
         main(["fit", "--config", TINY, *options])

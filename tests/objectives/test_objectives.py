@@ -9,7 +9,12 @@ from gls_lightning.errors import ConfigurationError
 from gls_lightning.objectives import Batch, Certified, Objective, Standard
 from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly
 
-OBJECTIVES = {"Standard": Standard(), "Certified": Certified(), "mixed": Certified(natural_weight=0.3)}
+OBJECTIVES = {
+    "Standard": Standard(),
+    "Certified": Certified(),
+    "mixed": Certified(natural_weight=0.3),
+    "fused": Certified(loss_fusion=True),
+}
 INPUT, CLASSES = (1, 3, 3), 4
 
 
