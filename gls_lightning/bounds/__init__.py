@@ -3,7 +3,7 @@
 from gls_lightning.bounds.back_substitution import BackSubstitution, CountingSubstitution
 from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.graph import Graph, Node
-from gls_lightning.bounds.lines import Lines, LowerSlope, LowerSlopeRule
+from gls_lightning.bounds.lines import Lines, LowerSlope
 from gls_lightning.bounds.operations import Tensors, UnsupportedOperationError
 from gls_lightning.bounds.specification import margin_specification
 from gls_lightning.bounds.tracing import trace
@@ -15,7 +15,6 @@ __all__ = [
     "Graph",
     "Lines",
     "LowerSlope",
-    "LowerSlopeRule",
     "Node",
     "Tensors",
     "UnsupportedOperationError",

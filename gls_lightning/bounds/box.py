@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from gls_lightning.errors import ConfigurationError
@@ -34,6 +35,10 @@ class Box(NamedTuple):
         if isinstance(epsilon, float | int) and epsilon < 0:
             raise ConfigurationError(f"epsilon is {epsilon}; a radius is at least 0")
         return cls((x - epsilon).clamp(minimum, maximum), (x + epsilon).clamp(minimum, maximum))
+
+    def intersection(self, other: "Box") -> "Box":
+        """The points that both boxes hold, of which there is one at least."""
+        return Box(torch.maximum(self.lower, other.lower), torch.minimum(self.upper, other.upper))
 
     @property
     def centre(self) -> Tensor:

@@ -4,16 +4,13 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from torch import Tensor
 
-LowerSlopeRule: TypeAlias = Literal["adaptive", "zero", "one", "parallel"]
+LowerSlope: TypeAlias = Literal["adaptive", "zero", "one", "parallel"]
 """Which of the sound lower lines through the kink of an unstable (Leaky)ReLU is taken.
 
-``adaptive``: slope 1 where ``u > -l``, the smallest possible otherwise (DeepPoly, CROWN-Ada); ``zero``: the smallest
-possible (zero-lb); ``one``: 1 (one-lb); ``parallel``: the slope of the chord above (Fast-Lin, same-slope).
+``adaptive``: slope 1 where ``u > -l``, else the smallest (DeepPoly, CROWN-Ada); ``zero``: the smallest, 0 or the
+negative slope (zero-lb); ``one``: 1 (one-lb); ``parallel``: the slope of the chord above (Fast-Lin, same-slope). The
+rules differ in the slope alone, so everything between two of them is sound. Other activations offer no choice.
 """
-
-LowerSlope: TypeAlias = LowerSlopeRule | Tensor
-"""A rule, or for every neuron its place between the smallest (0) and the largest (1) sound lower slope, ``[B, *shape]``
-or broadcasting to it. Activations that offer no such choice ignore it."""
 
 
 class Lines(NamedTuple):

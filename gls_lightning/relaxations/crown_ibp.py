@@ -1,5 +1,7 @@
 """CROWN-IBP."""
 
+from typing_extensions import override
+
 from gls_lightning.bounds import BackSubstitution, Box
 from gls_lightning.relaxations.linear_relaxation import LinearRelaxation
 
@@ -7,17 +9,22 @@ from gls_lightning.relaxations.linear_relaxation import LinearRelaxation
 class CROWNIBP(LinearRelaxation):
     """CROWN-IBP (Zhang et al., 2020): intervals for the ReLU inputs, one back-substitution for the specification.
 
-    As in the paper, neither mixed nor intersected with the bounds of IBP.
+    By default as in the paper: neither mixed nor intersected with the bounds of IBP.
 
     Args:
+        lower_slope: Slope below an unstable ReLU: ``adaptive`` (1 where ``u > -l``, else 0: DeepPoly, CROWN-Ada),
+            ``zero``, ``one``, or ``parallel`` to the chord above (Fast-Lin).
+        intersect_ibp: Whether each bound is the better one of this relaxation's and of IBP's (auto_LiRPA's
+            ``compare_crown_with_ibp``).
         memory_budget: GiB that the coefficients may take, gradients included. A batch that needs more is bounded in
             parts, each computed again in the backward pass.
     """
 
+    @override
     def _relax(self, substitution: BackSubstitution) -> dict[str, Box]:
         graph = substitution.graph
         intervals = graph.intervals(substitution.tensors, substitution.input_box)
         bounds = {node.name: intervals[node.inputs[0]] for node in graph.activations}
         for node in graph.activations:
-            substitution.relax(node, bounds[node.name])
+            substitution.relax(node, bounds[node.name], self.lower_slope)
         return bounds

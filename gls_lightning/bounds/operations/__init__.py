@@ -8,11 +8,15 @@ from gls_lightning.bounds.operations.constant_affine import ConstantAffine
 from gls_lightning.bounds.operations.convolution import Convolution
 from gls_lightning.bounds.operations.elementwise import ElementwiseAffine
 from gls_lightning.bounds.operations.identity import Identity
+from gls_lightning.bounds.operations.leaky_relu import LeakyReLU
 from gls_lightning.bounds.operations.linear import Linear
 from gls_lightning.bounds.operations.operation import Activation, AffineOperation, Operation, Tensors
 from gls_lightning.bounds.operations.registry import Call, UnsupportedOperationError, implements
 from gls_lightning.bounds.operations.relu import ReLU
 from gls_lightning.bounds.operations.reshape import Reshape
+from gls_lightning.bounds.operations.s_shaped import SShaped
+from gls_lightning.bounds.operations.sigmoid import Sigmoid
+from gls_lightning.bounds.operations.tanh import Tanh
 
 __all__ = [
     "Activation",
@@ -25,10 +29,14 @@ __all__ = [
     "Convolution",
     "ElementwiseAffine",
     "Identity",
+    "LeakyReLU",
     "Linear",
     "Operation",
     "ReLU",
     "Reshape",
+    "SShaped",
+    "Sigmoid",
+    "Tanh",
     "Tensors",
     "UnsupportedOperationError",
     "implements",

@@ -40,13 +40,11 @@ def relu_lines(box: Box, lower_slope: LowerSlope) -> Lines:
     width = torch.where(unstable, upper - lower, 1).clamp_min(torch.finfo(lower.dtype).tiny)
     chord = torch.where(unstable, upper, 0) / width
     upper_slope = torch.where(active, 1, chord)
-    if isinstance(lower_slope, Tensor):
-        below = torch.where(unstable, lower_slope, active.to(lower.dtype))
-    elif lower_slope == "parallel":
+    if lower_slope == "parallel":
         below = upper_slope
     else:
-        steep = {"adaptive": unstable & (upper > -lower), "zero": torch.zeros_like(active), "one": unstable}
-        below = (active | steep[lower_slope]).to(lower.dtype)
+        steep: dict[str, Tensor | bool] = {"adaptive": upper > -lower, "zero": False, "one": True}
+        below = (active | unstable & steep[lower_slope]).to(lower.dtype)
     return Lines(below, torch.zeros_like(lower), upper_slope, -chord * torch.where(unstable, lower, 0))
 
 

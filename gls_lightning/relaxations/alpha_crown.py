@@ -1,0 +1,156 @@
+"""alpha-CROWN."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from gls_lightning.bounds import BackSubstitution, Box, Graph, Lines, LowerSlope, Tensors
+from gls_lightning.errors import ConfigurationError
+from gls_lightning.relaxations.crown_ibp import CROWNIBP
+from gls_lightning.relaxations.deep_poly import DeepPoly
+from gls_lightning.relaxations.linear_relaxation import LinearRelaxation
+from gls_lightning.relaxations.parts import Coefficients
+
+Bound = Callable[[Tensor], Tensor]
+"""Maps shares ``[B * S, N]`` to lower bounds ``[B * S]``; a row depends on its own shares alone."""
+
+
+class AlphaCROWN(LinearRelaxation):
+    """alpha-CROWN (Xu et al., 2021): DeepPoly with optimised lower slopes.
+
+    The slopes below the unstable ReLUs in the last back-substitution are optimised for each sample and each function of
+    the logits; the bounds of the ReLU inputs stay as they are. No gradient flows to the parameters.
+
+    Args:
+        step_rule: ``adam``: Adam from DeepPoly's slopes; the best bound that any step met is kept, so none is looser
+            than DeepPoly's. ``sign``: steps along the sign of the gradient from slopes of 0.5, and the bound after the
+            last step; with the default of one step of 0.5, the variant of the paper (App. F.2), whose slopes become 0
+            or 1. A slope without gradient becomes DeepPoly's there. A single bound may be looser than DeepPoly's.
+        steps: Number of steps. By default 20 of Adam, or 1 along the sign.
+        learning_rate: Size of the first step; slopes lie between 0 and 1.
+        decay: Factor of the size from one step to the next.
+        intermediate_bounds: Bounds of the ReLU inputs: ``crown`` for DeepPoly's, ``ibp`` for intervals.
+        memory_budget: GiB that the coefficients may take. A batch that needs more is bounded in parts.
+
+    Raises:
+        ConfigurationError: An argument is out of its range.
+    """
+
+    differentiable = False
+
+    def __init__(
+        self,
+        *,
+        step_rule: Literal["adam", "sign"] = "adam",
+        steps: int | None = None,
+        learning_rate: float = 0.5,
+        decay: float = 0.98,
+        intermediate_bounds: Literal["crown", "ibp"] = "crown",
+        memory_budget: float = 2.0,
+    ) -> None:
+        super().__init__(memory_budget=memory_budget)
+        if step_rule not in ("adam", "sign"):
+            raise ConfigurationError(f"step_rule is {step_rule!r}; it must be 'adam' or 'sign'")
+        if steps is not None and steps < 1:
+            raise ConfigurationError(f"steps is {steps}; alpha-CROWN takes at least 1")
+        if not learning_rate > 0:
+            raise ConfigurationError(f"learning_rate is {learning_rate}; it must be positive")
+        if not 0 < decay <= 1:
+            raise ConfigurationError(f"decay is {decay}; it must be above 0 and at most 1")
+        if intermediate_bounds not in ("crown", "ibp"):
+            raise ConfigurationError(f"intermediate_bounds is {intermediate_bounds!r}; it must be 'crown' or 'ibp'")
+        default_steps, self._maximise = {"adam": (20, self._by_adam), "sign": (1, self._by_signs)}[step_rule]
+        self.step_sizes = [learning_rate * decay**i for i in range(steps or default_steps)]
+        self._intermediate = DeepPoly() if intermediate_bounds == "crown" else CROWNIBP()
+
+    @override
+    def _relax(self, substitution: BackSubstitution) -> dict[str, Box]:
+        return self._intermediate._relax(substitution)
+
+    @override
+    def __call__(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> Tensor:
+        with torch.no_grad():
+            return super().__call__(graph, tensors, box, specification)
+
+    @override
+    def _bound(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> Tensor:
+        substitution = BackSubstitution(graph, tensors, graph.exact_boxes(tensors, box))
+        bound, deep_poly = _free_slopes(substitution, self._relax(substitution), specification)
+        return self._maximise(bound, deep_poly).view(specification.shape[:2])
+
+    @override
+    def _count(self, graph: Graph, shapes: dict[str, torch.Size], rows: int) -> Coefficients:
+        kept, largest = super()._count(graph, shapes, rows)
+        slopes = sum(node.operation.output_shape.numel() for node in graph.activations)
+        return Coefficients(kept + _TENSORS_PER_SLOPE * rows * slopes, largest)
+
+    def _by_adam(self, bound: Bound, deep_poly: Tensor) -> Tensor:
+        """Kingma and Ba, 2015, with their constants; written out because ``torch.optim`` does not work under vmap."""
+        shares, best = deep_poly, None
+        mean = square = torch.zeros_like(shares)
+        for i, size in enumerate(self.step_sizes, start=1):
+            gradient, value = _gradient(bound, shares)
+            best = value if best is None else torch.maximum(best, value)
+            mean, square = mean.lerp(gradient, 0.1), square.lerp(gradient.square(), 0.001)
+            direction = mean / (1 - 0.9**i) / ((square / (1 - 0.999**i)).sqrt() + 1e-8)
+            shares = (shares + size * direction).clamp(0, 1)
+        assert best is not None
+        return torch.maximum(best, bound(shares))
+
+    def _by_signs(self, bound: Bound, deep_poly: Tensor) -> Tensor:
+        shares = torch.full_like(deep_poly, 0.5)
+        for size in self.step_sizes:
+            gradient, _ = _gradient(bound, shares)
+            shares = torch.where(gradient == 0, deep_poly, (shares + size * gradient.sign()).clamp(0, 1))
+        return bound(shares)
+
+
+_TENSORS_PER_SLOPE = 12
+"""Lines, shares, gradient and moments of one slope of one row."""
+
+
+def _free_slopes(substitution: BackSubstitution, bounds: dict[str, Box], specification: Tensor) -> tuple[Bound, Tensor]:
+    """The bounds as a function of the lower slopes, and DeepPoly's slopes.
+
+    Every row of every sample becomes a sample of its own. Its slopes are given as shares between the smallest (0) and
+    the largest (1) sound one, those of all ``N`` neurons side by side.
+    """
+    graph, tensors = substitution.graph, substitution.tensors
+    each = specification.reshape(-1, 1, graph.num_outputs)
+
+    def repeat(per_sample: Tensor) -> Tensor:
+        return per_sample.repeat_interleave(specification.shape[1], dim=0)
+
+    def lower_slopes(rule: LowerSlope) -> Tensor:
+        for node in graph.activations:
+            substitution.relax(node, bounds[node.name], rule)
+        slopes = [substitution.lines[node.name].lower_slope.flatten(1) for node in graph.activations]
+        return torch.cat([specification.new_empty(len(specification), 0), *slopes], dim=1)
+
+    deep_poly, smallest, largest = (repeat(lower_slopes(rule)) for rule in ("adaptive", "zero", "one"))
+    boxes = {name: Box(*map(repeat, box)) for name, box in substitution.boxes.items()}
+    lines = {name: Lines(*map(repeat, line)) for name, line in substitution.lines.items()}
+    sizes = [line.lower_slope[0].numel() for line in lines.values()]
+
+    def bound(shares: Tensor) -> Tensor:
+        relaxed = BackSubstitution(graph, tensors, boxes)
+        slopes = (smallest + (largest - smallest) * shares).split(sizes, dim=1)
+        for (name, line), slope in zip(lines.items(), slopes, strict=True):
+            relaxed.lines[name] = line._replace(lower_slope=slope.view_as(line.lower_slope))
+        return relaxed.specification_bounds(each).flatten()
+
+    return bound, (deep_poly == largest).to(deep_poly.dtype)
+
+
+def _gradient(bound: Bound, shares: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradient of each row's bound in its own shares ``[B * S, N]``, and the bounds."""
+
+    def total(shares: Tensor) -> tuple[Tensor, Tensor]:
+        lower = bound(shares)
+        return lower.sum(), lower
+
+    gradient, lower = torch.func.grad(total, has_aux=True)(shares)
+    return gradient, lower

@@ -1,0 +1,71 @@
+"""HBox."""
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from gls_lightning.bounds import BackSubstitution, Box, Graph, Node, Tensors
+from gls_lightning.bounds.graph import INPUT
+from gls_lightning.bounds.operations import Activation
+from gls_lightning.bounds.rows import Rows
+from gls_lightning.bounds.zonotope import Zonotope
+from gls_lightning.relaxations.parts import Coefficients, RelaxationInParts
+
+
+class HBox(RelaxationInParts):
+    """HBox: hybrid zonotopes (Mirman et al., 2018) through affine layers, intervals through unstable ReLUs.
+
+    Affine maps are exact for the linear dependence on the input; an unstable ReLU cuts it and leaves an interval, a
+    stable one keeps it (paper, Section 2). No looser than IBP. The last layer is merged with the specification.
+
+    Args:
+        memory_budget: GiB that the coefficients may take, gradients included. A batch that needs more is bounded in
+            parts, each computed again in the backward pass.
+    """
+
+    @override
+    def relu_bounds(self, graph: Graph, tensors: Tensors, box: Box) -> dict[str, Box]:
+        zonotopes = _zonotopes(graph, tensors, box)
+        return {node.name: zonotopes[node.inputs[0]].bounds for node in graph.activations}
+
+    @override
+    def _bound(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> Tensor:
+        zonotopes = _zonotopes(graph, tensors, box)
+        boxes = {name: zonotope.box for name, zonotope in zonotopes.items() if name not in graph.last_layer}
+        independent = BackSubstitution(graph, tensors, boxes).specification_bounds(specification)
+        return independent + _ErrorSubstitution(graph, tensors, zonotopes).specification_bounds(specification)
+
+    @override
+    def _count(self, graph: Graph, shapes: dict[str, torch.Size], rows: int) -> Coefficients:
+        tensors = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+        side = torch.empty(1, *graph.input_shape, device="meta")
+        zonotopes = _zonotopes(graph, tensors, Box(side, side))
+        slots = {name: zonotope.errors.values.shape[1] for name, zonotope in zonotopes.items()}
+        sizes = [
+            slots[node.name] * shape.numel()
+            for node in graph.nodes
+            for shape in (node.operation.output_shape, *node.operation.input_shapes)
+        ]
+        return Coefficients(sum(sizes), max(sizes))
+
+
+def _zonotopes(graph: Graph, tensors: Tensors, box: Box) -> dict[str, Zonotope]:
+    """The hybrid zonotope of every node's output and of the input."""
+    return graph.propagate(Zonotope.of_input(box), lambda node, *inputs: node.operation.zonotope(tensors, *inputs))
+
+
+class _ErrorSubstitution(BackSubstitution):
+    """What linear functions of the output lose to their dependence on the input, uncut as in the zonotopes."""
+
+    def __init__(self, graph: Graph, tensors: Tensors, zonotopes: dict[str, Zonotope]) -> None:
+        radius = zonotopes[INPUT].input_radius
+        super().__init__(graph, tensors, {INPUT: Box(-radius, radius)})
+        self.zonotopes = zonotopes
+
+    @override
+    def _step(self, node: Node, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
+        if isinstance(node.operation, Activation):
+            slope, _, _ = node.operation.exact_line(self.zonotopes[node.inputs[0]].bounds)
+            return (rows.multiply(slope),), None
+        sources, _ = super()._step(node, rows)
+        return sources, None
