@@ -267,7 +267,7 @@ class Evaluating(Backprop):
     [
         ({"relaxation": NotDifferentiable()}, "NotDifferentiable has no useful gradients, which estimator Backprop"),
         ({"network": nn.Sequential(linear(), nn.Dropout(0.5))}, "dropout with probability 0.5"),
-        ({"network": nn.Sequential(linear(), nn.Tanh())}, "Tanh"),
+        ({"network": nn.Sequential(linear(), nn.GELU())}, "GELU"),
         ({"network": linear().requires_grad_(False)}, "no trainable parameter"),
         ({"optimizer": lambda params: torch.optim.SGD(params, lr=-1.0)}, r"model\.optimizer: Invalid learning rate"),
     ],
