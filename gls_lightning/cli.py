@@ -25,6 +25,9 @@ import gls_lightning.networks  # noqa: F401
 from gls_lightning.attacks import Attack
 from gls_lightning.callbacks import EpsilonAnnealing, RunReport, SaveRunConfig, SigmaDecay
 from gls_lightning.config_files import prepare
+from gls_lightning.diagnostics import TightnessMeter, radius_grid
+from gls_lightning.errors import ConfigurationError
+from gls_lightning.evaluation import TightnessEvaluation, TightnessReport
 from gls_lightning.module import CertifiedTrainingModule, read_checkpoint
 from gls_lightning.objectives import Objective
 from gls_lightning.relaxations import Relaxation
@@ -39,6 +42,47 @@ class GLSTrainer(Trainer):
 
     def __init__(self, *, inference_mode: bool = False, **kwargs: Any) -> None:
         super().__init__(inference_mode=inference_mode, **kwargs)
+
+    def tightness(
+        self,
+        model: CertifiedTrainingModule,
+        datamodule: LightningDataModule,
+        ckpt_path: str | None = None,
+        weights_only: bool | None = None,
+        relaxations: list[Relaxation] | None = None,
+        radii: list[float] | None = None,
+        max_epsilon: float | None = None,
+        num_radii: int = 21,
+        samples: int = 1000,
+    ) -> None:
+        """Measure how tight relaxations are: certified accuracy over the radius, and the area under it.
+
+        Args:
+            model: The module with the network.
+            datamodule: The test images.
+            ckpt_path: Checkpoint with the weights; by default those of the initialisation.
+            weights_only: Whether objects other than tensors and plain values are refused; false trusts the checkpoint.
+            relaxations: What to compare. By default IBP, CROWN-IBP and DeepPoly.
+            radii: The radii, increasing; instead of an even grid.
+            max_epsilon: Largest radius of an even grid that starts at 0. By default twice the model's epsilon.
+            num_radii: Number of radii of the even grid.
+            samples: How many test images to use, the first ones; all where there are fewer.
+
+        Raises:
+            ConfigurationError: A value is out of range, or the checkpoint does not fit.
+        """
+        if radii is None:
+            largest = min(1.0, 2 * model.epsilon) if max_epsilon is None else max_epsilon
+            radii = radius_grid(largest, num_radii)
+        elif max_epsilon is not None:
+            raise ConfigurationError(f"radii is {radii} and max_epsilon is {max_epsilon}; give one of them")
+        meter = TightnessMeter(radii, relaxations)
+        evaluation = TightnessEvaluation(model, meter, samples=samples, report=TightnessReport(ckpt_path))
+        if ckpt_path is not None:
+            checkpoint = read_checkpoint(ckpt_path, weights_only=weights_only is not False)
+            model.on_load_checkpoint(checkpoint)
+            model.load_state_dict(checkpoint["state_dict"])
+        self.test(evaluation, datamodule=datamodule, verbose=False)
 
 
 class GLSParser(LightningArgumentParser):
@@ -62,7 +106,7 @@ def _subclasses(base: Any) -> Iterator[str]:
 
 
 class GLSCLI(LightningCLI):
-    """``gls fit``, ``gls validate`` and ``gls test``.
+    """``gls fit``, ``gls validate``, ``gls test`` and ``gls tightness``.
 
     A network may be any class, so its section states the shape of the images, the number of classes and the
     normalisation itself; nothing is linked from the data. The module checks that they fit before training starts.
@@ -92,7 +136,8 @@ class GLSCLI(LightningCLI):
     def subcommands() -> dict[str, set[str]]:
         """The methods of the trainer that are commands, and which of their arguments are not options."""
         commands = LightningCLI.subcommands()
-        return {name: commands[name] for name in ("fit", "validate", "test")}
+        own = {"tightness": {"model", "datamodule"}}
+        return {name: commands[name] for name in ("fit", "validate", "test")} | own
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """One seed for everything."""

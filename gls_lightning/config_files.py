@@ -67,12 +67,12 @@ def _with_saved_config(words: list[str]) -> list[str]:
 
 
 def find_config(name: str) -> Path:
-    """The configuration of this name in the working directory, otherwise among the shipped ones.
+    """The configuration of this name in the working directory, that of the run there, or among the shipped ones.
 
     Raises:
         ConfigurationError: There is none; the message lists near names.
     """
-    for path in (Path(name), SHIPPED / name):
+    for path in (Path(name), Path(name) / "config.yaml", SHIPPED / name):
         if path.is_file():
             return path
     names = [path.relative_to(SHIPPED).as_posix() for path in SHIPPED.rglob("*.yaml")]

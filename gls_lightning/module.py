@@ -298,8 +298,7 @@ class CertifiedTrainingModule(LightningModule):
     def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Natural, certified and adversarial accuracy at the target radius, with a sound relaxation."""
         relaxation = self.relaxation if self.relaxation.sound else CROWNIBP()
-        with self._evaluation():
-            inputs, labels, indices = self._unpack(batch, batch_idx)
+        with self.evaluation(batch, batch_idx) as (inputs, labels, indices):
             tensors = self.tensors()
             box = Box.around(inputs, self.epsilon)
             specification = margin_specification(labels, self.graph.num_outputs, inputs.dtype)
@@ -326,8 +325,7 @@ class CertifiedTrainingModule(LightningModule):
 
     def test_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Natural, certified and adversarial accuracy at the target radius, by the certifier."""
-        with self._evaluation():
-            inputs, labels, indices = self._unpack(batch, batch_idx)
+        with self.evaluation(batch, batch_idx) as (inputs, labels, indices):
             records = self.certifier.certify(self.graph, self.tensors(), inputs, labels, indices, self.epsilon)
         summary = summarise(records)
         for name in ACCURACIES:
@@ -349,9 +347,10 @@ class CertifiedTrainingModule(LightningModule):
         return inputs.clone() if inputs.is_inference() else inputs, labels.clone(), indices
 
     @contextmanager
-    def _evaluation(self) -> Iterator[None]:
+    def evaluation(self, batch: Sequence[Tensor], batch_idx: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Images, labels and indices of a batch, within what evaluating them needs: full precision and no gradients."""
         with torch.inference_mode(False), torch.no_grad(), self._full_precision(), without_tf32():
-            yield
+            yield self._unpack(batch, batch_idx)
 
     def _full_precision(self) -> torch.autocast:
         """Bounds and perturbations do not survive the rounding of half precision."""

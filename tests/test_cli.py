@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,12 +14,16 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from matplotlib.figure import Figure
+from PIL import Image
 
 import gls_lightning
 from gls_lightning import cli
+from gls_lightning.bounds import Box, margin_specification
 from gls_lightning.callbacks import PeriodicCertification
 from gls_lightning.config_files import SHIPPED
 from gls_lightning.main import main
+from gls_lightning.relaxations import IBP, DeepPoly
 from gls_lightning.version import __version__
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -281,7 +286,7 @@ class TestBadInput:
             ("--data.batch_size=0", "batch_size"),
             ("--epsilon_annealing.start_epoch=3", "start_epoch 3 and end_epoch 0"),
             ("--ckpt_path=nowhere.ckpt", "there is no checkpoint nowhere.ckpt"),
-            ("--model.network=torch.nn.Tanh", "tanh"),
+            ("--model.network=torch.nn.GELU", "gelu"),
         ],
     )
     def test_one_line(self, option: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -349,6 +354,172 @@ class TestBadInput:
             patch.setattr(cli.GLSCLI, "_run_subcommand", lambda self, _: seen.append(self.model.epsilon))
             main(["test", f"--ckpt_path={checkpoint}", "--model.epsilon=0.77"])
         assert seen == [0.77]
+
+
+@pytest.fixture(scope="class")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The last checkpoint of a run of a few steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("trained"))
+        plain = ["--model.objective=Standard", "--model.estimator=Backprop", "--model.optimizer.lr=0.01"]
+        main(["fit", "--config", TINY, "--trainer.limit_val_batches=0", "--data.train_size=1000", *plain])
+        return Path("runs/tiny/version_0/checkpoints/last.ckpt").absolute()
+
+
+def curves(folder: str | Path = "runs/tiny/version_0") -> dict[str, Any]:
+    return json.loads(Path(folder, "tightness.json").read_text())
+
+
+class TestTightness:
+    def test_counts_what_each_relaxation_certifies(self, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        words = ["--relaxations=[IBP,DeepPoly]", "--num_radii=3", "--samples=40"]
+        main(["tightness", "--ckpt_path", str(checkpoint), *words])
+
+        content = curves()
+        assert (content["checkpoint"], content["data"], content["epsilon"]) == (str(checkpoint), "Digits", 0.05)
+        assert (content["samples"], content["radii"]) == (40, [0, 0.05, 0.1])
+        module = gls_lightning.load(checkpoint)
+        data = gls_lightning.data.Digits(test_size=40)
+        x, y, _ = next(iter(data.test_dataloader()))
+        module.trace(x.shape[1:])
+        module.double()
+        natural = (module(x.double()).argmax(1) == y).double()
+        assert 0.1 < natural.mean() < 1
+        spec = margin_specification(y, 10, torch.double)
+        for relaxation in (IBP(), DeepPoly()):
+            curve = [natural.mean().item()]
+            for radius in (0.05, 0.1):
+                lower = relaxation(module.graph, module.tensors(), Box.around(x.double(), radius), spec)
+                curve.append((lower > 0).all(1).double().mean().item())
+            entry = content["relaxations"][type(relaxation).__name__]
+            assert entry["certified_accuracy"] == pytest.approx(curve)
+            assert entry["auc"] == pytest.approx((curve[0] + 2 * curve[1] + curve[2]) / 4)
+            assert entry["errors"] == 0
+        assert content["relaxations"]["DeepPoly"]["options"]["memory_budget"] == 2.0
+
+        run = Path("runs/tiny/version_0")
+        assert {path.name for path in run.iterdir()} == {"metrics.csv", "tightness.json", "tightness.png"}
+        with Image.open(run / "tightness.png") as picture:
+            assert (picture.format, picture.size) == ("PNG", (960, 630))
+            assert len(picture.convert("RGB").getcolors(maxcolors=100_000)) > 10
+        printed = capsys.readouterr().out
+        for text in ("CNN3Tiny, 40 test images of Digits", "DeepPoly", str(run / "tightness.png")):
+            assert text in printed
+        columns, values = ((line.split(",")) for line in (run / "metrics.csv").read_text().split())
+        logged = dict(zip(columns, values, strict=True))
+        assert float(logged["tightness/auc/IBP"]) == pytest.approx(content["relaxations"]["IBP"]["auc"])
+
+    def test_options_in_a_file_beside_the_directory_of_a_run(self, checkpoint: Path) -> None:
+        options = {"relaxations": ["CROWNIBP", {"class_path": "CROWNIBP"}], "radii": [0.01, 0.02]}
+        Path("tightness.yaml").write_text(yaml.safe_dump(options))
+        words = ["--config", "tightness.yaml", "--trainer.limit_test_batches=1", "--trainer.logger=false"]
+        with pytest.warns(UserWarning, match="gls tightness without ckpt_path evaluates the network as it is init"):
+            main(["tightness", "--config", str(checkpoint.parents[1]), *words])
+        content = curves(".")
+        assert content["checkpoint"] is None
+        assert (content["samples"], content["radii"]) == (32, [0.01, 0.02])
+        assert list(content["relaxations"]) == ["CROWNIBP", "CROWNIBP_2"]
+
+    def test_the_default_compares_up_to_twice_the_target(self, checkpoint: Path) -> None:
+        main(["tightness", "--ckpt_path", str(checkpoint), "--data.test_size=2"])
+        content = curves()
+        assert content["samples"] == 2
+        assert content["radii"] == pytest.approx([0.005 * step for step in range(21)])
+        assert list(content["relaxations"]) == ["IBP", "CROWNIBP", "DeepPoly"]
+
+    def test_two_processes_measure_the_same(self, checkpoint: Path) -> None:
+        torch.set_num_threads(1)  # forked processes hang in a pool of threads that they do not have
+        words = ["tightness", "--ckpt_path", str(checkpoint), "--relaxations=[IBP]", "--num_radii=5", "--samples=41"]
+        main(words)
+        main([*words, "--trainer.devices=2", "--trainer.strategy=ddp_fork", "--data.eval_batch_size=8"])
+        assert curves("runs/tiny/version_1") == curves()
+
+    def test_fast_dev_run_leaves_no_files(self, checkpoint: Path) -> None:
+        main(["tightness", "--ckpt_path", str(checkpoint), "--trainer.fast_dev_run=true", "--radii=[0,0.1]"])
+        assert not list(Path.cwd().iterdir())
+
+    def test_a_picture_that_fails_leaves_the_one_before(
+        self, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(figure: Figure, path: Path, **kwargs: Any) -> None:
+            path.write_text("half")
+            raise OSError("disk full")
+
+        monkeypatch.setattr(Figure, "savefig", fail)
+        run = Path("runs/tiny/version_0")
+        run.mkdir(parents=True)
+        (run / "tightness.png").write_text("before")
+        words = ["--trainer.logger.version=0", "--relaxations=[IBP]", "--num_radii=2", "--samples=1"]
+        with pytest.raises(OSError, match="disk full"):
+            main(["tightness", "--ckpt_path", str(checkpoint), *words])
+        assert (run / "tightness.png").read_text() == "before"
+        assert not list(run.glob(".tightness*"))
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (["--radii=[0.1]"], "radii is [0.1]; give at least two"),
+            (["--radii=[0,0.1]", "--max_epsilon=0.1"], "give one of them"),
+            (["--model.epsilon=0"], "max_epsilon is 0"),
+            (["--samples=0"], "samples is 0; it must be at least 1"),
+            (["--ckpt_path=nowhere.ckpt"], "there is no checkpoint nowhere.ckpt"),
+            (["--model.network=CNN3"], "network.conv1.weight is (2, 1, 5, 5) in the checkpoint and (8, 1, 5, 5)"),
+        ],
+    )
+    def test_bad_input(
+        self, words: list[str], message: str, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        given = ["--config", TINY, "--ckpt_path", str(checkpoint), *words]
+        assert message in fails(capsys, "tightness", *given)
+        assert not Path("runs").exists()
+
+    def test_an_unknown_relaxation(self, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit):
+            main(["tightness", "--ckpt_path", str(checkpoint), "--relaxations=[IBP,DeepPoli]"])
+        assert "DeepPoli" in capsys.readouterr().err
+
+    def test_weights_and_biases(self, checkpoint: Path, wandb: ModuleType) -> None:
+        """The chart's table and the areas are in the files of the run."""
+        saved = str(checkpoint.parents[1])
+        words = ["--relaxations=[IBP,DeepPoly]", "--num_radii=3", "--samples=20"]
+        main(["tightness", "--config", saved, "--config", "wandb.yaml", "--ckpt_path", str(checkpoint), *words])
+        files = Path(wandb.run.dir)
+        wandb.finish()
+        (run,) = Path("runs/gls_lightning").iterdir()
+        content = curves(run)
+        summary, charts = _wandb_records(next(files.parent.glob("*.wandb")))
+        for name, entry in content["relaxations"].items():
+            assert summary[f"tightness/auc/{name}"] == pytest.approx(entry["auc"])
+        assert "tightness/certified_accuracy" in charts
+        (table,) = (files / "media/table").rglob("*.json")
+        assert json.loads(table.read_text())["data"] == [
+            [radius, name, accuracy]
+            for name, entry in content["relaxations"].items()
+            for radius, accuracy in zip(content["radii"], entry["certified_accuracy"], strict=True)
+        ]
+
+
+def _wandb_records(path: Path) -> tuple[dict[str, Any], set[str]]:
+    """What an offline run logged, the last value for each key, and the keys of its charts."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    content, offset, record = path.read_bytes(), 7, b""
+    logged: dict[str, Any] = {}
+    charts: set[str] = set()
+    while offset < len(content):  # LevelDB's log format: records in chunks with a header of 7 bytes, in blocks
+        if (left := 32768 - offset % 32768) < 7:
+            offset += left
+            continue
+        _, length, kind = struct.unpack_from("<IHB", content, offset)
+        record += content[offset + 7 : offset + 7 + length]
+        offset += 7 + length
+        if kind in (1, 4):  # a whole record, or its last chunk
+            parsed, record = Record.FromString(record), b""
+            logged |= {
+                item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in parsed.history.item
+            }
+            charts |= {item.nested_key[2] for item in parsed.config.update if item.nested_key[1:2] == ["visualize"]}
+    return logged, charts
 
 
 SIGNALLED = """
