@@ -94,7 +94,7 @@ class TightnessMeter:
         Raises:
             ConfigurationError: A sample leaves [0, 1].
         """
-        indices = torch.arange(len(labels))
+        indices = torch.arange(len(labels), device=labels.device)
         for certifier, counts in zip(self._certifiers, self.counts, strict=True):
             for radius, count in zip(self.radii, counts, strict=True):
                 records = certifier.certify(graph, tensors, inputs, labels, indices, radius)

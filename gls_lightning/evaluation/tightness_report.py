@@ -52,7 +52,7 @@ class TightnessReport:
                 logger.experiment.log({"tightness/certified_accuracy": _chart(tightness, title)})
         console = Console(soft_wrap=True)
         console.print(_table(tightness, title))
-        if not trainer.fast_dev_run:
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
             directory = run_directory(trainer) or Path(trainer.default_root_dir)
             content = {**about, "precision": "float64", **_as_dict(tightness, meter.relaxations)}
             figure = tightness_figure(tightness, title=title, epsilon=module.epsilon)
