@@ -74,6 +74,10 @@ class Windows:
         kernel = tuple(end - start for end, start in zip(ends, offset, strict=True))
         return replace(self, offset=offset, kernel=kernel)  # type: ignore[arg-type]
 
+    def everything(self, positions: Pair) -> "Windows":
+        """The whole map for each of a grid of positions."""
+        return replace(self, kernel=self.shape[1:], stride=(0, 0), offset=(0, 0), positions=positions)
+
     def pad(self, values: Tensor, larger: "Windows") -> Tensor:
         """Coefficients ``[..., C * kh * kw]`` of these windows as those of ``larger`` ones, 0 beyond."""
         top, left = (a - b for a, b in zip(self.offset, larger.offset, strict=True))

@@ -3,9 +3,10 @@
 from gls_lightning.relaxations.alpha_crown import AlphaCROWN
 from gls_lightning.relaxations.crown_ibp import CROWNIBP
 from gls_lightning.relaxations.deep_poly import DeepPoly
+from gls_lightning.relaxations.hbox import HBox
 from gls_lightning.relaxations.ibp import IBP
 from gls_lightning.relaxations.linear_relaxation import LinearRelaxation
 from gls_lightning.relaxations.parts import RelaxationInParts
 from gls_lightning.relaxations.relaxation import Relaxation
 
-__all__ = ["CROWNIBP", "IBP", "AlphaCROWN", "DeepPoly", "LinearRelaxation", "Relaxation", "RelaxationInParts"]
+__all__ = ["CROWNIBP", "IBP", "AlphaCROWN", "DeepPoly", "HBox", "LinearRelaxation", "Relaxation", "RelaxationInParts"]

@@ -16,7 +16,8 @@ class HBox(RelaxationInParts):
     """HBox: hybrid zonotopes (Mirman et al., 2018) through affine layers, intervals through unstable ReLUs.
 
     Affine maps are exact for the linear dependence on the input; an unstable ReLU cuts it and leaves an interval, a
-    stable one keeps it (paper, Section 2). No looser than IBP. The last layer is merged with the specification.
+    stable one keeps it (paper, Section 2). No looser than IBP. All layers behind the last activation are merged with
+    the specification.
 
     Args:
         memory_budget: GiB that the coefficients may take, gradients included. A batch that needs more is bounded in
@@ -31,7 +32,7 @@ class HBox(RelaxationInParts):
     @override
     def _bound(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> Tensor:
         zonotopes = _zonotopes(graph, tensors, box)
-        boxes = {name: zonotope.box for name, zonotope in zonotopes.items() if name not in graph.last_layer}
+        boxes = {name: zonotope.box for name, zonotope in zonotopes.items()}
         independent = BackSubstitution(graph, tensors, boxes).specification_bounds(specification)
         return independent + _ErrorSubstitution(graph, tensors, zonotopes).specification_bounds(specification)
 
@@ -44,14 +45,20 @@ class HBox(RelaxationInParts):
         sizes = [
             slots[node.name] * shape.numel()
             for node in graph.nodes
+            if node.name in slots
             for shape in (node.operation.output_shape, *node.operation.input_shapes)
         ]
-        return Coefficients(sum(sizes), max(sizes))
+        return Coefficients(sum(sizes), max(sizes, default=1))
 
 
 def _zonotopes(graph: Graph, tensors: Tensors, box: Box) -> dict[str, Zonotope]:
-    """The hybrid zonotope of every node's output and of the input."""
-    return graph.propagate(Zonotope.of_input(box), lambda node, *inputs: node.operation.zonotope(tensors, *inputs))
+    """The hybrid zonotopes of the input, the activations and all that they depend on."""
+    needed = {node for activation in graph.activations for node in graph.ancestors(activation.name)}
+    zonotopes = {INPUT: Zonotope.of_input(box)}
+    for node in graph.nodes:
+        if node in needed:
+            zonotopes[node.name] = node.operation.zonotope(tensors, *(zonotopes[name] for name in node.inputs))
+    return zonotopes
 
 
 class _ErrorSubstitution(BackSubstitution):

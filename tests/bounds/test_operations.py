@@ -13,6 +13,7 @@ from gls_lightning.bounds.graph import INPUT
 from gls_lightning.bounds.operations import AffineOperation, ReLU
 from gls_lightning.bounds.patch_rows import PatchRows
 from gls_lightning.bounds.rows import Rows
+from gls_lightning.bounds.zonotope import Zonotope
 
 
 class Normalised(nn.Module):
@@ -140,6 +141,19 @@ def test_intervals_are_sound_and_reached(affine: tuple[nn.Module, Graph, dict[st
         worst = torch.where(jacobian > 0, box.lower.flatten(1)[:, None], box.upper.flatten(1)[:, None])
         smallest = torch.einsum("bok,bok->bo", jacobian, worst - centre.flatten(1)[:, None]) + module(centre).flatten(1)
         torch.testing.assert_close(bounds.lower, smallest)
+
+
+def test_zonotopes_of_affine_maps_are_exact(affine: tuple[nn.Module, Graph, dict[str, Tensor]]) -> None:
+    module, graph, tensors = affine
+    centre = torch.randn(2, *MAP, dtype=torch.float64)
+    box = Box.from_centre(centre, torch.rand_like(centre))
+    zonotopes = graph.propagate(Zonotope.of_input(box), lambda node, *inputs: node.operation.zonotope(tensors, *inputs))
+    jacobian = torch.func.jacrev(lambda v: module(v[None]).flatten())(centre[0]).flatten(1)
+    torch.testing.assert_close(zonotopes[graph.output].errors.values.expand(2, -1, -1)[0], jacobian.mT)
+    width = box.radius.flatten(1) @ jacobian.abs().mT
+    for node in graph.nodes[-2:]:  # coefficients of a map before the flattening, and of the vector
+        expected = Box.from_centre(module(centre).flatten(1), width)
+        torch.testing.assert_close(Box(*(side.flatten(1) for side in zonotopes[node.name].bounds)), expected)
 
 
 @pytest.mark.parametrize(

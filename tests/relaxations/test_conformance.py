@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from gls_lightning.bounds import Box, Graph, margin_specification, trace
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.relaxations import CROWNIBP, IBP, AlphaCROWN, DeepPoly, Relaxation
+from gls_lightning.relaxations import CROWNIBP, IBP, AlphaCROWN, DeepPoly, HBox, Relaxation
 
 RELAXATIONS: dict[str, Relaxation] = {
     "IBP": IBP(),
+    "HBox": HBox(),
     "CROWNIBP": CROWNIBP(),
     "CROWNIBP, zero, or IBP": CROWNIBP(lower_slope="zero", intersect_ibp=True),
     "DeepPoly": DeepPoly(),

@@ -6,6 +6,7 @@ from typing_extensions import override
 from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.operations.operation import AffineOperation, Tensors
 from gls_lightning.bounds.rows import Rows
+from gls_lightning.bounds.zonotope import Errors
 
 
 class Addition(AffineOperation):
@@ -18,6 +19,10 @@ class Addition(AffineOperation):
     @override
     def interval(self, tensors: Tensors, *inputs: Box) -> Box:
         return Box(inputs[0].lower + inputs[1].lower, inputs[0].upper + inputs[1].upper)
+
+    @override
+    def errors(self, tensors: Tensors, *inputs: Errors) -> Errors:
+        return inputs[0] + inputs[1]
 
     @override
     def backward(self, tensors: Tensors, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:

@@ -8,6 +8,7 @@ from typing_extensions import override
 from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.operations.operation import AffineOperation, Tensors
 from gls_lightning.bounds.rows import Rows
+from gls_lightning.bounds.zonotope import Errors
 
 
 class ElementwiseAffine(AffineOperation):
@@ -27,6 +28,11 @@ class ElementwiseAffine(AffineOperation):
         scale, shift = self.scale_and_shift(tensors)
         centre = _shifted(_scaled(inputs[0].centre, scale), shift)
         return Box.from_centre(centre, _scaled(inputs[0].radius, None if scale is None else scale.abs()))
+
+    @override
+    def errors(self, tensors: Tensors, *inputs: Errors) -> Errors:
+        scale, _ = self.scale_and_shift(tensors)
+        return Errors(_scaled(inputs[0].values, scale), inputs[0].windows)
 
     @override
     def backward(self, tensors: Tensors, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:

@@ -1,6 +1,6 @@
 """The fully connected layer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from gls_lightning.bounds.dense_rows import DenseRows
 from gls_lightning.bounds.operations.operation import AffineOperation, Operation, Tensors
 from gls_lightning.bounds.operations.registry import Call, Constant, implements
 from gls_lightning.bounds.rows import Rows
+from gls_lightning.bounds.zonotope import Errors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,10 @@ class Linear(AffineOperation):
         weight = tensors[self.weight]
         centre = F.linear(inputs[0].centre, weight, self._bias(tensors))
         return Box.from_centre(centre, F.linear(inputs[0].radius, weight.abs()))
+
+    @override
+    def errors(self, tensors: Tensors, *inputs: Errors) -> Errors:
+        return replace(inputs[0], values=F.linear(inputs[0].values, tensors[self.weight]))
 
     @override
     def backward(self, tensors: Tensors, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:

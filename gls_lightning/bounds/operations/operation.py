@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.lines import Lines, LowerSlope
 from gls_lightning.bounds.rows import Rows
+from gls_lightning.bounds.zonotope import Errors, Zonotope
 
 Tensors = Mapping[str, Tensor]
 """A network's parameters and buffers by their names in its state dict."""
@@ -37,9 +39,23 @@ class Operation(ABC):
     def interval(self, tensors: Tensors, *inputs: Box) -> Box:
         """The smallest box that holds the outputs over the input boxes (paper, Eq. 3)."""
 
+    @abstractmethod
+    def zonotope(self, tensors: Tensors, *inputs: Zonotope) -> Zonotope:
+        """A hybrid zonotope that holds the outputs over those of the inputs (Mirman et al., 2018)."""
+
 
 class AffineOperation(Operation):
     """An operation that back-substitution passes exactly."""
+
+    @override
+    def zonotope(self, tensors: Tensors, *inputs: Zonotope) -> Zonotope:
+        box = self.interval(tensors, *(zonotope.box for zonotope in inputs))
+        errors = self.errors(tensors, *(zonotope.errors for zonotope in inputs))
+        return Zonotope(box, errors, inputs[0].input_radius)
+
+    @abstractmethod
+    def errors(self, tensors: Tensors, *inputs: Errors) -> Errors:
+        """The errors of the output: those of the inputs through the linear part, without the constant."""
 
     @abstractmethod
     def backward(self, tensors: Tensors, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
@@ -56,6 +72,21 @@ class AffineOperation(Operation):
 
 class Activation(Operation):
     """An elementwise nonlinear operation, bounded between two lines."""
+
+    @override
+    def zonotope(self, tensors: Tensors, *inputs: Zonotope) -> Zonotope:
+        (zonotope,) = inputs
+        slope, offset, exact = self.exact_line(zonotope.bounds)
+        cut = self.interval(tensors, zonotope.bounds)
+        sides = (torch.where(exact, slope * side + offset, c) for side, c in zip(zonotope.box, cut, strict=True))
+        errors = Errors(zonotope.errors.values * slope[:, None], zonotope.errors.windows)
+        return Zonotope(Box(*sides), errors, zonotope.input_radius)
+
+    def exact_line(self, box: Box) -> tuple[Tensor, Tensor, Tensor]:
+        """Slope and offset where the activation is a line over the box, 0 elsewhere; and where it is."""
+        lines = self.lines(box)
+        exact = (lines.lower_slope == lines.upper_slope) & (lines.lower_offset == lines.upper_offset)
+        return torch.where(exact, lines.lower_slope, 0), torch.where(exact, lines.lower_offset, 0), exact
 
     @abstractmethod
     def lines(self, box: Box, lower_slope: LowerSlope = "adaptive") -> Lines:

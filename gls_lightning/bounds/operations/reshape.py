@@ -8,6 +8,7 @@ from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.operations.operation import AffineOperation, Operation, Tensors
 from gls_lightning.bounds.operations.registry import Call, implements
 from gls_lightning.bounds.rows import Rows
+from gls_lightning.bounds.zonotope import Errors
 
 
 class Reshape(AffineOperation):
@@ -20,6 +21,13 @@ class Reshape(AffineOperation):
     @override
     def interval(self, tensors: Tensors, *inputs: Box) -> Box:
         return Box(self.evaluate(tensors, inputs[0].lower), self.evaluate(tensors, inputs[0].upper))
+
+    @override
+    def errors(self, tensors: Tensors, *inputs: Errors) -> Errors:
+        positions = self.output_shape[1:] if len(self.output_shape) == 3 else (1, 1)
+        everything = inputs[0].windows.everything(positions)
+        values = inputs[0].with_slots_for(everything)
+        return Errors(values.reshape(*values.shape[:2], *self.output_shape), everything)
 
     @override
     def backward(self, tensors: Tensors, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
