@@ -186,6 +186,12 @@ class TestConfiguration:
         (added,) = (c for c in parsed[0].trainer.callbacks if isinstance(c, PeriodicCertification))
         assert added.certifier.batch_size == 5
 
+    def test_a_certifier_with_alpha_crown(self) -> None:
+        relaxations = "[IBP, {class_path: AlphaCROWN, init_args: {step_rule: sign}}]"
+        words = ["--model.certifier=Certifier", f"--model.certifier.relaxations={relaxations}"]
+        with pytest.warns(UserWarning, match="without ckpt_path"):
+            main(["test", "--config", TINY, *words, "--trainer.limit_test_batches=1"])
+
     def test_a_tiny_override_of_every_kind(self, parsed: list[cli.GLSCLI]) -> None:
         words = ["--model.estimator.sigma=0.5", "--model.init_args.estimator.init_args.population_size=4"]
         main(["fit", "--config", TINY, *words, "--model.optimizer=SGD", "--model.optimizer.lr=0.3"])
@@ -287,6 +293,7 @@ class TestBadInput:
             ("--epsilon_annealing.start_epoch=3", "start_epoch 3 and end_epoch 0"),
             ("--ckpt_path=nowhere.ckpt", "there is no checkpoint nowhere.ckpt"),
             ("--model.network=torch.nn.GELU", "gelu"),
+            ("--model.relaxation=AlphaCROWN", "AlphaCROWN has no useful gradients, which estimator RGS needs"),
         ],
     )
     def test_one_line(self, option: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:

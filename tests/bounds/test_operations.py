@@ -2,15 +2,17 @@
 
 from itertools import product
 
+import hypothesis.strategies as st
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import example, given, settings
 from torch import Tensor, nn
 
-from gls_lightning.bounds import Box, Graph, trace
+from gls_lightning.bounds import Box, Graph, Lines, LowerSlope, UnsupportedOperationError, trace
 from gls_lightning.bounds.dense_rows import DenseRows
 from gls_lightning.bounds.graph import INPUT
-from gls_lightning.bounds.operations import AffineOperation, ReLU
+from gls_lightning.bounds.operations import Activation, AffineOperation
 from gls_lightning.bounds.patch_rows import PatchRows
 from gls_lightning.bounds.rows import Rows
 from gls_lightning.bounds.zonotope import Zonotope
@@ -156,20 +158,90 @@ def test_zonotopes_of_affine_maps_are_exact(affine: tuple[nn.Module, Graph, dict
         torch.testing.assert_close(Box(*(side.flatten(1) for side in zonotopes[node.name].bounds)), expected)
 
 
+ACTIVATIONS = {
+    "relu": nn.ReLU(),
+    "leaky relu": nn.LeakyReLU(0.3),
+    "identity": nn.LeakyReLU(1.0),
+    "sigmoid": nn.Sigmoid(),
+    "tanh": nn.Tanh(),
+}
+every_activation = pytest.mark.parametrize("module", ACTIVATIONS.values(), ids=ACTIVATIONS)
+every_rule = pytest.mark.parametrize("rule", ["adaptive", "zero", "one", "parallel"])
+
+
+def lines_of(module: nn.Module, box: Box, rule: LowerSlope) -> Lines:
+    operation = trace(module, (2,)).activations[0].operation
+    assert isinstance(operation, Activation)
+    return operation.lines(box, rule)
+
+
+@every_activation
+@every_rule
+@given(ends=st.lists(st.one_of(st.floats(-60, 60), st.floats(-2, 2)), min_size=2, max_size=2))
+@example(ends=[-50.0, 60.0])
+@example(ends=[8.0, 9.0])
+@example(ends=[-1e-9, 1e-9])
+@example(ends=[0.0, 0.0])
+@example(ends=[1.0, 1.0 + 1e-15])
+@settings(max_examples=20, deadline=None)
+def test_lines_hold_everywhere_and_touch_the_ends(module: nn.Module, rule: LowerSlope, ends: list[float]) -> None:
+    lower, upper = torch.tensor(sorted(ends), dtype=torch.float64)
+    below, below_offset, above, above_offset = lines_of(module, Box(lower.view(1, 1), upper.view(1, 1)), rule)
+    v = lower + (upper - lower) * torch.linspace(0, 1, 2001, dtype=torch.float64)
+    value = module(v)
+    assert (below * v + below_offset <= value + 1e-12).all()
+    assert (value <= above * v + above_offset + 1e-12).all()
+    if isinstance(module, nn.ReLU | nn.LeakyReLU):
+        torch.testing.assert_close((above * v + above_offset)[0, [0, -1]], value[[0, -1]])
+
+
+@pytest.mark.parametrize(("module", "smallest"), [(nn.ReLU(), 0.0), (nn.LeakyReLU(0.3), 0.3)])
 @pytest.mark.parametrize(
     ("lower", "upper"), [(a, b) for a, b in product([-2.0, -1.0, 0.0, 0.5], [-1.0, 0.0, 1.0, 2.0]) if a <= b]
 )
-def test_relu_lines_hold_and_touch(lower: float, upper: float) -> None:
-    activation = trace(nn.ReLU(), (2,)).activations[0].operation
-    assert isinstance(activation, ReLU)
-    lines = activation.lines(Box(torch.tensor([[lower]]), torch.tensor([[upper]])))
-    v = torch.linspace(lower, upper, 101)
-    below, above = (s * v + o for s, o in ((lines[0], lines[1]), (lines[2], lines[3])))
-    assert (below <= torch.relu(v) + 1e-6).all()
-    assert (torch.relu(v) <= above + 1e-6).all()
-    unstable = lower < 0 < upper
-    assert lines.lower_slope.item() == (float(upper > -lower) if unstable else float(lower >= 0))
-    torch.testing.assert_close(above.flatten()[[0, -1]], torch.relu(v[[0, -1]]))
+@every_rule
+def test_lower_slopes(module: nn.Module, smallest: float, lower: float, upper: float, rule: LowerSlope) -> None:
+    lines = lines_of(module, Box(torch.tensor([[lower]]), torch.tensor([[upper]])), rule)
+    expected = {
+        "adaptive": 1.0 if upper > -lower else smallest,
+        "zero": smallest,
+        "one": 1.0,
+        "parallel": lines.upper_slope.item(),
+    }[rule]
+    if not lower < 0 < upper:
+        expected = 1.0 if lower >= 0 else smallest
+    assert lines.lower_slope.item() == pytest.approx(expected)
+    assert lines.lower_offset.item() == 0
+
+
+@every_activation
+def test_lines_and_their_gradients_are_finite_in_single_precision(module: nn.Module) -> None:
+    ends = torch.tensor([-1e4, -90, -17, -1, -1e-7, -1e-38, 0, 1e-38, 1e-7, 1, 1 + 1e-7, 17, 90, 1e4])
+    lower, upper = torch.combinations(ends, with_replacement=True).T
+    box = Box(lower[:, None].requires_grad_(), upper[:, None].requires_grad_())
+    lines = lines_of(module, box, "adaptive")
+    gradients = torch.autograd.grad(sum(part.sum() for part in lines), list(box))
+    assert all(part.isfinite().all() for part in (*lines, *gradients))
+    assert (lines.lower_slope <= 1).all()
+    assert (lines.upper_slope <= 1).all()
+
+
+@pytest.mark.parametrize("slope", [-0.1, 1.5, float("nan")])
+def test_leaky_relus_that_are_refused(slope: float) -> None:
+    with pytest.raises(UnsupportedOperationError, match=f"negative_slope is {slope}; it must lie between 0 and 1"):
+        trace(nn.LeakyReLU(slope), (2,))
+
+
+class EveryCall(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.leaky_relu(F.leaky_relu(x, 0.2), negative_slope=0.3)
+        return F.tanh(torch.tanh(x).tanh()) + F.sigmoid(torch.sigmoid(x).sigmoid())
+
+
+def test_functions_and_methods_are_activations_too() -> None:
+    graph, x = trace(EveryCall(), (5,)), torch.randn(3, 5)
+    assert len(graph.activations) == 8
+    torch.testing.assert_close(graph({}, x), EveryCall()(x))
 
 
 def test_batch_statistics_are_those_of_training_mode() -> None:
