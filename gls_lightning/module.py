@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MeanMetric
 
 from gls_lightning.attacks import PGD, Attack
-from gls_lightning.bounds import Box, Graph, margin_specification, trace
+from gls_lightning.bounds import Box, Graph, OpaqueGraph, UnsupportedOperationError, margin_specification, trace
 from gls_lightning.callbacks.batch_norm_reset import BatchNormReset
 from gls_lightning.callbacks.certified_module import ACCURACIES
 from gls_lightning.callbacks.non_finite_guard import NonFiniteGuard
@@ -145,9 +145,14 @@ class CertifiedTrainingModule(LightningModule):
         """Finds the operations of the network for images of this shape.
 
         Raises:
-            ConfigurationError: The network has a layer that cannot be bounded.
+            ConfigurationError: The network has a layer that cannot be bounded, and the relaxation needs to know it.
         """
-        self._graph = trace(self.network, input_shape)
+        try:
+            self._graph = trace(self.network, input_shape)
+        except UnsupportedOperationError as error:
+            if self.relaxation.needs_graph:
+                raise
+            self._graph = OpaqueGraph(self.network, input_shape, error)
 
     def tensors(self) -> dict[str, Tensor]:
         """The network's parameters and buffers, as the graph takes them."""

@@ -282,6 +282,32 @@ def test_relaxations_without_gradients_where_none_are_needed(options: dict[str, 
     trainer(max_steps=1).fit(module(relaxation=NotDifferentiable(), **options), loader())
 
 
+class Lipschitz(IBP):
+    """For a linear layer and an activation with slopes between 0 and 1; knows the module's parameters, not its graph."""
+
+    needs_graph = False
+
+    def __call__(self, graph: Graph, tensors: Mapping[str, Tensor], box: Box, specification: Tensor) -> Tensor:
+        change = specification.abs() @ tensors["1.weight"].abs().sum(1) * box.radius.amax()
+        return torch.einsum("bsk,bk->bs", specification, graph(tensors, box.centre)) - change
+
+
+def test_a_network_that_cannot_be_traced_and_a_relaxation_that_does_not_care() -> None:
+    network = nn.Sequential(*linear(), nn.Softsign())
+    before = network[1].weight.detach().clone()
+    training = trainer()
+    training.fit(module(network=network, relaxation=Lipschitz()), loader(), loader())
+    assert not torch.equal(network[1].weight, before)
+    (x, labels), change = images(), EPSILON * network[1].weight.abs().sum(1)
+    logits = network(x)
+    worst_others = (logits + change).masked_fill(F.one_hot(labels, 3).bool(), -torch.inf).amax(1)
+    proved = (logits - change).gather(1, labels[:, None])[:, 0] > worst_others
+    assert 0 < proved.float().mean() < 1
+    assert training.callback_metrics["val/certified_accuracy"] == pytest.approx(proved.float().mean().item())
+    with pytest.raises(ConfigurationError, match="operation Softsign at '2' of the network cannot be bounded"):
+        trainer().fit(module(network=network), loader())
+
+
 class Images(LightningDataModule):
     input_shape = (1, 2, 3)
     num_classes = 5

@@ -4,6 +4,7 @@ from gls_lightning.bounds.back_substitution import BackSubstitution, CountingSub
 from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.graph import Graph, Node
 from gls_lightning.bounds.lines import Lines, LowerSlope
+from gls_lightning.bounds.opaque_graph import OpaqueGraph
 from gls_lightning.bounds.operations import Tensors, UnsupportedOperationError
 from gls_lightning.bounds.specification import margin_specification
 from gls_lightning.bounds.tracing import trace
@@ -16,6 +17,7 @@ __all__ = [
     "Lines",
     "LowerSlope",
     "Node",
+    "OpaqueGraph",
     "Tensors",
     "UnsupportedOperationError",
     "margin_specification",

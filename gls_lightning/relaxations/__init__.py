@@ -1,6 +1,7 @@
 """Convex relaxations: which bounds of the logits training and certification use."""
 
 from gls_lightning.relaxations.alpha_crown import AlphaCROWN
+from gls_lightning.relaxations.auto_lirpa import AutoLiRPA
 from gls_lightning.relaxations.crown_ibp import CROWNIBP
 from gls_lightning.relaxations.deep_poly import DeepPoly
 from gls_lightning.relaxations.hbox import HBox
@@ -9,4 +10,14 @@ from gls_lightning.relaxations.linear_relaxation import LinearRelaxation
 from gls_lightning.relaxations.parts import RelaxationInParts
 from gls_lightning.relaxations.relaxation import Relaxation
 
-__all__ = ["CROWNIBP", "IBP", "AlphaCROWN", "DeepPoly", "HBox", "LinearRelaxation", "Relaxation", "RelaxationInParts"]
+__all__ = [
+    "CROWNIBP",
+    "IBP",
+    "AlphaCROWN",
+    "AutoLiRPA",
+    "DeepPoly",
+    "HBox",
+    "LinearRelaxation",
+    "Relaxation",
+    "RelaxationInParts",
+]

@@ -14,11 +14,14 @@ class Relaxation(ABC):
         differentiable: Whether the bounds have useful gradients with respect to the parameters.
         vectorisable: Whether the bounds work under ``torch.func.vmap`` over the parameters.
         sound: Whether the bounds hold for every point of the box; certification refuses relaxations that say no.
+        needs_graph: Whether the bounds need the network's operations; if not, any network will do, and the graph of one
+            with unsupported layers is a :class:`gls_lightning.bounds.OpaqueGraph`.
     """
 
     differentiable: bool = True
     vectorisable: bool = True
     sound: bool = True
+    needs_graph: bool = True
 
     @abstractmethod
     def __call__(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> Tensor:
