@@ -62,8 +62,11 @@ class AlphaCROWN(LinearRelaxation):
             raise ConfigurationError(f"decay is {decay}; it must be above 0 and at most 1")
         if intermediate_bounds not in ("crown", "ibp"):
             raise ConfigurationError(f"intermediate_bounds is {intermediate_bounds!r}; it must be 'crown' or 'ibp'")
-        default_steps, self._maximise = {"adam": (20, self._by_adam), "sign": (1, self._by_signs)}[step_rule]
-        self.step_sizes = [learning_rate * decay**i for i in range(steps or default_steps)]
+        self.step_rule = step_rule
+        self.steps = steps or {"adam": 20, "sign": 1}[step_rule]
+        self.learning_rate = learning_rate
+        self.decay = decay
+        self.intermediate_bounds = intermediate_bounds
         self._intermediate = DeepPoly() if intermediate_bounds == "crown" else CROWNIBP()
 
     @override
@@ -79,7 +82,9 @@ class AlphaCROWN(LinearRelaxation):
     def _bound(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> Tensor:
         substitution = BackSubstitution(graph, tensors, graph.exact_boxes(tensors, box))
         bound, deep_poly = _free_slopes(substitution, self._relax(substitution), specification)
-        return self._maximise(bound, deep_poly).view(specification.shape[:2])
+        sizes = [self.learning_rate * self.decay**i for i in range(self.steps)]
+        maximise = _by_adam if self.step_rule == "adam" else _by_signs
+        return maximise(bound, deep_poly, sizes).view(specification.shape[:2])
 
     @override
     def _count(self, graph: Graph, shapes: dict[str, torch.Size], rows: int) -> Coefficients:
@@ -87,29 +92,30 @@ class AlphaCROWN(LinearRelaxation):
         slopes = sum(node.operation.output_shape.numel() for node in graph.activations)
         return Coefficients(kept + _TENSORS_PER_SLOPE * rows * slopes, largest)
 
-    def _by_adam(self, bound: Bound, deep_poly: Tensor) -> Tensor:
-        """Kingma and Ba, 2015, with their constants; written out because ``torch.optim`` does not work under vmap."""
-        shares, best = deep_poly, None
-        mean = square = torch.zeros_like(shares)
-        for i, size in enumerate(self.step_sizes, start=1):
-            gradient, value = _gradient(bound, shares)
-            best = value if best is None else torch.maximum(best, value)
-            mean, square = mean.lerp(gradient, 0.1), square.lerp(gradient.square(), 0.001)
-            direction = mean / (1 - 0.9**i) / ((square / (1 - 0.999**i)).sqrt() + 1e-8)
-            shares = (shares + size * direction).clamp(0, 1)
-        assert best is not None
-        return torch.maximum(best, bound(shares))
-
-    def _by_signs(self, bound: Bound, deep_poly: Tensor) -> Tensor:
-        shares = torch.full_like(deep_poly, 0.5)
-        for size in self.step_sizes:
-            gradient, _ = _gradient(bound, shares)
-            shares = torch.where(gradient == 0, deep_poly, (shares + size * gradient.sign()).clamp(0, 1))
-        return bound(shares)
-
 
 _TENSORS_PER_SLOPE = 12
 """Lines, shares, gradient and moments of one slope of one row."""
+
+
+def _by_adam(bound: Bound, deep_poly: Tensor, step_sizes: list[float]) -> Tensor:
+    """Kingma and Ba, 2015, with their constants; written out because ``torch.optim`` does not work under vmap."""
+    shares, best = deep_poly, deep_poly.new_full((len(deep_poly),), -torch.inf)
+    mean = square = torch.zeros_like(shares)
+    for i, size in enumerate(step_sizes, start=1):
+        gradient, value = _gradient(bound, shares)
+        best = torch.maximum(best, value)
+        mean, square = mean.lerp(gradient, 0.1), square.lerp(gradient.square(), 0.001)
+        direction = mean / (1 - 0.9**i) / ((square / (1 - 0.999**i)).sqrt() + 1e-8)
+        shares = (shares + size * direction).clamp(0, 1)
+    return torch.maximum(best, bound(shares))
+
+
+def _by_signs(bound: Bound, deep_poly: Tensor, step_sizes: list[float]) -> Tensor:
+    shares = torch.full_like(deep_poly, 0.5)
+    for size in step_sizes:
+        gradient, _ = _gradient(bound, shares)
+        shares = torch.where(gradient == 0, deep_poly, (shares + size * gradient.sign()).clamp(0, 1))
+    return bound(shares)
 
 
 def _free_slopes(substitution: BackSubstitution, bounds: dict[str, Box], specification: Tensor) -> tuple[Bound, Tensor]:
