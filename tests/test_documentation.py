@@ -1,6 +1,7 @@
-"""The examples of README.md and CONTRIBUTING.md work as they stand there."""
+"""The examples of README.md, CONTRIBUTING.md and docs/ work as they stand there."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,13 @@ from torch import nn
 from gls_lightning.bounds import Box, margin_specification, trace
 from gls_lightning.bounds.operations.registry import BUILDERS
 from gls_lightning.estimators import Key
-from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly
+from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly, HBox
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
-def example(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def example(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """The names that a document's block of code with a certain text defines."""
     document, text = request.param
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
@@ -25,8 +26,11 @@ def example(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     names: dict[str, Any] = {"__name__": "example"}
+    known = dict(BUILDERS)
     exec(code, names)
-    return names
+    yield names
+    BUILDERS.clear()
+    BUILDERS.update(known)
 
 
 @pytest.mark.parametrize("example", [("README.md", "CertifiedTrainingModule")], indirect=True)
@@ -60,18 +64,39 @@ def test_estimator_is_exact_on_a_quadratic(example: dict[str, Any]) -> None:
     torch.testing.assert_close(theta.grad, (matrix + matrix.T) @ theta.detach())
 
 
-@pytest.mark.parametrize("example", [("CONTRIBUTING.md", "class LeakyReLU")], indirect=True)
-def test_operation_gives_sound_bounds(example: dict[str, Any]) -> None:
-    try:
-        torch.manual_seed(0)
-        network = nn.Sequential(nn.Linear(4, 8), nn.LeakyReLU(0.2), nn.Linear(8, 8), nn.LeakyReLU(0.2), nn.Linear(8, 3))
-        graph, x = trace(network, (4,)), torch.rand(5, 4)
-        torch.testing.assert_close(graph(network.state_dict(), x), network(x))
-        box, spec = Box.around(x, 0.3), torch.eye(3).expand(5, 3, 3)
-        for relaxation in (IBP(), CROWNIBP(), DeepPoly()):
-            lower = relaxation(graph, network.state_dict(), box, spec)
-            for _ in range(100):
-                inside = torch.lerp(*box, torch.rand_like(x).mul(1.5).sub(0.25).clamp(0, 1))
-                assert (network(inside) >= lower - 1e-5).all()
-    finally:
-        del BUILDERS[nn.LeakyReLU]
+def conv_network(*layers: nn.Module) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 4, 3), *layers, nn.Flatten(), nn.Linear(16, 3)).double()
+
+
+RELAXATIONS = IBP(), HBox(), CROWNIBP(), DeepPoly()
+
+
+@pytest.mark.parametrize("example", [("docs/operations.md", "class Softplus")], indirect=True)
+@pytest.mark.parametrize("epsilon", [0.0, 0.03, 0.3])
+def test_activation_gives_sound_bounds(example: dict[str, Any], epsilon: float) -> None:
+    network = conv_network(nn.Softplus(), nn.Conv2d(4, 4, 3, padding=1), nn.Softplus())
+    graph, x = trace(network, (1, 4, 4)), torch.rand(5, 1, 4, 4).double()
+    torch.testing.assert_close(graph(network.state_dict(), x), network(x))
+    box, spec = Box.around(x, epsilon), torch.eye(3).double().expand(5, 3, 3)
+    for relaxation in RELAXATIONS:
+        lower = relaxation(graph, dict(network.named_parameters()), box, spec)
+        assert all(g.isfinite().all() for g in torch.autograd.grad(lower.sum(), list(network.parameters())))
+        for _ in range(50):
+            inside = torch.lerp(*box, torch.rand_like(x).mul(1.5).sub(0.25).clamp(0, 1))
+            assert (network(inside) >= lower - 1e-12).all()
+        if not epsilon:
+            torch.testing.assert_close(lower, network(x))
+
+
+@pytest.mark.parametrize("example", [("docs/operations.md", "class ChannelShuffle")], indirect=True)
+def test_affine_operation_is_exact(example: dict[str, Any]) -> None:
+    network = conv_network(nn.ChannelShuffle(2))
+    graph, x = trace(network, (1, 4, 4)), 0.2 + 0.6 * torch.rand(5, 1, 4, 4).double()
+    torch.testing.assert_close(graph(network.state_dict(), x), network(x))
+    slopes = torch.autograd.functional.jacobian(lambda x: network(x[None])[0], x[0]).flatten(1)
+    expected = network(x) - 0.1 * slopes.abs().sum(1)
+    problem = graph, network.state_dict(), Box.around(x, 0.1), torch.eye(3).double().expand(5, 3, 3)
+    for relaxation in (HBox(), CROWNIBP(), DeepPoly()):
+        torch.testing.assert_close(relaxation(*problem), expected)
+    assert (IBP()(*problem) <= expected).all()

@@ -283,7 +283,7 @@ def test_relaxations_without_gradients_where_none_are_needed(options: dict[str, 
 
 
 class Lipschitz(IBP):
-    """For a linear layer and an activation with slopes between 0 and 1; knows the module's parameters, not its graph."""
+    """For a linear layer and an activation with slopes between 0 and 1; knows the parameters, not the graph."""
 
     needs_graph = False
 
