@@ -81,14 +81,14 @@ class AutoLiRPA(Relaxation):
 
 
 def _require_library() -> None:
-    needed = "AutoLiRPA needs auto_LiRPA 0.7 or newer, to be installed from its source code"
+    needed = "AutoLiRPA needs auto_LiRPA 0.7 or newer, to be installed from its source code (the package index has 0.3)"
     try:
         installed = version("auto_LiRPA")
     except PackageNotFoundError as error:
         raise ConfigurationError(f"{needed}; it is not installed") from error
     found = re.match(r"(\d+)\.(\d+)", installed)
     if found is None or tuple(map(int, found.groups())) < _OLDEST:
-        raise ConfigurationError(f"{needed}; version {installed} is installed, which the package index has")
+        raise ConfigurationError(f"{needed}; version {installed} is installed")
 
 
 @contextmanager
@@ -119,8 +119,8 @@ class _GraphModule(nn.Module):
         scale, shift = (self.tensors.get(f"{node.name}{part}") for part in (_SCALE, _SHIFT))
         if scale is None or shift is None:
             return node.operation.evaluate(self.tensors, *inputs)
-        channels = node.operation.output_shape[0]
-        return F.batch_norm(inputs[0], torch.zeros(channels), torch.ones(channels), scale, shift, eps=0)
+        mean = torch.zeros(node.operation.output_shape[0], dtype=scale.dtype, device=scale.device)
+        return F.batch_norm(inputs[0], mean, mean + 1, scale, shift, eps=0)
 
 
 _SCALE, _SHIFT = ".scale of channels", ".shift of channels"
