@@ -62,7 +62,7 @@ class GLSTrainer(Trainer):
             datamodule: The test images.
             ckpt_path: Checkpoint with the weights; by default those of the initialisation.
             weights_only: Whether objects other than tensors and plain values are refused; false trusts the checkpoint.
-            relaxations: What to compare. By default IBP, CROWN-IBP and DeepPoly.
+            relaxations: What to compare. By default IBP, HBox, CROWN-IBP and DeepPoly.
             radii: The radii, increasing; instead of an even grid.
             max_epsilon: Largest radius of an even grid that starts at 0. By default twice the model's epsilon.
             num_radii: Number of radii of the even grid.

@@ -6,6 +6,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -432,7 +433,7 @@ class TestTightness:
         content = curves()
         assert content["samples"] == 2
         assert content["radii"] == pytest.approx([0.005 * step for step in range(21)])
-        assert list(content["relaxations"]) == ["IBP", "CROWNIBP", "DeepPoly"]
+        assert list(content["relaxations"]) == ["IBP", "HBox", "CROWNIBP", "DeepPoly"]
 
     def test_two_processes_measure_the_same(self, checkpoint: Path) -> None:
         torch.set_num_threads(1)  # forked processes hang in a pool of threads that they do not have
@@ -494,7 +495,12 @@ class TestTightness:
         wandb.finish()
         (run,) = Path("runs/gls_lightning").iterdir()
         content = curves(run)
-        summary, charts = _wandb_records(next(files.parent.glob("*.wandb")))
+        (log,) = files.parent.glob("*.wandb")
+        deadline = time.monotonic() + 60
+        while (records := _wandb_records(log.read_bytes())) is None:  # finish may return before all is written
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        summary, charts = records
         for name, entry in content["relaxations"].items():
             assert summary[f"tightness/auc/{name}"] == pytest.approx(entry["auc"])
         assert "tightness/certified_accuracy" in charts
@@ -506,27 +512,27 @@ class TestTightness:
         ]
 
 
-def _wandb_records(path: Path) -> tuple[dict[str, Any], set[str]]:
-    """What an offline run logged, the last value for each key, and the keys of its charts."""
+def _wandb_records(content: bytes) -> tuple[dict[str, Any], set[str]] | None:
+    """The last value that a run logged for each key, and the keys of its charts; None before its end is written."""
     from wandb.proto.wandb_internal_pb2 import Record
 
-    content, offset, record = path.read_bytes(), 7, b""
+    offset, record = 7, b""
     logged: dict[str, Any] = {}
     charts: set[str] = set()
-    while offset < len(content):  # LevelDB's log format: records in chunks with a header of 7 bytes, in blocks
+    while len(content) >= offset + 7:  # LevelDB's log format: records in chunks with a header of 7 bytes, in blocks
         if (left := 32768 - offset % 32768) < 7:
             offset += left
             continue
         _, length, kind = struct.unpack_from("<IHB", content, offset)
         record += content[offset + 7 : offset + 7 + length]
         offset += 7 + length
-        if kind in (1, 4):  # a whole record, or its last chunk
-            parsed, record = Record.FromString(record), b""
-            logged |= {
-                item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in parsed.history.item
-            }
-            charts |= {item.nested_key[2] for item in parsed.config.update if item.nested_key[1:2] == ["visualize"]}
-    return logged, charts
+        if kind in (1, 4) and offset <= len(content):  # a whole record, or its last chunk
+            new, record = Record.FromString(record), b""
+            logged |= {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in new.history.item}
+            charts |= {item.nested_key[2] for item in new.config.update if item.nested_key[1:2] == ["visualize"]}
+            if new.HasField("exit"):
+                return logged, charts
+    return None
 
 
 SIGNALLED = """

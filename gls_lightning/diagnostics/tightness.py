@@ -11,7 +11,7 @@ from torch import Tensor
 from gls_lightning.bounds import Graph, Tensors
 from gls_lightning.certification import Certifier, Verdict
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly, Relaxation
+from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly, HBox, Relaxation
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class TightnessMeter:
 
     Args:
         radii: At least two radii between 0 and 1, increasing.
-        relaxations: By default IBP, CROWN-IBP and DeepPoly.
+        relaxations: By default those of the paper: IBP, HBox, CROWN-IBP and DeepPoly.
 
     Attributes:
         relaxations: The relaxations by name: that of the class, numbered from the second one of a class on.
@@ -73,7 +73,7 @@ class TightnessMeter:
                 f"radii is {list(radii)}; give at least two between 0 and 1, each larger than the last"
             )
         if relaxations is None:
-            relaxations = IBP(), CROWNIBP(), DeepPoly()
+            relaxations = IBP(), HBox(), CROWNIBP(), DeepPoly()
         if not relaxations:
             raise ConfigurationError("relaxations is empty; give at least one")
         self.radii = tuple(map(float, radii))

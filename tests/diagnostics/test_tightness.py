@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from gls_lightning.bounds import trace
 from gls_lightning.diagnostics import Tightness, TightnessMeter, radius_grid
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly, Relaxation
+from gls_lightning.relaxations import CROWNIBP, IBP, AlphaCROWN, DeepPoly, HBox, Relaxation
 
-RELAXATIONS = [IBP(), CROWNIBP(), DeepPoly()]
+RELAXATIONS = [IBP(), HBox(), CROWNIBP(), DeepPoly(), AlphaCROWN()]
 
 
 def measure(network: nn.Module, x: Tensor, y: Tensor, radii: list[float], *relaxations: Relaxation) -> Tightness:
@@ -54,7 +54,7 @@ def test_a_linear_classifier_has_its_exact_curve_with_every_relaxation():
     assert exact[0] == 0.8
     assert exact[-1] == 0
     assert len(set(exact)) > 8
-    for name in ("IBP", "CROWNIBP", "DeepPoly"):
+    for name in ("IBP", "HBox", "CROWNIBP", "DeepPoly", "AlphaCROWN"):
         assert tightness.certified_accuracy[name] == pytest.approx(exact)
         # The area under a curve of steps is the mean of the steps' radii, up to one interval of the grid.
         mean = sum(max(0, radius) for radius in certified_radius) / 40 / 0.08
