@@ -1,6 +1,6 @@
 """Linear bounds by back-substitution (CROWN, DeepPoly)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import reduce
 
 import torch
@@ -18,25 +18,42 @@ from gls_lightning.bounds.rows import Rows
 class BackSubstitution:
     """Lower bounds of linear functions of a node, written as functions of nodes before it until those have boxes.
 
+    The functions are of the deviations from the network's values at the centre of the box: affine operations then add
+    no constants, the lines of activations small ones, and a box of no width gives the network's value as it is.
+
     Args:
         graph: The network.
         tensors: Its parameters and buffers.
         boxes: Boxes at which the substitution stops, by the name of the node; that of the input at least.
+        chunks: How many chunks the elements of a node are bounded in, by the name of the node; 1 where absent.
 
     Attributes:
         lines: Lines of the activations relaxed so far, by the name of the node.
+        references: The values from which the deviations are measured, by the name of the node; those needed so far.
     """
 
-    def __init__(self, graph: Graph, tensors: Tensors, boxes: Mapping[str, Box]) -> None:
+    def __init__(
+        self, graph: Graph, tensors: Tensors, boxes: Mapping[str, Box], chunks: Mapping[str, int] | None = None
+    ) -> None:
         self.graph = graph
         self.tensors = tensors
         self.boxes = boxes
+        self.chunks = chunks or {}
         self.lines: dict[str, Lines] = {}
+        self.references = {name: box.centre for name, box in boxes.items()}
 
     @property
     def input_box(self) -> Box:
         """The box of the network's inputs."""
         return self.boxes[INPUT]
+
+    def reference(self, name: str) -> Tensor:
+        """The node's value ``[B, *shape]`` at the centres of the boxes."""
+        for node in self.graph.ancestors(name):
+            if node.name not in self.references:
+                inputs = (self.references[source] for source in node.inputs)
+                self.references[node.name] = node.operation.evaluate(self.tensors, *inputs)
+        return self.references[name]
 
     def relax(self, node: Node, box: Box, lower_slope: LowerSlope = "adaptive") -> None:
         """Gives an activation its lines over the box of its inputs; to be done in the order of evaluation."""
@@ -46,52 +63,57 @@ class BackSubstitution:
     def specification_bounds(self, specification: Tensor) -> Tensor:
         """Lower bounds ``[B, S]`` of linear functions ``[B, S, K]`` of the output's ``K`` elements."""
         rows = DenseRows(specification[:, None], self.graph.nodes[-1].operation.output_shape)
-        return self.lower_bounds(self.graph.output, rows).squeeze(1)
+        at_centre = rows.dot(self.reference(self.graph.output))
+        (deviations,) = self._lower_deviations(self.graph.output, rows)
+        return (at_centre + deviations).squeeze(1)
 
     def bounds(self, name: str) -> Box:
         """Lower and upper bounds of every element of a node, ``[B, *shape]`` each."""
         if name in self.boxes:
             return self.boxes[name]
         shape = self.graph.by_name[name].operation.output_shape
-        lower, negated_upper = self.lower_bounds(name, self._both_signs(shape)).mT.chunk(2, dim=1)
-        return Box(lower.reshape(-1, *shape), -negated_upper.reshape(-1, *shape))
+        chunks = [part.mT.chunk(2, 1) for part in self._lower_deviations(name, self._identity(shape))]
+        below, negated_above = (torch.cat(side, 1).reshape(-1, *shape) for side in zip(*chunks, strict=True))
+        centre = self.reference(name)
+        return Box(centre + below, centre - negated_above)
 
-    def _both_signs(self, shape: torch.Size) -> Rows:
+    def _identity(self, shape: torch.Size) -> Rows:
         """Every element of a node and its negative; those of a map once for all positions."""
         size = shape[0] if len(shape) == 3 else shape.numel()
-        lower = self.input_box.lower
-        identity = torch.eye(size, dtype=lower.dtype, device=lower.device)
-        both = torch.cat([identity, -identity])
-        return PatchRows.identity(both, shape) if len(shape) == 3 else DenseRows(both[None, None], shape)
+        identity = torch.eye(size, dtype=self.input_box.lower.dtype, device=self.input_box.lower.device)
+        return PatchRows.identity(identity, shape, True) if len(shape) == 3 else DenseRows(identity[None, None], shape, True)
 
-    def lower_bounds(self, name: str, rows: Rows) -> Tensor:
-        """Lower bounds of linear functions of a node's output.
+    def _lower_deviations(self, name: str, rows: Rows) -> list[Tensor]:
+        """Lower bounds ``[B, P, S]`` of linear functions of the deviations of a node's output, in chunks of ``S``."""
+        nodes = [node for node in reversed(self.graph.ancestors(name)) if node.name not in self.boxes]
+        return self._descend(nodes, {name: rows}, self.chunks.get(name, 1))
 
-        Args:
-            name: The node.
-            rows: The functions.
-
-        Returns:
-            ``[B, P, S]``.
-        """
-        pending: dict[str, Rows] = {name: rows}
+    def _descend(self, nodes: Sequence[Node], pending: dict[str, Rows], chunks: int) -> list[Tensor]:
         constants: list[Tensor] = []
-        for node in reversed(self.graph.ancestors(name)):
-            if node.name in self.boxes or node.name not in pending:
+        for i, node in enumerate(nodes):
+            if node.name not in pending:
                 continue
+            if chunks > 1 and isinstance(node.operation, Activation):  # from here on, every sample has its own rows
+                return self._descend_in_chunks(nodes[i:], pending, chunks)
             sources, constant = self._step(node, pending.pop(node.name))
             constants.extend([] if constant is None else [constant])
             for source, part in zip(node.inputs, sources, strict=True):
                 pending[source] = pending[source] + part if source in pending else part
-        constants.extend(part.minimum(self.boxes[source]) for source, part in pending.items())
-        return reduce(torch.add, constants)
+        constants.extend(part.minimum(self.boxes[source].radius) for source, part in pending.items())
+        return [reduce(torch.add, constants)]
+
+    def _descend_in_chunks(self, nodes: Sequence[Node], pending: dict[str, Rows], chunks: int) -> list[Tensor]:
+        size = -(-next(iter(pending.values())).values.shape[2] // chunks)
+        parts = zip(*(rows.split(size) for rows in pending.values()), strict=True)
+        return [self._descend(nodes, dict(zip(pending, part, strict=True)), 1)[0] for part in parts]
 
     def _step(self, node: Node, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
         if isinstance(node.operation, Activation):
-            relaxed, constant = rows.relax(self.lines[node.name])
+            lines = self.lines[node.name].around(self.reference(node.inputs[0]), self.reference(node.name))
+            relaxed, constant = rows.relax(lines)
             return (relaxed,), constant
         assert isinstance(node.operation, AffineOperation)
-        return node.operation.backward(self.tensors, rows)
+        return node.operation.backward(self.tensors, rows), None
 
 
 class CountingSubstitution(BackSubstitution):
@@ -103,7 +125,7 @@ class CountingSubstitution(BackSubstitution):
 
     Attributes:
         kept: Number of coefficients that autograd keeps.
-        largest: Number of coefficients in the largest tensor.
+        largest: Number of coefficients in the largest tensor, by the node whose functions were bounded.
     """
 
     def __init__(self, graph: Graph, shapes: Mapping[str, torch.Size]) -> None:
@@ -111,11 +133,16 @@ class CountingSubstitution(BackSubstitution):
         side = torch.empty(1, *graph.input_shape, device="meta")
         super().__init__(graph, tensors, graph.exact_boxes(tensors, Box(side, side)))
         self.kept = 0
-        self.largest = 0
+        self.largest: dict[str, int] = {}
+        self._start = ""
+
+    def _lower_deviations(self, name: str, rows: Rows) -> list[Tensor]:
+        self._start = name
+        return super()._lower_deviations(name, rows)
 
     def _step(self, node: Node, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
         sources, constant = super()._step(node, rows)
-        sizes = [part.values.numel() for part in sources]
+        sizes = [part.size for part in sources]
         self.kept += sum(sizes)
-        self.largest = max(self.largest, *sizes)
+        self.largest[self._start] = max(self.largest.get(self._start, 1), *sizes)
         return sources, constant

@@ -1,7 +1,6 @@
 """Rows with a coefficient for every element of the node."""
 
 from dataclasses import dataclass, replace
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -17,14 +16,20 @@ class DenseRows(Rows):
     Attributes:
         values: The coefficients, ``[B|1, P|1, S, K]``.
         shape: Shape of the node without the batch; ``K`` is its number of elements.
+        mirrored: See :class:`Rows`.
     """
 
     values: Tensor
     shape: torch.Size
+    mirrored: bool = False
 
     @override
-    def with_values(self, values: Tensor) -> Self:
-        return replace(self, values=values)
+    def with_values(self, values: Tensor, mirrored: bool) -> "DenseRows":
+        return replace(self, values=values, mirrored=mirrored)
+
+    @override
+    def split(self, size: int) -> list[Rows]:
+        return [replace(self, values=part) for part in self.values.split(size, -2)]
 
     @override
     def read(self, elements: Tensor) -> Tensor:
@@ -36,7 +41,9 @@ class DenseRows(Rows):
 
     def reshape(self, shape: torch.Size) -> "DenseRows":
         """The same coefficients for a node of another shape with as many elements."""
-        return DenseRows(self.values, shape)
+        return replace(self, shape=shape)
 
     def __add__(self, other: Rows) -> "DenseRows":
-        return self.with_values(self.values + other.to_dense().values)
+        if self.mirrored != other.mirrored:
+            return self.unmirrored().to_dense() + other.unmirrored()
+        return self.with_values(self.values + other.to_dense().values, self.mirrored)

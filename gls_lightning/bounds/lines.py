@@ -20,3 +20,12 @@ class Lines(NamedTuple):
     lower_offset: Tensor
     upper_slope: Tensor
     upper_offset: Tensor
+
+    def around(self, argument: Tensor, value: Tensor) -> "Lines":
+        """The same lines for the deviations of the activation's argument and value from these, ``[B, *shape]`` each."""
+        return Lines(
+            self.lower_slope,
+            self.lower_slope * argument + self.lower_offset - value,
+            self.upper_slope,
+            self.upper_slope * argument + self.upper_offset - value,
+        )

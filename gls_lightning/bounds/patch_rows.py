@@ -1,7 +1,6 @@
 """Rows with coefficients for a window of a map only: convolutions of convolutions."""
 
 from dataclasses import dataclass, replace
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -20,22 +19,29 @@ class PatchRows(Rows):
         values: The coefficients, ``[B|1, P|1, S, C * kh * kw]``.
         windows: Which window belongs to which position.
         clean: Whether the coefficients are known to be 0 where a window reaches over the edge.
+        mirrored: See :class:`Rows`.
     """
 
     values: Tensor
     windows: Windows
     clean: bool
+    mirrored: bool = False
 
     @classmethod
-    def identity(cls, values: Tensor, shape: torch.Size) -> "PatchRows":
+    def identity(cls, values: Tensor, shape: torch.Size, mirrored: bool = False) -> "PatchRows":
         """The rows ``values [S, C]`` of the channels at every position of a map ``(C, H, W)``."""
         channels, height, width = shape
         windows = Windows((channels, height, width), (1, 1), (1, 1), (0, 0), (height, width))
-        return cls(values[None, None], windows, clean=True)
+        return cls(values[None, None], windows, True, mirrored)
 
     @override
-    def with_values(self, values: Tensor) -> Self:
-        return replace(self, values=values, clean=True)  # `read` gives 0 over the edge, and so does any product with it
+    def with_values(self, values: Tensor, mirrored: bool) -> "PatchRows":
+        # `read` gives 0 over the edge, and so does any product with it.
+        return replace(self, values=values, clean=True, mirrored=mirrored)
+
+    @override
+    def split(self, size: int) -> list[Rows]:
+        return [replace(self, values=part) for part in self.values.split(size, -2)]
 
     @override
     def read(self, elements: Tensor) -> Tensor:
@@ -48,16 +54,18 @@ class PatchRows(Rows):
         if self.clean:
             return self
         ones = self.values.new_ones(1, *self.windows.shape)
-        return PatchRows(self.values * self.windows.extract(ones)[:, :, None], self.windows, clean=True)
+        return self.with_values(self.values * self.windows.extract(ones)[:, :, None], self.mirrored)
 
     @override
     def to_dense(self) -> DenseRows:
         values = self.values.expand(-1, self.windows.num_positions, -1, -1)
-        return DenseRows(self.windows.scatter(values), torch.Size(self.windows.shape))
+        return DenseRows(self.windows.scatter(values), torch.Size(self.windows.shape), self.mirrored)
 
     def __add__(self, other: Rows) -> Rows:
+        if self.mirrored != other.mirrored:
+            return self.unmirrored() + other.unmirrored()
         if not isinstance(other, PatchRows) or other.windows.stride != self.windows.stride:
             return self.to_dense() + other
         larger = self.windows.enlarged(other.windows)
         values = self.windows.pad(self.values, larger) + other.windows.pad(other.values, larger)
-        return PatchRows(values, larger, self.clean and other.clean)
+        return PatchRows(values, larger, self.clean and other.clean, self.mirrored)

@@ -1,13 +1,13 @@
 """Rows of linear functions of one node's output: what back-substitution carries from node to node."""
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
-from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.lines import Lines
-from gls_lightning.bounds.sign_split import contract, sign_split_dot, sign_split_product
+from gls_lightning.bounds.sign_split import absolute_dot, both_signs, contract, mean_and_deviation, relax
 
 if TYPE_CHECKING:
     from gls_lightning.bounds.dense_rows import DenseRows
@@ -18,17 +18,27 @@ class Rows(ABC):
 
     ``P`` counts the positions of the map at which the functions start (1 for a vector), ``S`` the functions at each;
     ``K`` counts the elements of the node that a function reads. A leading size of 1 means: the same for all samples,
-    or for all positions. Constants that are summed up on the way have the shape ``[B|1, P|1, S]``.
+    or for all positions.
+
+    The functions are of the deviations of the elements from reference values (see ``BackSubstitution``), so affine
+    operations need no bias.
 
     Attributes:
         values: The coefficients, ``[B|1, P|1, S, K]``.
+        mirrored: Whether the rows stand for the functions and then, once more, for their negatives: upper bounds need
+            them, and up to the first activation they have the same coefficients.
     """
 
     values: Tensor
+    mirrored: bool
 
     @abstractmethod
-    def with_values(self, values: Tensor) -> Self:
+    def with_values(self, values: Tensor, mirrored: bool) -> "Rows":
         """These rows with coefficients ``[B|1, P|1, S, K]`` that are products of theirs with what ``read`` returned."""
+
+    @abstractmethod
+    def split(self, size: int) -> "list[Rows]":
+        """The rows in groups of ``size`` functions."""
 
     @abstractmethod
     def read(self, elements: Tensor) -> Tensor:
@@ -49,20 +59,44 @@ class Rows(ABC):
     def __add__(self, other: "Rows") -> "Rows":
         """The sum of two sets of rows of one node, that came to it on different paths."""
 
-    def multiply(self, factor: Tensor) -> Self:
+    @property
+    def size(self) -> int:
+        """Number of coefficients that are stored."""
+        return self.values.numel()
+
+    def multiply(self, factor: Tensor) -> "Rows":
         """Rows of ``v``, given these of ``v * factor`` (``[B|1, *shape]`` or broadcasting to it)."""
-        return self.with_values(self.values * self.read(factor))
+        return self.with_values(self.values * self.read(factor), self.mirrored)
 
-    def dot(self, constant: Tensor) -> Tensor:
-        """The rows applied to ``constant`` (``[B|1, *shape]`` or broadcasting to it)."""
-        return contract(self.values, self.read(constant))
+    def unmirrored(self) -> "Rows":
+        """The same functions, the negatives among them with coefficients of their own."""
+        return self.with_values(torch.cat([self.values, -self.values], -2), False) if self.mirrored else self
 
-    def relax(self, lines: Lines) -> tuple[Self, Tensor]:
-        """Rows of an activation's input whose values, plus a constant, are a lower bound of these rows."""
-        lower_slope, lower_offset, upper_slope, upper_offset = map(self.read, lines)
-        constant = sign_split_dot(self.values, lower_offset, upper_offset)
-        return self.with_values(sign_split_product(self.values, lower_slope, upper_slope)), constant
+    def dot(self, values: Tensor) -> Tensor:
+        """The rows applied to values of the node's elements (``[B|1, *shape]`` or broadcasting to it)."""
+        return contract(self.values, self.read(values))
 
-    def minimum(self, box: Box) -> Tensor:
-        """The smallest values of the rows over a box ``[B, *shape]``."""
-        return sign_split_dot(self.values, *map(self.read, box))
+    def relax(self, lines: Lines) -> tuple["Rows", Tensor]:
+        """Rows of an activation's input whose values, plus a constant, are a lower bound of these rows.
+
+        Args:
+            lines: The activation's lines.
+
+        Returns:
+            The rows, no longer mirrored, and the constants ``[B, P, S]``, twice ``S`` where these rows are mirrored.
+        """
+        lines = Lines(*map(self.read, lines))
+        if self.mirrored:
+            from gls_lightning.bounds.factored_rows import FactoredRows
+
+            slope, deviation = mean_and_deviation(lines.lower_slope, lines.upper_slope)
+            offset, offset_deviation = mean_and_deviation(lines.lower_offset, lines.upper_offset)
+            constants = contract(self.values, offset), contract(self.values.abs(), offset_deviation)
+            return FactoredRows(self, slope, deviation), both_signs(*constants)
+        values, constant = relax(self.values, lines)
+        return self.with_values(values, False), constant
+
+    def minimum(self, radius: Tensor) -> Tensor:
+        """The smallest values of the rows, ``[B, P, S]``, where every element is within ``radius [B, *shape]`` of 0."""
+        smallest = -absolute_dot(self.values, self.read(radius))
+        return torch.cat([smallest, smallest], -1) if self.mirrored else smallest

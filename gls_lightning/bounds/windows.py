@@ -54,7 +54,8 @@ class Windows:
         """Cuts the windows out of maps ``[N, C, H, W]``: ``[N, P, C * kh * kw]``, 0 over the edge."""
         (top, bottom), (left, right) = map(self._overhang, (0, 1))
         padded = F.pad(elements, (-left, right, -top, bottom))
-        return F.unfold(padded, self.kernel, stride=self.stride).mT.contiguous()
+        index = _window_elements(self, torch.Size(padded.shape[1:])).to(elements.device)
+        return padded.flatten(1).index_select(1, index).view(len(elements), self.num_positions, -1)
 
     def scatter(self, values: Tensor) -> Tensor:
         """Puts windows ``[..., P, S, C * kh * kw]`` on maps ``[..., P, S, C * H * W]``, cut at the edge."""
@@ -101,3 +102,17 @@ def _positions_in_window(windows: Windows) -> Tensor:
         outside[0][:, None, :, None] | outside[1][None, :, None, :], windows.kernel[0] * windows.kernel[1]
     )
     return index.reshape(windows.num_positions, -1)
+
+
+@lru_cache(maxsize=256)
+@torch.inference_mode(False)
+def _window_elements(windows: Windows, padded: torch.Size) -> Tensor:
+    """Places in the flattened padded map of the elements of every window, ``[P * C * kh * kw]``.
+
+    Copying them by index is several times faster than ``F.unfold``, forwards and backwards.
+    """
+    (rows, columns), (channels, height, width) = windows.positions, padded
+    top = torch.arange(rows)[:, None] * windows.stride[0] + torch.arange(windows.kernel[0])
+    left = torch.arange(columns)[:, None] * windows.stride[1] + torch.arange(windows.kernel[1])
+    in_map = top[:, None, :, None] * width + left[None, :, None, :]
+    return (in_map[:, :, None] + torch.arange(channels)[:, None, None] * height * width).flatten()

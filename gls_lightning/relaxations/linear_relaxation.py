@@ -56,4 +56,4 @@ class LinearRelaxation(RelaxationInParts):
         counter = CountingSubstitution(graph, shapes)
         self._relax(counter)
         counter.specification_bounds(torch.empty(1, rows, graph.num_outputs, device="meta"))
-        return Coefficients(counter.kept, counter.largest)
+        return Coefficients(counter.kept, max(counter.largest.values()))

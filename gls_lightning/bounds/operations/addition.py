@@ -25,5 +25,5 @@ class Addition(AffineOperation):
         return inputs[0] + inputs[1]
 
     @override
-    def backward(self, tensors: Tensors, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
-        return (rows, rows), None
+    def backward(self, tensors: Tensors, rows: Rows) -> tuple[Rows, ...]:
+        return rows, rows

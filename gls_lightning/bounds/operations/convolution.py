@@ -11,11 +11,13 @@ from typing_extensions import override
 
 from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.dense_rows import DenseRows
+from gls_lightning.bounds.factored_rows import FactoredRows
 from gls_lightning.bounds.operations.operation import AffineOperation, Operation, Tensors
 from gls_lightning.bounds.operations.registry import Call, implements
 from gls_lightning.bounds.patch_rows import PatchRows
 from gls_lightning.bounds.rows import Rows
 from gls_lightning.bounds.slots import Blocks
+from gls_lightning.bounds.transposed_convolution import transposed_convolution
 from gls_lightning.bounds.windows import Pair, Windows, pair
 from gls_lightning.bounds.zonotope import Errors
 
@@ -80,37 +82,41 @@ class Convolution(AffineOperation):
         return errors.with_slots_for(windows, Blocks(self.stride, self.padding, count)), by_block.flatten(1, 3)
 
     @override
-    def backward(self, tensors: Tensors, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
-        if isinstance(rows, PatchRows):
-            rows = rows.cleaned()
-        bias = self._bias(tensors)
-        constant = None if bias is None else rows.dot(bias[None, :, None, None])
-        kernel = self.kernel(tensors, rows.values)
-        if isinstance(rows, PatchRows):
-            return (self._backward_patches(rows, kernel),), constant
-        return (self._backward_dense(rows.to_dense(), kernel),), constant
+    def backward(self, tensors: Tensors, rows: Rows) -> tuple[Rows, ...]:
+        base = rows.base if isinstance(rows, FactoredRows) else rows
+        kernel = self.kernel(tensors, base.values)
+        if isinstance(base, PatchRows):
+            return (self._backward_patches(rows, base.windows, kernel),)
+        return (self._backward_dense(rows.to_dense(), kernel),)
 
     def _backward_dense(self, rows: DenseRows, kernel: Tensor) -> DenseRows:
         *leading, _ = rows.values.shape
         maps = rows.values.reshape(-1, *self.output_shape)
-        values = self._transpose(maps, kernel, self.padding, self._unread)
-        return DenseRows(values.reshape(*leading, -1), self.input_shapes[0])
+        values = self._transpose(maps, kernel, self.padding, self.input_shapes[0][1:])
+        return DenseRows(values.reshape(*leading, -1), self.input_shapes[0], rows.mirrored)
 
-    def _backward_patches(self, rows: PatchRows, kernel: Tensor) -> Rows:
-        windows = self._windows_of_input(rows.windows)
-        if _area(windows.kernel) <= _LARGEST_UNROLLED * _area(self.kernel_size):
-            values = self._product(rows.values, self._unrolled(kernel, rows.windows.kernel, windows.kernel))
+    def _backward_patches(self, rows: Rows, windows: Windows, kernel: Tensor) -> Rows:
+        if isinstance(rows, PatchRows):
+            rows = rows.cleaned()
+        of_input = self._windows_of_input(windows)
+        if _area(of_input.kernel) <= _LARGEST_UNROLLED * _area(self.kernel_size):
+            values = self._product(rows, self._unrolled(kernel, windows.kernel, of_input.kernel))
         else:
-            maps = rows.values.reshape(-1, self.output_shape[0], *rows.windows.kernel)
-            values = self._transpose(maps, kernel, (0, 0), (0, 0)).reshape(*rows.values.shape[:-1], -1)
-        patches = PatchRows(values, windows, windows.inside)
-        return patches.to_dense() if _area(windows.kernel) > _area(windows.shape[1:]) else patches
+            values = self._spread(rows.values, kernel, windows.kernel, of_input.kernel)
+        patches = PatchRows(values, of_input, of_input.inside, rows.mirrored)
+        return patches.to_dense() if _area(of_input.kernel) > _area(of_input.shape[1:]) else patches
 
-    def _product(self, values: Tensor, unrolled: Tensor) -> Tensor:
-        if self.groups == 1:
-            return values @ unrolled[0]
-        by_group = values.unflatten(-1, (self.groups, -1))
-        return torch.einsum("bpsgk,gkl->bpsgl", by_group, unrolled).flatten(-2)
+    def _product(self, rows: Rows, unrolled: Tensor) -> Tensor:
+        if self.groups > 1:
+            by_group = rows.values.unflatten(-1, (self.groups, -1))
+            return torch.einsum("bpsgk,gkl->bpsgl", by_group, unrolled).flatten(-2)
+        if isinstance(rows, FactoredRows) and rows.can_join(unrolled[0]):
+            return rows.product(unrolled[0])
+        return rows.values @ unrolled[0]
+
+    def _spread(self, values: Tensor, kernel: Tensor, window: Pair, input_window: Pair) -> Tensor:
+        maps = values.reshape(-1, self.output_shape[0], *window)
+        return self._transpose(maps, kernel, (0, 0), input_window).reshape(*values.shape[:-1], -1)
 
     def _windows_of_input(self, windows: Windows) -> Windows:
         """The windows of the input that given windows of the output depend on."""
@@ -152,20 +158,11 @@ class Convolution(AffineOperation):
         (kh, kw), (dh, dw) = self.kernel_size, self.dilation
         return (kh - 1) * dh + 1, (kw - 1) * dw + 1
 
-    @property
-    def _unread(self) -> Pair:
-        """Rows and columns at the end of the padded input that the strided kernel never reads."""
-        sizes = zip(
-            self.input_shapes[0][1:], self.output_shape[1:], self.stride, self.padding, self._reach, strict=True
-        )
-        height, width = (i + 2 * p - (o - 1) * s - r for i, o, s, p, r in sizes)
-        return height, width
-
     def _convolve(self, x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
         return F.conv2d(x, kernel, bias, self.stride, self.padding, self.dilation, self.groups)
 
-    def _transpose(self, maps: Tensor, kernel: Tensor, padding: Pair, output_padding: Pair) -> Tensor:
-        return F.conv_transpose2d(maps, kernel, None, self.stride, padding, output_padding, self.groups, self.dilation)
+    def _transpose(self, maps: Tensor, kernel: Tensor, padding: Pair, size: Sequence[int]) -> Tensor:
+        return transposed_convolution(maps, kernel, self.stride, padding, self.dilation, pair(size), self.groups)
 
     def _bias(self, tensors: Tensors) -> Tensor | None:
         return None if self.bias is None else tensors[self.bias]

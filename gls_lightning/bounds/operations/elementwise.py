@@ -35,10 +35,9 @@ class ElementwiseAffine(AffineOperation):
         return Errors(_scaled(inputs[0].values, scale), inputs[0].windows)
 
     @override
-    def backward(self, tensors: Tensors, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
-        scale, shift = self.scale_and_shift(tensors)
-        constant = None if shift is None else rows.dot(shift)
-        return (rows if scale is None else rows.multiply(scale),), constant
+    def backward(self, tensors: Tensors, rows: Rows) -> tuple[Rows, ...]:
+        scale, _ = self.scale_and_shift(tensors)
+        return (rows if scale is None else rows.multiply(scale),)
 
 
 def _scaled(x: Tensor, scale: Tensor | None) -> Tensor:

@@ -41,10 +41,9 @@ class Linear(AffineOperation):
         return replace(inputs[0], values=F.linear(inputs[0].values, tensors[self.weight]))
 
     @override
-    def backward(self, tensors: Tensors, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
-        rows, bias = rows.to_dense(), self._bias(tensors)
-        constant = None if bias is None else rows.dot(bias[None])
-        return (DenseRows(rows.values @ tensors[self.weight], self.input_shapes[0]),), constant
+    def backward(self, tensors: Tensors, rows: Rows) -> tuple[Rows, ...]:
+        values = rows.to_dense().values @ tensors[self.weight]
+        return (DenseRows(values, self.input_shapes[0], rows.mirrored),)
 
     def _bias(self, tensors: Tensors) -> Tensor | None:
         return None if self.bias is None else tensors[self.bias]

@@ -58,15 +58,12 @@ class AffineOperation(Operation):
         """The errors of the output: those of the inputs through the linear part, without the constant."""
 
     @abstractmethod
-    def backward(self, tensors: Tensors, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
-        """Writes rows of the output as rows of the inputs and a constant.
+    def backward(self, tensors: Tensors, rows: Rows) -> tuple[Rows, ...]:
+        """Writes rows of the output as rows of each input, the operation's constant part left out.
 
         Args:
             tensors: Parameters and buffers.
             rows: Rows of the output.
-
-        Returns:
-            Rows of each input, and the constant ``[B|1, P|1, S]`` or nothing.
         """
 
 

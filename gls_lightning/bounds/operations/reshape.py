@@ -30,8 +30,8 @@ class Reshape(AffineOperation):
         return Errors(values.reshape(*values.shape[:2], *self.output_shape), everything)
 
     @override
-    def backward(self, tensors: Tensors, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
-        return (rows.to_dense().reshape(self.input_shapes[0]),), None
+    def backward(self, tensors: Tensors, rows: Rows) -> tuple[Rows, ...]:
+        return (rows.to_dense().reshape(self.input_shapes[0]),)
 
 
 @implements(nn.Flatten, nn.Unflatten, torch.flatten, "flatten", "view", "reshape")
