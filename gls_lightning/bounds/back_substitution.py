@@ -62,10 +62,14 @@ class BackSubstitution:
 
     def specification_bounds(self, specification: Tensor) -> Tensor:
         """Lower bounds ``[B, S]`` of linear functions ``[B, S, K]`` of the output's ``K`` elements."""
+        at_centre = (specification @ self.reference(self.graph.output).unsqueeze(-1)).squeeze(-1)
+        return at_centre + self.specification_deviations(specification)
+
+    def specification_deviations(self, specification: Tensor) -> Tensor:
+        """How far below their values at the centre these functions can fall, ``[B, S]``; not positive."""
         rows = DenseRows(specification[:, None], self.graph.nodes[-1].operation.output_shape)
-        at_centre = rows.dot(self.reference(self.graph.output))
         (deviations,) = self._lower_deviations(self.graph.output, rows)
-        return (at_centre + deviations).squeeze(1)
+        return deviations.squeeze(1)
 
     def bounds(self, name: str) -> Box:
         """Lower and upper bounds of every element of a node, ``[B, *shape]`` each."""

@@ -34,7 +34,7 @@ class HBox(RelaxationInParts):
         zonotopes = _zonotopes(graph, tensors, box)
         boxes = {name: zonotope.box for name, zonotope in zonotopes.items()}
         independent = BackSubstitution(graph, tensors, boxes).specification_bounds(specification)
-        return independent + _ErrorSubstitution(graph, tensors, zonotopes).specification_bounds(specification)
+        return independent + _ErrorSubstitution(graph, tensors, zonotopes).specification_deviations(specification)
 
     @override
     def _count(self, graph: Graph, shapes: dict[str, torch.Size], rows: int) -> Coefficients:
@@ -74,5 +74,4 @@ class _ErrorSubstitution(BackSubstitution):
         if isinstance(node.operation, Activation):
             slope, _, _ = node.operation.exact_line(self.zonotopes[node.inputs[0]].bounds)
             return (rows.multiply(slope),), None
-        sources, _ = super()._step(node, rows)
-        return sources, None
+        return super()._step(node, rows)
