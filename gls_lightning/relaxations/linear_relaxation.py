@@ -46,7 +46,8 @@ class LinearRelaxation(RelaxationInParts):
 
     @override
     def _bound(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> Tensor:
-        substitution = BackSubstitution(graph, tensors, graph.exact_boxes(tensors, box))
+        chunks = self._chunks(graph, tensors, specification)
+        substitution = BackSubstitution(graph, tensors, graph.exact_boxes(tensors, box), chunks)
         self._relax(substitution)
         lower = substitution.specification_bounds(specification)
         return torch.maximum(lower, IBP()(graph, tensors, box, specification)) if self.intersect_ibp else lower
@@ -56,4 +57,4 @@ class LinearRelaxation(RelaxationInParts):
         counter = CountingSubstitution(graph, shapes)
         self._relax(counter)
         counter.specification_bounds(torch.empty(1, rows, graph.num_outputs, device="meta"))
-        return Coefficients(counter.kept, max(counter.largest.values()))
+        return Coefficients(counter.kept, counter.largest)

@@ -1,6 +1,7 @@
 """Bounds of a batch in parts that fit a memory budget."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -28,11 +29,11 @@ class Coefficients(NamedTuple):
 
     Attributes:
         kept: Those that autograd keeps.
-        largest: Those of the largest tensor.
+        largest: Those of the largest tensor, by the node whose elements are bounded with it.
     """
 
     kept: int
-    largest: int
+    largest: Mapping[str, int]
 
 
 class RelaxationInParts(Relaxation):
@@ -77,16 +78,30 @@ class RelaxationInParts(Relaxation):
         samples, rows, _ = specification.shape
         if torch.compiler.is_compiling():  # which plans the memory of what it compiles itself
             return samples, False
-        shapes = tuple((name, tensor.shape) for name, tensor in tensors.items())
-        coefficients = self._coefficients(graph, shapes, rows)
-        kept, largest = (max(1, n) * specification.element_size() for n in coefficients)
+        coefficients = self._coefficients(graph, _shapes(tensors), rows)
+        kept = max(1, coefficients.kept) * specification.element_size()
         budget = int(self.memory_budget * 2**30) // _PEAK_OVER_KEPT
         size = budget // kept
         if specification.device.type == "cpu":
-            size = min(size, _CPU_TENSOR_BYTES // largest)
+            import os
+            size = min(size, int(os.environ.get("PART", "8")))
         with_gradient = torch.is_grad_enabled() and not torch._C._are_functorch_transforms_active()
         return max(1, min(samples, size)), with_gradient and samples * kept > budget
+
+    def _chunks(self, graph: Graph, tensors: Tensors, specification: Tensor) -> dict[str, int]:
+        """In how many chunks the elements of each node are bounded, so that the processor's caches hold a tensor."""
+        samples, rows, _ = specification.shape
+        if specification.device.type != "cpu" or torch.compiler.is_compiling():
+            return {}
+        largest = self._coefficients(graph, _shapes(tensors), rows).largest
+        import os
+        limit = float(os.environ.get("CHUNK", "1")) * 2**20
+        return {name: -(-samples * n * specification.element_size() // int(limit)) for name, n in largest.items()}
 
     @lru_cache(maxsize=64)  # noqa: B019  (relaxations are few and live as long as the program)
     def _coefficients(self, graph: Graph, shapes: Shapes, rows: int) -> Coefficients:
         return self._count(graph, dict(shapes), rows)
+
+
+def _shapes(tensors: Tensors) -> Shapes:
+    return tuple((name, tensor.shape) for name, tensor in tensors.items())
