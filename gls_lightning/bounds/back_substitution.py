@@ -9,7 +9,7 @@ from torch import Tensor
 from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.dense_rows import DenseRows
 from gls_lightning.bounds.graph import INPUT, Graph, Node
-from gls_lightning.bounds.lines import Lines, LowerSlope
+from gls_lightning.bounds.lines import Band, Lines, LowerSlope
 from gls_lightning.bounds.operations import Activation, AffineOperation, Tensors
 from gls_lightning.bounds.patch_rows import PatchRows
 from gls_lightning.bounds.rows import Rows
@@ -18,8 +18,9 @@ from gls_lightning.bounds.rows import Rows
 class BackSubstitution:
     """Lower bounds of linear functions of a node, written as functions of nodes before it until those have boxes.
 
-    The functions are of the deviations from the network's values at the centre of the box: affine operations then add
-    no constants, the lines of activations small ones, and a box of no width gives the network's value as it is.
+    The functions are of the deviations from reference values: those that the network takes at the centre of the box if
+    every activation follows the line midway between its two. Affine operations then add no constants, activations only
+    the distance between their lines, and a box of no width gives the network's value as it is.
 
     Args:
         graph: The network.
@@ -29,7 +30,7 @@ class BackSubstitution:
 
     Attributes:
         lines: Lines of the activations relaxed so far, by the name of the node.
-        references: The values from which the deviations are measured, by the name of the node; those needed so far.
+        references: The reference values needed so far, by the name of the node.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class BackSubstitution:
         self.boxes = boxes
         self.chunks = chunks or {}
         self.lines: dict[str, Lines] = {}
+        self._bands: dict[str, Band] = {}
         self.references = {name: box.centre for name, box in boxes.items()}
 
     @property
@@ -48,12 +50,21 @@ class BackSubstitution:
         return self.boxes[INPUT]
 
     def reference(self, name: str) -> Tensor:
-        """The node's value ``[B, *shape]`` at the centres of the boxes."""
+        """The node's reference value, ``[B, *shape]``."""
         for node in self.graph.ancestors(name):
-            if node.name not in self.references:
+            if node.name in self.references:
+                continue
+            if node.name in self.lines:
+                self.references[node.name] = self._band(node).centre
+            else:
                 inputs = (self.references[source] for source in node.inputs)
                 self.references[node.name] = node.operation.evaluate(self.tensors, *inputs)
         return self.references[name]
+
+    def _band(self, node: Node) -> Band:
+        if node.name not in self._bands:
+            self._bands[node.name] = self.lines[node.name].around(self.reference(node.inputs[0]))
+        return self._bands[node.name]
 
     def relax(self, node: Node, box: Box, lower_slope: LowerSlope = "adaptive") -> None:
         """Gives an activation its lines over the box of its inputs; to be done in the order of evaluation."""
@@ -62,14 +73,13 @@ class BackSubstitution:
 
     def specification_bounds(self, specification: Tensor) -> Tensor:
         """Lower bounds ``[B, S]`` of linear functions ``[B, S, K]`` of the output's ``K`` elements."""
-        at_centre = (specification @ self.reference(self.graph.output).unsqueeze(-1)).squeeze(-1)
-        return at_centre + self.specification_deviations(specification)
+        reference = (specification @ self.reference(self.graph.output).flatten(1).unsqueeze(-1)).squeeze(-1)
+        return reference + self.specification_deviations(specification)
 
     def specification_deviations(self, specification: Tensor) -> Tensor:
-        """How far below their values at the centre these functions can fall, ``[B, S]``; not positive."""
-        rows = DenseRows(specification[:, None], self.graph.nodes[-1].operation.output_shape)
-        (deviations,) = self._lower_deviations(self.graph.output, rows)
-        return deviations.squeeze(1)
+        """How far below their reference values these functions can fall, ``[B, S]``; not positive."""
+        rows = DenseRows.of(specification[:, None].unflatten(-1, self.graph.nodes[-1].operation.output_shape))
+        return torch.cat(self._lower_deviations(self.graph.output, rows), -1).squeeze(1)
 
     def bounds(self, name: str) -> Box:
         """Lower and upper bounds of every element of a node, ``[B, *shape]`` each."""
@@ -78,14 +88,18 @@ class BackSubstitution:
         shape = self.graph.by_name[name].operation.output_shape
         chunks = [part.mT.chunk(2, 1) for part in self._lower_deviations(name, self._identity(shape))]
         below, negated_above = (torch.cat(side, 1).reshape(-1, *shape) for side in zip(*chunks, strict=True))
-        centre = self.reference(name)
-        return Box(centre + below, centre - negated_above)
+        reference = self.reference(name)
+        return Box(reference + below, reference - negated_above)
 
     def _identity(self, shape: torch.Size) -> Rows:
         """Every element of a node and its negative; those of a map once for all positions."""
         size = shape[0] if len(shape) == 3 else shape.numel()
         identity = torch.eye(size, dtype=self.input_box.lower.dtype, device=self.input_box.lower.device)
-        return PatchRows.identity(identity, shape, True) if len(shape) == 3 else DenseRows(identity[None, None], shape, True)
+        return (
+            PatchRows.identity(identity, shape, True)
+            if len(shape) == 3
+            else DenseRows(identity[None, None], shape, True)
+        )
 
     def _lower_deviations(self, name: str, rows: Rows) -> list[Tensor]:
         """Lower bounds ``[B, P, S]`` of linear functions of the deviations of a node's output, in chunks of ``S``."""
@@ -113,8 +127,7 @@ class BackSubstitution:
 
     def _step(self, node: Node, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
         if isinstance(node.operation, Activation):
-            lines = self.lines[node.name].around(self.reference(node.inputs[0]), self.reference(node.name))
-            relaxed, constant = rows.relax(lines)
+            relaxed, constant = rows.relax(self._band(node))
             return (relaxed,), constant
         assert isinstance(node.operation, AffineOperation)
         return node.operation.backward(self.tensors, rows), None

@@ -14,7 +14,8 @@ class DenseRows(Rows):
     """Coefficients over a whole vector or map.
 
     Attributes:
-        values: The coefficients, ``[B|1, P|1, S, K]``.
+        values: The coefficients, ``[B|1, P|1, S, K]``; those of a map with the channels last, in which order
+            convolutions are fastest.
         shape: Shape of the node without the batch; ``K`` is its number of elements.
         mirrored: See :class:`Rows`.
     """
@@ -22,6 +23,20 @@ class DenseRows(Rows):
     values: Tensor
     shape: torch.Size
     mirrored: bool = False
+
+    @classmethod
+    def of(cls, elements: Tensor, mirrored: bool = False) -> "DenseRows":
+        """Rows with the coefficients ``[B|1, P|1, S, *shape]``."""
+        return cls(_flatten(elements, 3), elements.shape[3:], mirrored)
+
+    @property
+    def elements(self) -> Tensor:
+        """The coefficients in the shape of the node, ``[B|1, P|1, S, *shape]``."""
+        if len(self.shape) < 3:
+            return self.values
+        channels, height, width = self.shape
+        channels_last: Tensor = self.values.unflatten(-1, (height, width, channels))
+        return channels_last.movedim(-1, -3)
 
     @override
     def with_values(self, values: Tensor, mirrored: bool) -> "DenseRows":
@@ -33,7 +48,7 @@ class DenseRows(Rows):
 
     @override
     def read(self, elements: Tensor) -> Tensor:
-        return elements.expand(-1, *self.shape).flatten(1)[:, None, None]
+        return _flatten(elements.expand(-1, *self.shape), 1)[:, None, None]
 
     @override
     def to_dense(self) -> "DenseRows":
@@ -41,9 +56,14 @@ class DenseRows(Rows):
 
     def reshape(self, shape: torch.Size) -> "DenseRows":
         """The same coefficients for a node of another shape with as many elements."""
-        return replace(self, shape=shape)
+        return DenseRows.of(self.elements.flatten(3).unflatten(-1, shape), self.mirrored)
 
     def __add__(self, other: Rows) -> "DenseRows":
         if self.mirrored != other.mirrored:
             return self.unmirrored().to_dense() + other.unmirrored()
         return self.with_values(self.values + other.to_dense().values, self.mirrored)
+
+
+def _flatten(elements: Tensor, start: int) -> Tensor:
+    """Flattens all dimensions from ``start`` on, channels last if these are a map's three."""
+    return (elements.movedim(start, -1) if elements.ndim == start + 3 else elements).flatten(start)

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 from typing_extensions import override
 
@@ -34,7 +33,7 @@ class FactoredRows(Rows):
     def values(self) -> Tensor:  # type: ignore[override]
         """The coefficients multiplied out, ``[B, P, 2 S, K]``."""
         values = self.base.values
-        return both_signs(values * self.slope, values.abs() * self.deviation, -2)
+        return both_signs(values * self.slope, values.abs() * self.deviation)
 
     @property
     @override
@@ -52,12 +51,11 @@ class FactoredRows(Rows):
     def product(self, matrix: Tensor) -> Tensor:
         """The coefficients times ``matrix [K, L]``: ``[B, P, 2 S, L]``."""
         values = self.base.values[0, 0]
-        joint = torch.einsum("sk,kl->ksl", values, matrix).flatten(1), torch.einsum("sk,kl->ksl", values.abs(), matrix).flatten(1)
         straight, absolute = (
-            (factor.squeeze(-2) @ both).unflatten(-1, (len(values), -1))
-            for factor, both in zip((self.slope, self.deviation), joint, strict=True)
+            (factor.squeeze(-2) @ (rows.T[:, :, None] * matrix[:, None]).flatten(1)).unflatten(-1, (len(values), -1))
+            for rows, factor in ((values, self.slope), (values.abs(), self.deviation))
         )
-        return both_signs(straight, absolute, -2)
+        return both_signs(straight, absolute)
 
     @override
     def with_values(self, values: Tensor, mirrored: bool) -> Rows:

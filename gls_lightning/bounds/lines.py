@@ -21,11 +21,21 @@ class Lines(NamedTuple):
     upper_slope: Tensor
     upper_offset: Tensor
 
-    def around(self, argument: Tensor, value: Tensor) -> "Lines":
-        """The same lines for the deviations of the activation's argument and value from these, ``[B, *shape]`` each."""
-        return Lines(
-            self.lower_slope,
-            self.lower_slope * argument + self.lower_offset - value,
-            self.upper_slope,
-            self.upper_slope * argument + self.upper_offset - value,
-        )
+    def around(self, argument: Tensor) -> "Band":
+        """The lines relative to the point midway between them at ``argument [B, *shape]``."""
+        slope, deviation = (self.lower_slope + self.upper_slope) / 2, (self.lower_slope - self.upper_slope) / 2
+        middle, half = (self.lower_offset + self.upper_offset) / 2, (self.upper_offset - self.lower_offset) / 2
+        return Band(slope, deviation, half - deviation * argument, slope * argument + middle)
+
+
+class Band(NamedTuple):
+    """Lines written around a point midway between them, ``[B, *shape]`` each.
+
+    Where the argument deviates from the point's by ``v``, the value deviates from ``centre`` by at least
+    ``(slope + deviation) * v - gap`` and at most ``(slope - deviation) * v + gap``.
+    """
+
+    slope: Tensor
+    deviation: Tensor
+    gap: Tensor
+    centre: Tensor

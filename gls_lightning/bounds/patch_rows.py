@@ -59,7 +59,7 @@ class PatchRows(Rows):
     @override
     def to_dense(self) -> DenseRows:
         values = self.values.expand(-1, self.windows.num_positions, -1, -1)
-        return DenseRows(self.windows.scatter(values), torch.Size(self.windows.shape), self.mirrored)
+        return DenseRows.of(self.windows.scatter(values), self.mirrored)
 
     def __add__(self, other: Rows) -> Rows:
         if self.mirrored != other.mirrored:

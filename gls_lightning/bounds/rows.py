@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from gls_lightning.bounds.lines import Lines
-from gls_lightning.bounds.sign_split import absolute_dot, both_signs, contract, mean_and_deviation, relax
+from gls_lightning.bounds.lines import Band
+from gls_lightning.bounds.sign_split import absolute_dot, relax
 
 if TYPE_CHECKING:
     from gls_lightning.bounds.dense_rows import DenseRows
@@ -72,28 +72,21 @@ class Rows(ABC):
         """The same functions, the negatives among them with coefficients of their own."""
         return self.with_values(torch.cat([self.values, -self.values], -2), False) if self.mirrored else self
 
-    def dot(self, values: Tensor) -> Tensor:
-        """The rows applied to values of the node's elements (``[B|1, *shape]`` or broadcasting to it)."""
-        return contract(self.values, self.read(values))
-
-    def relax(self, lines: Lines) -> tuple["Rows", Tensor]:
+    def relax(self, band: Band) -> tuple["Rows", Tensor]:
         """Rows of an activation's input whose values, plus a constant, are a lower bound of these rows.
 
         Args:
-            lines: The activation's lines.
+            band: The activation's lines around the reference.
 
         Returns:
             The rows, no longer mirrored, and the constants ``[B, P, S]``, twice ``S`` where these rows are mirrored.
         """
-        lines = Lines(*map(self.read, lines))
+        slope, deviation = self.read(band.slope), self.read(band.deviation)
         if self.mirrored:
             from gls_lightning.bounds.factored_rows import FactoredRows
 
-            slope, deviation = mean_and_deviation(lines.lower_slope, lines.upper_slope)
-            offset, offset_deviation = mean_and_deviation(lines.lower_offset, lines.upper_offset)
-            constants = contract(self.values, offset), contract(self.values.abs(), offset_deviation)
-            return FactoredRows(self, slope, deviation), both_signs(*constants)
-        values, constant = relax(self.values, lines)
+            return FactoredRows(self, slope, deviation), self.minimum(band.gap)
+        values, constant = relax(self.values, slope, deviation, self.read(band.gap))
         return self.with_values(values, False), constant
 
     def minimum(self, radius: Tensor) -> Tensor:

@@ -11,8 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gls_lightning.bounds.lines import Lines
-
 
 def contract(rows: Tensor, vector: Tensor) -> Tensor:
     """Sums ``rows [B|1, P|1, S, K] * vector [B|1, P|1, 1, K]`` over ``K``; one matrix product where rows are shared."""
@@ -21,16 +19,20 @@ def contract(rows: Tensor, vector: Tensor) -> Tensor:
     return (rows @ vector.mT).squeeze(-1)
 
 
+def _combine(weights: Tensor, rows: Tensor) -> Tensor:
+    """Sums ``weights [B, P, S] * rows [B|1, P|1, S, K]`` over ``S``: ``[B, P, 1, K]``."""
+    if rows.shape[:2] == (1, 1):
+        return (weights @ rows[0, 0]).unsqueeze(-2)
+    return weights.unsqueeze(-2) @ rows
+
+
 class _Relax(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(
-        rows: Tensor, slope: Tensor, deviation: Tensor, offset: Tensor, offset_deviation: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def forward(rows: Tensor, slope: Tensor, deviation: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
         absolute = rows.abs()
-        relaxed = (rows * slope).addcmul_(absolute, deviation)
-        return relaxed, contract(rows, offset) + contract(absolute, offset_deviation)
+        return (rows * slope).addcmul_(absolute, deviation), -contract(absolute, gap)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -38,16 +40,15 @@ class _Relax(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, grad_constant: Tensor) -> tuple[Tensor | None, ...]:
-        rows, slope, deviation, offset, offset_deviation = ctx.saved_tensors
-        sign, upright, flat = rows.sign(), grad_constant.unsqueeze(-1), grad_constant.unsqueeze(-2)
-        signed = (grad * deviation).addcmul_(upright, offset_deviation)
-        grad_rows = (grad * slope).addcmul_(upright, offset).addcmul_(sign, signed)
+        rows, slope, deviation, gap = ctx.saved_tensors
+        sign = rows.sign()
+        signed = (grad * deviation).addcmul_(grad_constant.unsqueeze(-1), gap, value=-1)
+        grad_rows = (grad * slope).addcmul_(sign, signed).sum_to_size(rows.shape)
         by_row = grad * rows
         grad_slope = by_row.sum(-2, keepdim=True).sum_to_size(slope.shape)
         grad_deviation = by_row.mul_(sign).sum(-2, keepdim=True).sum_to_size(deviation.shape)
-        grad_offset = (flat @ rows).sum_to_size(offset.shape)
-        grad_offset_deviation = (flat @ rows.abs()).sum_to_size(offset.shape)
-        return grad_rows.sum_to_size(rows.shape), grad_slope, grad_deviation, grad_offset, grad_offset_deviation
+        grad_gap = -_combine(grad_constant, rows.abs()).sum_to_size(gap.shape)
+        return grad_rows, grad_slope, grad_deviation, grad_gap
 
 
 class _AbsoluteDot(torch.autograd.Function):
@@ -65,7 +66,7 @@ class _AbsoluteDot(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
         rows, radius = ctx.saved_tensors
         for_radius = ctx.needs_input_grad[1]
-        grad_radius = (grad.unsqueeze(-2) @ rows.abs()).sum_to_size(radius.shape) if for_radius else None
+        grad_radius = _combine(grad, rows.abs()).sum_to_size(radius.shape) if for_radius else None
         if rows.shape[:2] == (1, 1):
             by_element = (grad.flatten(0, -2).mT @ radius.flatten(0, -2)).expand(rows.shape)
         else:
@@ -73,31 +74,48 @@ class _AbsoluteDot(torch.autograd.Function):
         return by_element * rows.sign(), grad_radius
 
 
-def relax(rows: Tensor, lines: Lines) -> tuple[Tensor, Tensor]:
+def relax(rows: Tensor, slope: Tensor, deviation: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
     """Substitutes the line below for positive coefficients and the line above for negative ones.
 
     Args:
         rows: Coefficients, ``[B|1, P|1, S, K]``.
-        lines: The lines that each row reads, ``[B|1, P|1, 1, K]`` each.
+        slope: Of the line midway between the two that each row reads, ``[B|1, P|1, 1, K]``.
+        deviation: How much steeper the line below is, likewise.
+        gap: Half of the distance between the lines at the reference, likewise.
 
     Returns:
-        Coefficients ``[B, P, S, K]`` of the lines' argument, and the sum of the offsets ``[B, P, S]``.
+        Coefficients ``[B, P, S, K]`` of the lines' argument, and a constant ``[B, P, S]``.
     """
-    slope, deviation = mean_and_deviation(lines.lower_slope, lines.upper_slope)
-    offset, offset_deviation = mean_and_deviation(lines.lower_offset, lines.upper_offset)
-    return _Relax.apply(rows, slope, deviation, offset, offset_deviation)  # type: ignore[no-any-return]
-
-
-def mean_and_deviation(positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
-    """What the coefficients, and what their absolute values are multiplied with."""
-    return (positive + negative) / 2, (positive - negative) / 2
-
-
-def both_signs(straight: Tensor, absolute: Tensor, dim: int = -1) -> Tensor:
-    """``a * mean + |a| * deviation`` for coefficients and then for their negatives, given the two products."""
-    return torch.cat([absolute + straight, absolute - straight], dim)
+    return _Relax.apply(rows, slope, deviation, gap)  # type: ignore[no-any-return]
 
 
 def absolute_dot(rows: Tensor, radius: Tensor) -> Tensor:
     """``|rows| [B|1, P|1, S, K]`` times ``radius [B|1, P|1, 1, K]``, summed over ``K``: ``[B, P, S]``."""
     return _AbsoluteDot.apply(rows, radius)  # type: ignore[no-any-return]
+
+
+class _BothSigns(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(straight: Tensor, absolute: Tensor) -> Tensor:
+        return torch.cat([absolute + straight, absolute - straight], -2)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        of_rows, of_negatives = grad.chunk(2, -2)
+        return of_rows - of_negatives, of_rows + of_negatives
+
+
+def both_signs(straight: Tensor, absolute: Tensor) -> Tensor:
+    """Rows relaxed and their negatives relaxed, ``[B, P, 2 S, K]``.
+
+    Args:
+        straight: The rows times the slopes midway, ``[B, P, S, K]``.
+        absolute: Their absolute values times the slopes' deviations, ``[B, P, S, K]``.
+    """
+    return _BothSigns.apply(straight, absolute)  # type: ignore[no-any-return]

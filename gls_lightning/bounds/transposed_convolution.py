@@ -5,6 +5,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.grad import conv2d_weight
 
 from gls_lightning.bounds.windows import Pair
 
@@ -15,10 +16,10 @@ def transposed_convolution(
     """The transpose of a convolution.
 
     PyTorch's own is several times slower on a CPU, forwards: without dilation it is written here as one convolution
-    that gives each place of an output element in its stride a channel. Backwards it is two plain convolutions.
+    with a channel for each place in a block of the size of the stride. Backwards it is two plain convolutions.
 
     Args:
-        maps: Maps of the convolution's output, ``[N, C_out, h, w]``.
+        maps: Maps of the convolution's output, ``[N, C_out, h, w]``; fastest with the channels last in memory.
         kernel: Kernel of the convolution, ``[C_out, C_in / groups, kh, kw]``.
         stride: Stride of the convolution.
         padding: Padding of the convolution.
@@ -41,15 +42,17 @@ class _TransposedConvolution(torch.autograd.Function):
 
     @staticmethod
     def forward(maps: Tensor, kernel: Tensor, stride: Pair, padding: Pair, size: Pair, groups: int) -> Tensor:
-        taps = [-(-k // s) for k, s in zip(kernel.shape[2:], stride, strict=True)]
-        lengths = zip(maps.shape[2:], taps, stride, padding, size, strict=True)
-        skipped = [max(0, min(p // s, t - 1, m + t - 2 - (p + n - 1) // s)) for m, t, s, p, n in lengths]
-        outer = [t - 1 - skip for t, skip in zip(taps, skipped, strict=True)]
-        by_place = F.conv2d(maps, _by_place(kernel, stride, taps, groups), padding=outer, groups=groups)
-        whole = F.pixel_shuffle(by_place, stride[0]) if stride[0] == stride[1] else _shuffle(by_place, stride)
-        starts = [p - skip * s for p, skip, s in zip(padding, skipped, stride, strict=True)]
-        missing = [start + n - w for start, n, w in zip(starts, size, whole.shape[2:], strict=True)]
-        return F.pad(whole, (-starts[1], missing[1], -starts[0], missing[0]))
+        lengths = zip(maps.shape[2:], kernel.shape[2:], stride, padding, size, strict=True)
+        before, taps, outer, surplus = zip(*(_blocks(*length) for length in lengths), strict=True)
+        by_place = F.conv2d(
+            _channels_last(maps), _by_place(kernel, stride, before, taps, groups), padding=outer, groups=groups
+        )
+        # N, h, w, groups, sh, sw, C_in/g -> N, h, sh, w, sw, groups, C_in/g
+        blocks = by_place.permute(0, 2, 3, 1).unflatten(-1, (groups, *stride, -1))
+        whole = blocks.permute(0, 1, 4, 2, 5, 3, 6).flatten(5).flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
+        beyond = [n + start - found for n, start, found in zip(size, surplus, whole.shape[2:], strict=True)]
+        pad = (-surplus[1], beyond[1], -surplus[0], beyond[0])
+        return F.pad(whole, pad) if any(pad) else whole
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -60,23 +63,40 @@ class _TransposedConvolution(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         maps, kernel = ctx.saved_tensors
         stride, padding, _, groups = ctx.geometry
+        grad, kernel = _channels_last(grad), _channels_last(kernel)
         grad_maps = F.conv2d(grad, kernel, None, stride, padding, 1, groups)
         grad_kernel = None
         if ctx.needs_input_grad[1]:
-            grad_kernel = torch.nn.grad.conv2d_weight(grad, kernel.shape, maps, stride, padding, 1, groups)
+            grad_kernel = conv2d_weight(grad, kernel.shape, maps, stride, padding, 1, groups)
         return grad_maps, grad_kernel, None, None, None, None
 
 
-def _by_place(kernel: Tensor, stride: Pair, taps: list[int], groups: int) -> Tensor:
-    """The kernel ``[C_in * sh * sw, C_out / groups, *taps]`` that gives each place in the stride a channel."""
-    short = [t * s - k for t, s, k in zip(taps, stride, kernel.shape[2:], strict=True)]
-    full = F.pad(kernel, (0, short[1], 0, short[0]))
+def _channels_last(maps: Tensor) -> Tensor:
+    """The same maps with the channels last in memory, unmistakably so even where there is one channel only."""
+    elements = maps.movedim(1, -1)
+    fresh: Tensor = elements.flatten(1).unflatten(1, elements.shape[1:])
+    return fresh.movedim(-1, 1)
+
+
+def _blocks(length: int, kernel: int, stride: int, padding: int, size: int) -> tuple[int, int, int, int]:
+    """How one axis is cut into blocks of ``stride`` elements, the first of which begins where the input does.
+
+    Returns:
+        Zeros to put before the kernel, blocks that the kernel then reaches, padding of the convolution, and elements
+        that it gives before the input's first one.
+    """
+    before = -padding % stride
+    taps = -(-(kernel + before) // stride)
+    first, last = (padding + before) // stride, (padding + before + size - 1) // stride
+    outer = min(max(taps - 1 - first, last - length + 1, 0), taps - 1)
+    return before, taps, outer, (first - taps + 1 + outer) * stride
+
+
+def _by_place(kernel: Tensor, stride: Pair, before: Pair, taps: Pair, groups: int) -> Tensor:
+    """The kernel with a channel for each place in a block: ``[groups * sh * sw * C_in/g, C_out / groups, *taps]``."""
+    after = [t * s - b - k for t, s, b, k in zip(taps, stride, before, kernel.shape[2:], strict=True)]
+    full = F.pad(kernel, (before[1], after[1], before[0], after[0]))
     split = full.unflatten(3, (taps[1], stride[1])).unflatten(2, (taps[0], stride[0])).unflatten(0, (groups, -1))
-    # groups, C_out/g, C_in/g, th, sh, tw, sw -> groups, C_in/g, sh, sw, C_out/g, th, tw
-    return split.permute(0, 2, 4, 6, 1, 3, 5).flatten(0, 3).flip(2, 3)
-
-
-def _shuffle(by_place: Tensor, stride: Pair) -> Tensor:
-    """``F.pixel_shuffle`` for a stride that differs in height and width."""
-    split = by_place.unflatten(1, (-1, *stride))
-    return split.permute(0, 1, 4, 2, 5, 3).flatten(4, 5).flatten(2, 3)
+    # groups, C_out/g, C_in/g, th, sh, tw, sw -> groups, sh, sw, C_in/g, C_out/g, th, tw
+    by_place: Tensor = split.permute(0, 4, 6, 2, 1, 3, 5)
+    return by_place.flatten(0, 3).flip(2, 3)

@@ -58,11 +58,12 @@ class Windows:
         return padded.flatten(1).index_select(1, index).view(len(elements), self.num_positions, -1)
 
     def scatter(self, values: Tensor) -> Tensor:
-        """Puts windows ``[..., P, S, C * kh * kw]`` on maps ``[..., P, S, C * H * W]``, cut at the edge."""
-        channels, *_ = self.shape
+        """Puts windows ``[..., P, S, C * kh * kw]`` on maps ``[..., P, S, C, H, W]``, cut at the edge."""
+        channels, *size = self.shape
         by_channel = F.pad(values.unflatten(-1, (channels, -1)), (0, 1))
         index = self._positions_in_window(values.device)[:, None, None]
-        return by_channel.gather(-1, index.expand(*by_channel.shape[:-1], -1)).flatten(-2)
+        maps: Tensor = by_channel.gather(-1, index.expand(*by_channel.shape[:-1], -1)).unflatten(-1, size)
+        return maps
 
     def _positions_in_window(self, device: torch.device) -> Tensor:
         """Index in each window of each element of the map, one more than the last if outside: ``[P, H * W]``."""

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from gls_lightning.bounds import BackSubstitution, Box, Graph, Lines, LowerSlope, Tensors
+from gls_lightning.bounds import BackSubstitution, Box, Graph, Lines, LowerSlope, Node, Tensors
+from gls_lightning.bounds.operations import Activation
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.relaxations.crown_ibp import CROWNIBP
 from gls_lightning.relaxations.deep_poly import DeepPoly
@@ -131,9 +132,7 @@ def _free_slopes(substitution: BackSubstitution, bounds: dict[str, Box], specifi
         return per_sample.repeat_interleave(specification.shape[1], dim=0)
 
     def lower_slopes(rule: LowerSlope) -> Tensor:
-        for node in graph.activations:
-            substitution.relax(node, bounds[node.name], rule)
-        slopes = [substitution.lines[node.name].lower_slope.flatten(1) for node in graph.activations]
+        slopes = [_lines(node, bounds[node.name], rule).lower_slope.flatten(1) for node in graph.activations]
         return torch.cat([specification.new_empty(len(specification), 0), *slopes], dim=1)
 
     deep_poly, smallest, largest = (repeat(lower_slopes(rule)) for rule in ("adaptive", "zero", "one"))
@@ -149,6 +148,11 @@ def _free_slopes(substitution: BackSubstitution, bounds: dict[str, Box], specifi
         return relaxed.specification_bounds(each).flatten()
 
     return bound, (deep_poly == largest).to(deep_poly.dtype)
+
+
+def _lines(node: Node, box: Box, rule: LowerSlope) -> Lines:
+    assert isinstance(node.operation, Activation)
+    return node.operation.lines(box, rule)
 
 
 def _gradient(bound: Bound, shares: Tensor) -> tuple[Tensor, Tensor]:

@@ -48,7 +48,7 @@ class HBox(RelaxationInParts):
             if node.name in slots
             for shape in (node.operation.output_shape, *node.operation.input_shapes)
         ]
-        return Coefficients(sum(sizes), max(sizes, default=1))
+        return Coefficients(sum(sizes), {graph.output: max(sizes, default=1)})
 
 
 def _zonotopes(graph: Graph, tensors: Tensors, box: Box) -> dict[str, Zonotope]:

@@ -10,7 +10,7 @@ from typing_extensions import override
 from gls_lightning.bounds import BackSubstitution, Box, CountingSubstitution, Graph, LowerSlope, Tensors
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.relaxations.ibp import IBP
-from gls_lightning.relaxations.parts import Coefficients, RelaxationInParts
+from gls_lightning.relaxations.parts import Coefficients, RelaxationInParts, shapes_of
 
 
 class LinearRelaxation(RelaxationInParts):
@@ -58,3 +58,25 @@ class LinearRelaxation(RelaxationInParts):
         self._relax(counter)
         counter.specification_bounds(torch.empty(1, rows, graph.num_outputs, device="meta"))
         return Coefficients(counter.kept, counter.largest)
+
+    @override
+    def _samples_in_cache(self, coefficients: Coefficients, element_size: int) -> int:
+        *_, of_output = coefficients.largest.values()
+        largest = max(coefficients.largest.values())
+        return max(1, min(_CPU_TENSOR_BYTES // of_output, _MOST_CHUNKS * _CPU_TENSOR_BYTES // largest) // element_size)
+
+    def _chunks(self, graph: Graph, tensors: Tensors, specification: Tensor) -> dict[str, int]:
+        """In how many chunks the elements of each node are bounded, so that the processor's caches hold a tensor."""
+        if specification.device.type != "cpu" or torch.compiler.is_compiling():
+            return {}
+        samples, rows, _ = specification.shape
+        limit = _CPU_TENSOR_BYTES // specification.element_size()
+        largest = self._coefficients(graph, shapes_of(tensors), rows).largest
+        return {name: -(-samples * size // limit) for name, size in largest.items()}
+
+
+_CPU_TENSOR_BYTES = 2**24
+"""Larger coefficient tensors fall out of the processor's caches (measured: see benchmarks/)."""
+
+_MOST_CHUNKS = 8
+"""Chunks in which the elements of a node are bounded, beyond which fewer samples are bounded at a time (likewise)."""

@@ -14,9 +14,6 @@ from gls_lightning.bounds import Box, Graph, Tensors
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.relaxations.relaxation import Relaxation
 
-_CPU_TENSOR_BYTES = 2**23
-"""Larger coefficient tensors fall out of the processor's caches (measured: see benchmarks/)."""
-
 _PEAK_OVER_KEPT = 2
 """Peak memory of a backward pass as a multiple of what the forward pass keeps (measured)."""
 
@@ -78,30 +75,24 @@ class RelaxationInParts(Relaxation):
         samples, rows, _ = specification.shape
         if torch.compiler.is_compiling():  # which plans the memory of what it compiles itself
             return samples, False
-        coefficients = self._coefficients(graph, _shapes(tensors), rows)
+        coefficients = self._coefficients(graph, shapes_of(tensors), rows)
         kept = max(1, coefficients.kept) * specification.element_size()
         budget = int(self.memory_budget * 2**30) // _PEAK_OVER_KEPT
         size = budget // kept
         if specification.device.type == "cpu":
-            import os
-            size = min(size, int(os.environ.get("PART", "8")))
+            size = min(size, self._samples_in_cache(coefficients, specification.element_size()))
         with_gradient = torch.is_grad_enabled() and not torch._C._are_functorch_transforms_active()
         return max(1, min(samples, size)), with_gradient and samples * kept > budget
 
-    def _chunks(self, graph: Graph, tensors: Tensors, specification: Tensor) -> dict[str, int]:
-        """In how many chunks the elements of each node are bounded, so that the processor's caches hold a tensor."""
-        samples, rows, _ = specification.shape
-        if specification.device.type != "cpu" or torch.compiler.is_compiling():
-            return {}
-        largest = self._coefficients(graph, _shapes(tensors), rows).largest
-        import os
-        limit = float(os.environ.get("CHUNK", "1")) * 2**20
-        return {name: -(-samples * n * specification.element_size() // int(limit)) for name, n in largest.items()}
+    def _samples_in_cache(self, coefficients: Coefficients, element_size: int) -> int:
+        """Samples whose tensors the processor's caches hold (measured: see benchmarks/)."""
+        return 2**25 // (max(coefficients.largest.values()) * element_size)
 
     @lru_cache(maxsize=64)  # noqa: B019  (relaxations are few and live as long as the program)
     def _coefficients(self, graph: Graph, shapes: Shapes, rows: int) -> Coefficients:
         return self._count(graph, dict(shapes), rows)
 
 
-def _shapes(tensors: Tensors) -> Shapes:
+def shapes_of(tensors: Tensors) -> Shapes:
+    """Names and shapes of a network's parameters and buffers, to look up what was counted for them."""
     return tuple((name, tensor.shape) for name, tensor in tensors.items())

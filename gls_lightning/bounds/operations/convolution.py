@@ -90,10 +90,9 @@ class Convolution(AffineOperation):
         return (self._backward_dense(rows.to_dense(), kernel),)
 
     def _backward_dense(self, rows: DenseRows, kernel: Tensor) -> DenseRows:
-        *leading, _ = rows.values.shape
-        maps = rows.values.reshape(-1, *self.output_shape)
-        values = self._transpose(maps, kernel, self.padding, self.input_shapes[0][1:])
-        return DenseRows(values.reshape(*leading, -1), self.input_shapes[0], rows.mirrored)
+        elements = rows.elements
+        maps = self._transpose(elements.flatten(0, 2), kernel, self.padding, self.input_shapes[0][1:])
+        return DenseRows.of(maps.unflatten(0, elements.shape[:3]), rows.mirrored)
 
     def _backward_patches(self, rows: Rows, windows: Windows, kernel: Tensor) -> Rows:
         if isinstance(rows, PatchRows):
