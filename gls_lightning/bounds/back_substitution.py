@@ -19,7 +19,7 @@ class BackSubstitution:
     """Lower bounds of linear functions of a node, written as functions of nodes before it until those have boxes.
 
     The functions are of the deviations from reference values: those that the network takes at the centre of the box if
-    every activation follows the line midway between its two. Affine operations then add no constants, activations only
+    every activation follows the line above it. Affine operations then add no constants, activations only
     the distance between their lines, and a box of no width gives the network's value as it is.
 
     Args:

@@ -20,7 +20,7 @@ class FactoredRows(Rows):
     Attributes:
         base: The mirrored rows.
         slope: Mean of the slopes of the lines below and above, ``[B, P, 1, K]``.
-        deviation: Half of their difference, ``[B, P, 1, K]``.
+        deviation: Half of what the line below is steeper, ``[B, P, 1, K]``.
     """
 
     base: Rows

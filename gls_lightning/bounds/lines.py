@@ -22,20 +22,20 @@ class Lines(NamedTuple):
     upper_offset: Tensor
 
     def around(self, argument: Tensor) -> "Band":
-        """The lines relative to the point midway between them at ``argument [B, *shape]``."""
-        slope, deviation = (self.lower_slope + self.upper_slope) / 2, (self.lower_slope - self.upper_slope) / 2
-        middle, half = (self.lower_offset + self.upper_offset) / 2, (self.upper_offset - self.lower_offset) / 2
-        return Band(slope, deviation, half - deviation * argument, slope * argument + middle)
+        """The lines relative to the point of the upper one at ``argument [B, *shape]``."""
+        narrowing = self.lower_slope - self.upper_slope
+        gap = self.upper_offset - self.lower_offset - narrowing * argument
+        return Band(self.upper_slope, narrowing, gap, self.upper_slope * argument + self.upper_offset)
 
 
 class Band(NamedTuple):
-    """Lines written around a point midway between them, ``[B, *shape]`` each.
+    """Lines written around a point of the upper one, ``[B, *shape]`` each.
 
-    Where the argument deviates from the point's by ``v``, the value deviates from ``centre`` by at least
-    ``(slope + deviation) * v - gap`` and at most ``(slope - deviation) * v + gap``.
+    Where the argument deviates from the point's by ``v``, the value deviates from ``centre`` by at most ``slope * v``
+    and at least ``(slope + narrowing) * v - gap``.
     """
 
     slope: Tensor
-    deviation: Tensor
+    narrowing: Tensor
     gap: Tensor
     centre: Tensor

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gls_lightning.bounds.lines import Band
-from gls_lightning.bounds.sign_split import absolute_dot, relax
+from gls_lightning.bounds.sign_split import absolute_dot, contract, relax
 
 if TYPE_CHECKING:
     from gls_lightning.bounds.dense_rows import DenseRows
@@ -81,12 +81,13 @@ class Rows(ABC):
         Returns:
             The rows, no longer mirrored, and the constants ``[B, P, S]``, twice ``S`` where these rows are mirrored.
         """
-        slope, deviation = self.read(band.slope), self.read(band.deviation)
+        slope, narrowing, gap = self.read(band.slope), self.read(band.narrowing), self.read(band.gap)
         if self.mirrored:
             from gls_lightning.bounds.factored_rows import FactoredRows
 
-            return FactoredRows(self, slope, deviation), self.minimum(band.gap)
-        values, constant = relax(self.values, slope, deviation, self.read(band.gap))
+            constants = contract(self.values.clamp_min(0), gap), contract(-self.values.clamp_max(0), gap)
+            return FactoredRows(self, slope + narrowing / 2, narrowing / 2), -torch.cat(constants, -1)
+        values, constant = relax(self.values, slope, narrowing, gap)
         return self.with_values(values, False), constant
 
     def minimum(self, radius: Tensor) -> Tensor:

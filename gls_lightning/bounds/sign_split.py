@@ -1,7 +1,7 @@
 """Products that treat positive and negative coefficients differently: the inner loop of every linear bound.
 
-A lower bound of ``a * v`` takes the line below ``v`` where ``a`` is positive and the line above where it is negative:
-``a * mean + |a| * deviation`` of the two, which is far faster than a choice between them. Of plain tensor operations,
+A lower bound of ``a * v`` takes the line below ``v`` where ``a`` is positive and the line above where it is negative.
+``a * above + max(a, 0) * (below - above)`` is far faster than a choice between them. Of plain tensor operations,
 autograd keeps several results of the size of the coefficients; of these functions it keeps the coefficients alone.
 """
 
@@ -30,9 +30,9 @@ class _Relax(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(rows: Tensor, slope: Tensor, deviation: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
-        absolute = rows.abs()
-        return (rows * slope).addcmul_(absolute, deviation), -contract(absolute, gap)
+    def forward(rows: Tensor, slope: Tensor, narrowing: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
+        positive = rows.clamp_min(0)
+        return (rows * slope).addcmul_(positive, narrowing), -contract(positive, gap)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -40,15 +40,16 @@ class _Relax(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, grad_constant: Tensor) -> tuple[Tensor | None, ...]:
-        rows, slope, deviation, gap = ctx.saved_tensors
-        sign = rows.sign()
-        signed = (grad * deviation).addcmul_(grad_constant.unsqueeze(-1), gap, value=-1)
-        grad_rows = (grad * slope).addcmul_(sign, signed).sum_to_size(rows.shape)
+        rows, slope, narrowing, gap = ctx.saved_tensors
+        positive = rows.clamp_min(0)
+        where_positive = positive.sign()
+        narrowed = (grad * narrowing).addcmul_(grad_constant.unsqueeze(-1), gap, value=-1)
+        grad_rows = (grad * slope).addcmul_(where_positive, narrowed).sum_to_size(rows.shape)
         by_row = grad * rows
         grad_slope = by_row.sum(-2, keepdim=True).sum_to_size(slope.shape)
-        grad_deviation = by_row.mul_(sign).sum(-2, keepdim=True).sum_to_size(deviation.shape)
-        grad_gap = -_combine(grad_constant, rows.abs()).sum_to_size(gap.shape)
-        return grad_rows, grad_slope, grad_deviation, grad_gap
+        grad_narrowing = by_row.mul_(where_positive).sum(-2, keepdim=True).sum_to_size(narrowing.shape)
+        grad_gap = -_combine(grad_constant, positive).sum_to_size(gap.shape)
+        return grad_rows, grad_slope, grad_narrowing, grad_gap
 
 
 class _AbsoluteDot(torch.autograd.Function):
@@ -74,19 +75,19 @@ class _AbsoluteDot(torch.autograd.Function):
         return by_element * rows.sign(), grad_radius
 
 
-def relax(rows: Tensor, slope: Tensor, deviation: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
+def relax(rows: Tensor, slope: Tensor, narrowing: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
     """Substitutes the line below for positive coefficients and the line above for negative ones.
 
     Args:
         rows: Coefficients, ``[B|1, P|1, S, K]``.
-        slope: Of the line midway between the two that each row reads, ``[B|1, P|1, 1, K]``.
-        deviation: How much steeper the line below is, likewise.
-        gap: Half of the distance between the lines at the reference, likewise.
+        slope: Slope of the line above that each row reads, ``[B|1, P|1, 1, K]``.
+        narrowing: Slope of the line below less that of the line above, likewise.
+        gap: Distance between the lines at the reference, likewise.
 
     Returns:
         Coefficients ``[B, P, S, K]`` of the lines' argument, and a constant ``[B, P, S]``.
     """
-    return _Relax.apply(rows, slope, deviation, gap)  # type: ignore[no-any-return]
+    return _Relax.apply(rows, slope, narrowing, gap)  # type: ignore[no-any-return]
 
 
 def absolute_dot(rows: Tensor, radius: Tensor) -> Tensor:
@@ -115,7 +116,7 @@ def both_signs(straight: Tensor, absolute: Tensor) -> Tensor:
     """Rows relaxed and their negatives relaxed, ``[B, P, 2 S, K]``.
 
     Args:
-        straight: The rows times the slopes midway, ``[B, P, S, K]``.
-        absolute: Their absolute values times the slopes' deviations, ``[B, P, S, K]``.
+        straight: The rows times the mean slopes, ``[B, P, S, K]``.
+        absolute: Their absolute values times half of what the line below is steeper, ``[B, P, S, K]``.
     """
     return _BothSigns.apply(straight, absolute)  # type: ignore[no-any-return]
