@@ -32,7 +32,8 @@ class _Relax(torch.autograd.Function):
     @staticmethod
     def forward(rows: Tensor, slope: Tensor, narrowing: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
         positive = rows.clamp_min(0)
-        return (rows * slope).addcmul_(positive, narrowing), -contract(positive, gap)
+        # Not addcmul: products that cancel, as above a lower slope of 0, must give 0 and no rounding error.
+        return (rows * slope).add_(positive * narrowing), -contract(positive, gap)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -43,7 +44,7 @@ class _Relax(torch.autograd.Function):
         rows, slope, narrowing, gap = ctx.saved_tensors
         positive = rows.clamp_min(0)
         where_positive = positive.sign()
-        narrowed = (grad * narrowing).addcmul_(grad_constant.unsqueeze(-1), gap, value=-1)
+        narrowed = (grad * narrowing).addcmul_(-grad_constant.unsqueeze(-1), gap)
         grad_rows = (grad * slope).addcmul_(where_positive, narrowed).sum_to_size(rows.shape)
         by_row = grad * rows
         grad_slope = by_row.sum(-2, keepdim=True).sum_to_size(slope.shape)
