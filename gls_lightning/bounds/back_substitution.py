@@ -5,6 +5,7 @@ from functools import reduce
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.dense_rows import DenseRows
@@ -12,7 +13,10 @@ from gls_lightning.bounds.graph import INPUT, Graph, Node
 from gls_lightning.bounds.lines import Band, Lines, LowerSlope
 from gls_lightning.bounds.operations import Activation, AffineOperation, Tensors
 from gls_lightning.bounds.patch_rows import PatchRows
-from gls_lightning.bounds.rows import Rows
+from gls_lightning.bounds.rows import Functions, Rows
+
+Chosen = tuple[Tensor, Tensor, Tensor]
+"""Sample, position and function of each row, ``[N]`` each."""
 
 
 class BackSubstitution:
@@ -85,45 +89,89 @@ class BackSubstitution:
         """Lower and upper bounds of every element of a node, ``[B, *shape]`` each."""
         if name in self.boxes:
             return self.boxes[name]
-        shape = self.graph.by_name[name].operation.output_shape
+        shape = self._shape(name)
         chunks = [part.mT.chunk(2, 1) for part in self._lower_deviations(name, self._identity(shape))]
         below, negated_above = (torch.cat(side, 1).reshape(-1, *shape) for side in zip(*chunks, strict=True))
         reference = self.reference(name)
         return Box(reference + below, reference - negated_above)
 
+    def bounds_where(self, wanted: Tensor, name: str, otherwise: Box) -> Box:
+        """Bounds of some elements of a node, at a cost in proportion to their number.
+
+        Args:
+            wanted: Which elements of which samples, ``[B, *shape]``, bool.
+            name: The node; some activation stands before it.
+            otherwise: The box of the other elements.
+        """
+        samples, elements = wanted.flatten(1).nonzero().unbind(1)
+        if not len(samples):
+            return otherwise
+        shape = self._shape(name)
+        per_function = shape.numel() // shape[0] if len(shape) == 3 else 1
+        parts = self.chunks.get(name, 1) * len(samples) // wanted.numel() + 1
+        chosen = zip(*(i.tensor_split(parts) for i in (samples, elements)), strict=True)
+        rows = self._identity(shape)
+        changes = [
+            self._lower_deviations(name, rows, (i, e % per_function, e // per_function))[0].squeeze(1)
+            for i, e in chosen
+        ]
+        below, negated_above = torch.cat(changes).unbind(-1)
+        reference = self.reference(name)[wanted]
+        return Box(
+            otherwise.lower.masked_scatter(wanted, reference + below),
+            otherwise.upper.masked_scatter(wanted, reference - negated_above),
+        )
+
+    def _shape(self, name: str) -> torch.Size:
+        return self.graph.by_name[name].operation.output_shape
+
     def _identity(self, shape: torch.Size) -> Rows:
         """Every element of a node and its negative; those of a map once for all positions."""
         size = shape[0] if len(shape) == 3 else shape.numel()
         identity = torch.eye(size, dtype=self.input_box.lower.dtype, device=self.input_box.lower.device)
-        return (
-            PatchRows.identity(identity, shape, True)
-            if len(shape) == 3
-            else DenseRows(identity[None, None], shape, True)
-        )
+        mirrored = Functions(mirrored=True)
+        if len(shape) == 3:
+            return PatchRows.identity(identity, shape, mirrored)
+        return DenseRows(identity[None, None], shape, mirrored)
 
-    def _lower_deviations(self, name: str, rows: Rows) -> list[Tensor]:
-        """Lower bounds ``[B, P, S]`` of linear functions of the deviations of a node's output, in chunks of ``S``."""
+    def _lower_deviations(self, name: str, rows: Rows, chosen: Chosen | None = None) -> list[Tensor]:
+        """Lower bounds of linear functions of the deviations of a node's output.
+
+        Args:
+            name: The node.
+            rows: The functions.
+            chosen: Sample, position and function of the only rows to be bounded; all are if absent.
+
+        Returns:
+            ``[B, P, S]``, in chunks of ``S``; ``[N, 1, S]`` for ``N`` chosen rows.
+        """
         nodes = [node for node in reversed(self.graph.ancestors(name)) if node.name not in self.boxes]
-        return self._descend(nodes, {name: rows}, self.chunks.get(name, 1))
+        first = next((i for i, node in enumerate(nodes) if isinstance(node.operation, Activation)), len(nodes))
+        pending: dict[str, Rows] = {name: rows}
+        self._descend(nodes[:first], pending)  # up to the first activation, the rows are the same for all samples
+        if chosen is not None:
+            groups = [{source: part.choose(*chosen) for source, part in pending.items()}]
+        elif first < len(nodes):
+            groups = _split(pending, self.chunks.get(name, 1))
+        else:
+            groups = [pending]
+        return [self._minimum(nodes[first:], group) for group in groups]
 
-    def _descend(self, nodes: Sequence[Node], pending: dict[str, Rows], chunks: int) -> list[Tensor]:
+    def _minimum(self, nodes: Sequence[Node], pending: dict[str, Rows]) -> Tensor:
+        constants = self._descend(nodes, pending)
+        return reduce(torch.add, constants + [part.minimum(self.boxes[name].radius) for name, part in pending.items()])
+
+    def _descend(self, nodes: Sequence[Node], pending: dict[str, Rows]) -> list[Tensor]:
+        """Writes the rows, by the name of their node, as rows of what comes before ``nodes``; returns constants."""
         constants: list[Tensor] = []
-        for i, node in enumerate(nodes):
+        for node in nodes:
             if node.name not in pending:
                 continue
-            if chunks > 1 and isinstance(node.operation, Activation):  # from here on, every sample has its own rows
-                return self._descend_in_chunks(nodes[i:], pending, chunks)
             sources, constant = self._step(node, pending.pop(node.name))
             constants.extend([] if constant is None else [constant])
             for source, part in zip(node.inputs, sources, strict=True):
                 pending[source] = pending[source] + part if source in pending else part
-        constants.extend(part.minimum(self.boxes[source].radius) for source, part in pending.items())
-        return [reduce(torch.add, constants)]
-
-    def _descend_in_chunks(self, nodes: Sequence[Node], pending: dict[str, Rows], chunks: int) -> list[Tensor]:
-        size = -(-next(iter(pending.values())).values.shape[2] // chunks)
-        parts = zip(*(rows.split(size) for rows in pending.values()), strict=True)
-        return [self._descend(nodes, dict(zip(pending, part, strict=True)), 1)[0] for part in parts]
+        return constants
 
     def _step(self, node: Node, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
         if isinstance(node.operation, Activation):
@@ -131,6 +179,12 @@ class BackSubstitution:
             return (relaxed,), constant
         assert isinstance(node.operation, AffineOperation)
         return node.operation.backward(self.tensors, rows), None
+
+
+def _split(pending: dict[str, Rows], chunks: int) -> list[dict[str, Rows]]:
+    size = -(-next(iter(pending.values())).values.shape[2] // chunks)
+    parts = zip(*(rows.split(size) for rows in pending.values()), strict=True)
+    return [dict(zip(pending, part, strict=True)) for part in parts]
 
 
 class CountingSubstitution(BackSubstitution):
@@ -153,10 +207,16 @@ class CountingSubstitution(BackSubstitution):
         self.largest: dict[str, int] = {}
         self._start = ""
 
-    def _lower_deviations(self, name: str, rows: Rows) -> list[Tensor]:
-        self._start = name
-        return super()._lower_deviations(name, rows)
+    @override
+    def bounds_where(self, wanted: Tensor, name: str, otherwise: Box) -> Box:
+        return self.bounds(name)  # at most all are wanted
 
+    @override
+    def _lower_deviations(self, name: str, rows: Rows, chosen: Chosen | None = None) -> list[Tensor]:
+        self._start = name
+        return super()._lower_deviations(name, rows, chosen)
+
+    @override
     def _step(self, node: Node, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
         sources, constant = super()._step(node, rows)
         sizes = [part.size for part in sources]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from gls_lightning.bounds.rows import Rows
+from gls_lightning.bounds.rows import AS_GIVEN, Functions, Rows
 
 
 @dataclass(frozen=True)
@@ -17,17 +17,17 @@ class DenseRows(Rows):
         values: The coefficients, ``[B|1, P|1, S, K]``; those of a map with the channels last, in which order
             convolutions are fastest.
         shape: Shape of the node without the batch; ``K`` is its number of elements.
-        mirrored: See :class:`Rows`.
+        functions: See :class:`Rows`.
     """
 
     values: Tensor
     shape: torch.Size
-    mirrored: bool = False
+    functions: Functions = AS_GIVEN
 
     @classmethod
-    def of(cls, elements: Tensor, mirrored: bool = False) -> "DenseRows":
+    def of(cls, elements: Tensor, functions: Functions = AS_GIVEN) -> "DenseRows":
         """Rows with the coefficients ``[B|1, P|1, S, *shape]``."""
-        return cls(_flatten(elements, 3), elements.shape[3:], mirrored)
+        return cls(_flatten(elements, 3), elements.shape[3:], functions)
 
     @property
     def elements(self) -> Tensor:
@@ -39,15 +39,11 @@ class DenseRows(Rows):
         return channels_last.movedim(-1, -3)
 
     @override
-    def with_values(self, values: Tensor, mirrored: bool) -> "DenseRows":
-        return replace(self, values=values, mirrored=mirrored)
+    def with_values(self, values: Tensor, functions: Functions) -> "DenseRows":
+        return replace(self, values=values, functions=functions)
 
     @override
-    def split(self, size: int) -> list[Rows]:
-        return [replace(self, values=part) for part in self.values.split(size, -2)]
-
-    @override
-    def read(self, elements: Tensor) -> Tensor:
+    def _read(self, elements: Tensor) -> Tensor:
         return _flatten(elements.expand(-1, *self.shape), 1)[:, None, None]
 
     @override
@@ -56,12 +52,12 @@ class DenseRows(Rows):
 
     def reshape(self, shape: torch.Size) -> "DenseRows":
         """The same coefficients for a node of another shape with as many elements."""
-        return DenseRows.of(self.elements.flatten(3).unflatten(-1, shape), self.mirrored)
+        return DenseRows.of(self.elements.flatten(3).unflatten(-1, shape), self.functions)
 
     def __add__(self, other: Rows) -> "DenseRows":
-        if self.mirrored != other.mirrored:
+        if self.functions.mirrored != other.functions.mirrored:
             return self.unmirrored().to_dense() + other.unmirrored()
-        return self.with_values(self.values + other.to_dense().values, self.mirrored)
+        return self.with_values(self.values + other.to_dense().values, self.functions)
 
 
 def _flatten(elements: Tensor, start: int) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from gls_lightning.bounds.dense_rows import DenseRows
-from gls_lightning.bounds.rows import Rows
+from gls_lightning.bounds.rows import Functions, Rows
 from gls_lightning.bounds.sign_split import both_signs
 
 
@@ -27,7 +27,10 @@ class FactoredRows(Rows):
     slope: Tensor
     deviation: Tensor
 
-    mirrored = False
+    @property
+    @override
+    def functions(self) -> Functions:  # type: ignore[override]
+        return self.base.functions._replace(mirrored=False)
 
     @property
     def values(self) -> Tensor:  # type: ignore[override]
@@ -42,7 +45,7 @@ class FactoredRows(Rows):
 
     def expanded(self) -> Rows:
         """The rows multiplied out."""
-        return self.base.with_values(self.values, False)
+        return self.base.with_values(self.values, self.functions)
 
     def can_join(self, matrix: Tensor) -> bool:
         """Whether a product with ``matrix [K, L]`` is to be taken without multiplying the rows out."""
@@ -58,16 +61,12 @@ class FactoredRows(Rows):
         return both_signs(straight, absolute)
 
     @override
-    def with_values(self, values: Tensor, mirrored: bool) -> Rows:
-        return self.base.with_values(values, mirrored)
+    def with_values(self, values: Tensor, functions: Functions) -> Rows:
+        return self.base.with_values(values, functions)
 
     @override
-    def split(self, size: int) -> list[Rows]:
-        return [replace(self, base=part) for part in self.base.split(size)]
-
-    @override
-    def read(self, elements: Tensor) -> Tensor:
-        return self.base.read(elements)
+    def _read(self, elements: Tensor) -> Tensor:
+        return self.base._read(elements)
 
     @override
     def multiply(self, factor: Tensor) -> Rows:

@@ -57,11 +57,20 @@ class Windows:
         index = _window_elements(self, torch.Size(padded.shape[1:])).to(elements.device)
         return padded.flatten(1).index_select(1, index).view(len(elements), self.num_positions, -1)
 
-    def scatter(self, values: Tensor) -> Tensor:
-        """Puts windows ``[..., P, S, C * kh * kw]`` on maps ``[..., P, S, C, H, W]``, cut at the edge."""
+    def scatter(self, values: Tensor, positions: Tensor | None = None) -> Tensor:
+        """Puts windows on maps, cut at the edge.
+
+        Args:
+            values: One window for each position, ``[B, P, S, C * kh * kw]``; or for one position each.
+            positions: If for one position each, which, ``[B]``.
+
+        Returns:
+            ``[B, P, S, C, H, W]``.
+        """
         channels, *size = self.shape
         by_channel = F.pad(values.unflatten(-1, (channels, -1)), (0, 1))
         index = self._positions_in_window(values.device)[:, None, None]
+        index = index if positions is None else index[positions][:, None]
         maps: Tensor = by_channel.gather(-1, index.expand(*by_channel.shape[:-1], -1)).unflatten(-1, size)
         return maps
 

@@ -50,7 +50,7 @@ class AlphaCROWN(LinearRelaxation):
         learning_rate: float = 0.5,
         decay: float = 0.98,
         intermediate_bounds: Literal["crown", "ibp"] = "crown",
-        memory_budget: float = 2.0,
+        memory_budget: float = 4.0,
     ) -> None:
         super().__init__(memory_budget=memory_budget)
         if step_rule not in ("adam", "sign"):

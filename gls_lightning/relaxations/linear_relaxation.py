@@ -28,7 +28,7 @@ class LinearRelaxation(RelaxationInParts):
     """
 
     def __init__(
-        self, *, lower_slope: LowerSlope = "adaptive", intersect_ibp: bool = False, memory_budget: float = 2.0
+        self, *, lower_slope: LowerSlope = "adaptive", intersect_ibp: bool = False, memory_budget: float = 4.0
     ) -> None:
         super().__init__(memory_budget=memory_budget)
         if lower_slope not in get_args(LowerSlope):

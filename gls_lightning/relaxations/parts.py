@@ -45,7 +45,7 @@ class RelaxationInParts(Relaxation):
         ConfigurationError: If ``memory_budget`` is not positive.
     """
 
-    def __init__(self, *, memory_budget: float = 2.0) -> None:
+    def __init__(self, *, memory_budget: float = 4.0) -> None:
         if memory_budget <= 0:
             raise ConfigurationError(f"memory_budget is {memory_budget} GiB; it must be positive")
         self.memory_budget = memory_budget

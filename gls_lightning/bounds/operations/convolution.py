@@ -92,7 +92,7 @@ class Convolution(AffineOperation):
     def _backward_dense(self, rows: DenseRows, kernel: Tensor) -> DenseRows:
         elements = rows.elements
         maps = self._transpose(elements.flatten(0, 2), kernel, self.padding, self.input_shapes[0][1:])
-        return DenseRows.of(maps.unflatten(0, elements.shape[:3]), rows.mirrored)
+        return DenseRows.of(maps.unflatten(0, elements.shape[:3]), rows.functions)
 
     def _backward_patches(self, rows: Rows, windows: Windows, kernel: Tensor) -> Rows:
         if isinstance(rows, PatchRows):
@@ -102,7 +102,7 @@ class Convolution(AffineOperation):
             values = self._product(rows, self._unrolled(kernel, windows.kernel, of_input.kernel))
         else:
             values = self._spread(rows.values, kernel, windows.kernel, of_input.kernel)
-        patches = PatchRows(values, of_input, of_input.inside, rows.mirrored)
+        patches = PatchRows(values, of_input, of_input.inside, rows.functions)
         return patches.to_dense() if _area(of_input.kernel) > _area(of_input.shape[1:]) else patches
 
     def _product(self, rows: Rows, unrolled: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ class Linear(AffineOperation):
     @override
     def backward(self, tensors: Tensors, rows: Rows) -> tuple[Rows, ...]:
         values = rows.to_dense().values @ tensors[self.weight]
-        return (DenseRows(values, self.input_shapes[0], rows.mirrored),)
+        return (DenseRows(values, self.input_shapes[0], rows.functions),)
 
     def _bias(self, tensors: Tensors) -> Tensor | None:
         return None if self.bias is None else tensors[self.bias]
