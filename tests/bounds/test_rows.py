@@ -8,18 +8,19 @@ from gls_lightning.bounds.dense_rows import DenseRows
 from gls_lightning.bounds.factored_rows import FactoredRows
 from gls_lightning.bounds.lines import Band, Lines
 from gls_lightning.bounds.patch_rows import PatchRows
-from gls_lightning.bounds.rows import Rows
+from gls_lightning.bounds.rows import Functions, Rows
 from gls_lightning.bounds.windows import Windows
 
 SHAPE = torch.Size([2, 4, 3])
+MIRRORED = Functions(mirrored=True)
 ROWS = {
-    "vector": lambda: DenseRows(random(1, 1, 4, 5), torch.Size([5]), True),
+    "vector": lambda: DenseRows(random(1, 1, 4, 5), torch.Size([5]), MIRRORED),
     "map": lambda: DenseRows.of(random(1, 1, 4, *SHAPE), True),
-    "channels": lambda: PatchRows.identity(random(4, 2), SHAPE, True),
+    "channels": lambda: PatchRows.identity(random(4, 2), SHAPE, MIRRORED),
     "windows over the edge": lambda: PatchRows(
-        random(1, 1, 4, 2 * 3 * 2), Windows((2, 4, 3), (3, 2), (2, 1), (-1, 0), (2, 3)), False, True
+        random(1, 1, 4, 2 * 3 * 2), Windows((2, 4, 3), (3, 2), (2, 1), (-1, 0), (2, 3)), False, MIRRORED
     ),
-    "rows for each sample": lambda: DenseRows(random(2, 1, 4, 5), torch.Size([5]), True),
+    "rows for each sample": lambda: DenseRows(random(2, 1, 4, 5), torch.Size([5]), MIRRORED),
 }
 every_kind = pytest.mark.parametrize("kind", ROWS)
 
@@ -64,7 +65,7 @@ def test_rows_that_leave_an_activation(kind: str) -> None:
     below = (both > 0).double()
     torch.testing.assert_close(per_element(relaxed), both * slope + below * both * narrowing)
     torch.testing.assert_close(constant, -(below * both * gap).sum(-1))
-    assert not relaxed.mirrored
+    assert not relaxed.functions.mirrored
     unmirrored, same = rows.unmirrored().relax(band)
     torch.testing.assert_close(per_element(unmirrored), per_element(relaxed))
     torch.testing.assert_close(same, constant)
@@ -92,10 +93,11 @@ def test_factored_rows_stand_for_their_products(kind: str) -> None:
 
 @pytest.mark.parametrize("size", [1, 3, 4])
 @every_kind
-def test_factored_rows_split(kind: str, size: int) -> None:
+def test_rows_split(kind: str, size: int) -> None:
     rows = ROWS[kind]()
-    factored, _ = rows.relax(band_for(rows))
-    parts = [part.values.chunk(2, 2) for part in factored.split(size)]
+    band = band_for(rows)
+    factored, _ = rows.relax(band)
+    parts = [part.relax(band)[0].values.chunk(2, 2) for part in rows.split(size)]
     assert [straight.shape[2] for straight, _ in parts] == {1: [1] * 4, 3: [3, 1], 4: [4]}[size]
     joined = torch.cat([torch.cat(side, 2) for side in zip(*parts, strict=True)], 2)
     torch.testing.assert_close(joined, factored.values)
