@@ -15,7 +15,7 @@ SHAPE = torch.Size([2, 4, 3])
 MIRRORED = Functions(mirrored=True)
 ROWS = {
     "vector": lambda: DenseRows(random(1, 1, 4, 5), torch.Size([5]), MIRRORED),
-    "map": lambda: DenseRows.of(random(1, 1, 4, *SHAPE), True),
+    "map": lambda: DenseRows.of(random(1, 1, 4, *SHAPE), MIRRORED),
     "channels": lambda: PatchRows.identity(random(4, 2), SHAPE, MIRRORED),
     "windows over the edge": lambda: PatchRows(
         random(1, 1, 4, 2 * 3 * 2), Windows((2, 4, 3), (3, 2), (2, 1), (-1, 0), (2, 3)), False, MIRRORED
@@ -112,7 +112,7 @@ def test_a_joint_product_is_that_of_the_values(kind: str) -> None:
     torch.testing.assert_close(factored.product(matrix), factored.values @ matrix)
 
     def product(values: Tensor, slope: Tensor, deviation: Tensor, matrix: Tensor) -> Tensor:
-        return FactoredRows(rows.with_values(values, True), slope, deviation).product(matrix)
+        return FactoredRows(rows.with_values(values, MIRRORED), slope, deviation).product(matrix)
 
     leaves = rows.values, factored.slope, factored.deviation, matrix
     assert torch.autograd.gradcheck(product, [leaf.detach().requires_grad_() for leaf in leaves], fast_mode=True)
