@@ -44,8 +44,8 @@ class _Relax(torch.autograd.Function):
         rows, slope, narrowing, gap = ctx.saved_tensors
         positive = rows.clamp_min(0)
         where_positive = positive.sign()
-        narrowed = (grad * narrowing).addcmul_(-grad_constant.unsqueeze(-1), gap)
-        grad_rows = (grad * slope).addcmul_(where_positive, narrowed).sum_to_size(rows.shape)
+        narrowed = (grad * narrowing).sub_(grad_constant.unsqueeze(-1) * gap)
+        grad_rows = (grad * slope).add_(where_positive * narrowed).sum_to_size(rows.shape)
         by_row = grad * rows
         grad_slope = by_row.sum(-2, keepdim=True).sum_to_size(slope.shape)
         grad_narrowing = by_row.mul_(where_positive).sum(-2, keepdim=True).sum_to_size(narrowing.shape)

@@ -23,6 +23,7 @@ RELAXATIONS: dict[str, Relaxation] = {
     "CROWNIBP, zero, or IBP": CROWNIBP(lower_slope="zero", intersect_ibp=True),
     "DeepPoly": DeepPoly(),
     "DeepPoly, parallel, or IBP": DeepPoly(lower_slope="parallel", intersect_ibp=True),
+    "DeepPoly, IBP-stable skipped": DeepPoly(skip_ibp_stable=True),
     "AlphaCROWN": AlphaCROWN(steps=2),
     "AlphaCROWN, sign, by IBP": AlphaCROWN(step_rule="sign", intermediate_bounds="ibp"),
 }
@@ -116,6 +117,8 @@ class Problem:
 
 
 differentiable = {name: relaxation for name, relaxation in RELAXATIONS.items() if relaxation.differentiable}
+vectorisable = {name: relaxation for name, relaxation in RELAXATIONS.items() if relaxation.vectorisable}
+everything_vectorisable = pytest.mark.parametrize("relaxation", vectorisable.values(), ids=vectorisable)
 everything_differentiable = pytest.mark.parametrize("relaxation", differentiable.values(), ids=differentiable)
 everything = pytest.mark.parametrize("relaxation", RELAXATIONS.values(), ids=RELAXATIONS)
 every_network = pytest.mark.parametrize("name", NETWORKS)
@@ -208,7 +211,7 @@ def test_gradient_equals_finite_differences(relaxation: Relaxation, name: str) -
     torch.testing.assert_close(analytical, numerical, rtol=1e-5, atol=1e-6)
 
 
-@everything
+@everything_vectorisable
 @every_network
 def test_vmap_over_parameters_equals_the_loop(relaxation: Relaxation, name: str) -> None:
     problem = Problem(name, 5, 0.1)
@@ -275,7 +278,7 @@ def test_chunks_of_a_node_change_nothing(
     torch.testing.assert_close(torch.autograd.grad(chunked, list(problem.params.values())), expected)
 
 
-COMPILED = ["IBP", "DeepPoly", "AlphaCROWN, sign, by IBP"]  # which hold CROWN-IBP too; the others only take longer
+COMPILED = ["IBP", "HBox", "DeepPoly", "AlphaCROWN, sign, by IBP"]  # which hold CROWN-IBP too; the others only take longer
 
 
 @pytest.mark.parametrize("relaxation", [RELAXATIONS[name] for name in COMPILED], ids=COMPILED)

@@ -1,0 +1,105 @@
+"""Measures bounds by IBP and CROWN-IBP, gradients included, against the matrix products that they cannot do without.
+
+    python benchmarks/products.py
+
+Of each layer but the last, IBP needs one product for the centres and one for the radii of the boxes; of the last one,
+merged with the specification, a product of the rows with the weights and one with the centres and with the radii each.
+CROWN-IBP needs the boxes of all layers but the last two, the rows' products with the transpose of every layer, and one
+pass of the network for the reference values. The products are taken alone, with their gradients, in turn with the
+bounds, in one process and one thread; float32, random weights and images. One JSON line per network and method, CPU
+milliseconds per image and the ratio of the medians.
+"""
+
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gls_lightning import networks, relaxations
+from gls_lightning.bounds import Box, margin_specification, trace
+from gls_lightning.bounds.transposed_convolution import transposed_convolution
+from gls_lightning.bounds.windows import pair
+
+BATCH_SIZES = {"CNN3": 128, "CNN5": 32}
+STEPS = 9
+
+
+def layers_of(network: nn.Module, x: Tensor) -> list[tuple[nn.Module, Tensor]]:
+    """Linear and convolutional layers with their inputs for the batch ``x``."""
+    found = []
+    for layer in network.children():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            found.append((layer, x.detach().requires_grad_(bool(found))))
+        x = layer(x)
+    return found
+
+
+def through(layer: nn.Module, rows: Tensor, size: torch.Size) -> Tensor:
+    """The product of rows ``[N, *output]`` with the transpose of a layer."""
+    if isinstance(layer, nn.Linear):
+        return rows @ layer.weight
+    geometry = pair(layer.stride), pair(layer.padding), pair(layer.dilation)
+    return transposed_convolution(rows, layer.weight, *geometry, pair(size[2:]), layer.groups)
+
+
+def products(network: nn.Module, x: Tensor, spec: Tensor, method: str) -> Callable[[], None]:
+    """A function that takes the products of a method and their gradients."""
+    layers = layers_of(network, x)
+    rows, row_shapes = len(x) * spec.shape[1], [(layer, value.shape) for layer, value in layers]
+    given = [torch.randn(rows, *layer(value).shape[1:], requires_grad=True) for layer, value in layers[:-1]]
+
+    def take() -> None:
+        outputs = [spec @ layers[-1][0].weight]
+        boxed = layers[:-1] if method == "IBP" else layers[:-2]
+        outputs += [layer(value) for layer, value in boxed for _ in ("centre", "radius")]
+        if method == "IBP":
+            outputs += [(outputs[0] @ layers[-1][1].unsqueeze(-1)) for _ in ("centre", "radius")]
+        else:
+            outputs += [layer(value) for layer, value in layers]
+            outputs += [through(layer, r, shape) for (layer, shape), r in zip(row_shapes[:-1], given, strict=True)]
+        torch.autograd.backward(outputs, [torch.ones_like(output) for output in outputs])
+
+    return take
+
+
+def bounds(network: nn.Module, x: Tensor, spec: Tensor, method: str) -> Callable[[], None]:
+    """A function that bounds the margins and takes the gradient of the robust cross-entropy."""
+    relaxation, graph = getattr(relaxations, method)(), trace(network, x.shape[1:])
+    tensors, box = dict(network.named_parameters()), Box.around(x, 0.1)
+
+    def take() -> None:
+        lower = relaxation(graph, tensors, box, spec)
+        F.softplus(torch.logsumexp(-lower, dim=1)).mean().backward()
+
+    return take
+
+
+def measure(name: str, method: str) -> None:
+    torch.manual_seed(0)
+    network, size = getattr(networks, name)(initialization="default"), BATCH_SIZES[name]
+    x, spec = torch.rand(size, 1, 28, 28), margin_specification(torch.randint(10, (size,)), 10)
+    sides = {"bounds": bounds(network, x, spec, method), "products": products(network, x, spec, method)}
+    times: dict[str, list[float]] = {side: [] for side in sides}
+    for step in range(STEPS + 1):
+        for side, take in sides.items():
+            start = time.process_time()
+            take()
+            if step:
+                times[side].append(1e3 * (time.process_time() - start) / size)
+    result = {f"{side}_cpu_ms": round(statistics.median(values), 4) for side, values in times.items()}
+    ratio = round(result["bounds_cpu_ms"] / result["products_cpu_ms"], 2)
+    print(json.dumps({"network": name, "method": method, "batch_size": size} | result | {"ratio": ratio}), flush=True)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    for name in BATCH_SIZES:
+        for method in ("IBP", "CROWNIBP"):
+            measure(name, method)
