@@ -94,8 +94,9 @@ class GLSParser(LightningArgumentParser):
     def error(self, message: str, *args: Any) -> Any:
         """Ends with the message."""
         if unknown := re.search(r"Expected a dot import path string: (\w+)$", message, re.MULTILINE):
-            near = get_close_matches(unknown[1], {name for base in COMPONENTS for name in _subclasses(base)})
-            message += f"\nthere is no class {unknown[1]}; near: {', '.join(near) or 'none'}"
+            names = {name.lower(): name for base in COMPONENTS for name in _subclasses(base)}
+            near = [names[match] for match in get_close_matches(unknown[1].lower(), names, cutoff=0.5)]
+            message += f"\nthere is no class {unknown[1]}" + (f"; near: {', '.join(near)}" if near else "")
         return super().error(message, *args)
 
 

@@ -61,6 +61,8 @@ def _with_saved_config(words: list[str]) -> list[str]:
     if not checkpoints or any(_options(words, "--config", "-c")):
         return list(words)
     checkpoint = Path(checkpoints[-1])
+    if not checkpoint.is_file():
+        raise ConfigurationError(f"--ckpt_path is {checkpoint}, where there is no file; without one, give --config")
     candidates = (folder / "config.yaml" for folder in (checkpoint.parent, checkpoint.parent.parent))
     config = next((candidate for candidate in candidates if candidate.is_file()), None)
     return list(words) if config is None else [*words[:1], "--config", str(config), *words[1:]]

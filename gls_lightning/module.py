@@ -218,7 +218,7 @@ class CertifiedTrainingModule(LightningModule):
         ):
             raise ConfigurationError(
                 f"relaxation {type(self.relaxation).__name__} has no useful gradients, which estimator "
-                f"{type(self.estimator).__name__} needs; choose an estimator that only evaluates the loss"
+                f"{type(self.estimator).__name__} needs; choose a relaxation that has them, such as DeepPoly"
             )
         self._key(0).members(self.estimator.population_size)
         # Lightning has no public name for this option once the trainer is made.

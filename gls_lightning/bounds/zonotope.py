@@ -1,7 +1,6 @@
 """Hybrid zonotopes: boxes with an exact linear dependence on the network's input."""
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -74,17 +73,21 @@ class Zonotope:
     box: Box
     errors: Errors
     input_radius: Tensor
+    # A cached_property takes a lock, which torch.compile does not.
+    _bounds: list[Box] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @classmethod
     def of_input(cls, box: Box) -> "Zonotope":
         """The box of the network's inputs."""
         return cls(Box(box.centre, box.centre), Errors.of_input(box.lower.shape[1:], box.lower), box.radius)
 
-    @cached_property
+    @property
     def bounds(self) -> Box:
         """The smallest box around it."""
-        deviation = self.errors.deviation(self.input_radius)
-        return Box(self.box.lower - deviation, self.box.upper + deviation)
+        if not self._bounds:
+            deviation = self.errors.deviation(self.input_radius)
+            self._bounds.append(Box(self.box.lower - deviation, self.box.upper + deviation))
+        return self._bounds[0]
 
 
 class _WeightedNorm(torch.autograd.Function):

@@ -278,7 +278,12 @@ def test_chunks_of_a_node_change_nothing(
     torch.testing.assert_close(torch.autograd.grad(chunked, list(problem.params.values())), expected)
 
 
-COMPILED = ["IBP", "HBox", "DeepPoly", "AlphaCROWN, sign, by IBP"]  # which hold CROWN-IBP too; the others only take longer
+COMPILED = [
+    "IBP",
+    "HBox",
+    "DeepPoly",
+    "AlphaCROWN, sign, by IBP",
+]  # which hold CROWN-IBP too; the others only take longer
 
 
 @pytest.mark.parametrize("relaxation", [RELAXATIONS[name] for name in COMPILED], ids=COMPILED)
