@@ -403,7 +403,7 @@ class TestTightness:
             assert entry["certified_accuracy"] == pytest.approx(curve)
             assert entry["auc"] == pytest.approx((curve[0] + 2 * curve[1] + curve[2]) / 4)
             assert entry["errors"] == 0
-        assert content["relaxations"]["DeepPoly"]["options"]["memory_budget"] == 2.0
+        assert content["relaxations"]["DeepPoly"]["options"]["memory_budget"] == DeepPoly().memory_budget
 
         run = Path("runs/tiny/version_0")
         assert {path.name for path in run.iterdir()} == {"metrics.csv", "tightness.json", "tightness.png"}
