@@ -39,6 +39,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gls_lightning import networks, relaxations
+from gls_lightning.allocation import keep_freed_memory
 from gls_lightning.bounds import Box, margin_specification, trace
 from gls_lightning.data import MNIST
 
@@ -156,6 +157,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = arguments()
+    keep_freed_memory()  # as gls does
     for network in options.networks:
         for method in options.methods:
             case = Case(

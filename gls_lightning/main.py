@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from gls_lightning.allocation import keep_freed_memory
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.version import __version__
 
@@ -20,6 +21,7 @@ def main(args: Sequence[str] | None = None) -> None:
         return
     # PyTorch's threads spin while they wait, by default; on busy cores that makes small tensors many times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    keep_freed_memory()
     from gls_lightning.cli import run  # takes seconds, which --version need not wait for
 
     try:

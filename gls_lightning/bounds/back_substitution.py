@@ -108,7 +108,7 @@ class BackSubstitution:
             return otherwise
         shape = self._shape(name)
         per_function = shape.numel() // shape[0] if len(shape) == 3 else 1
-        parts = self.chunks.get(name, 1) * len(samples) // wanted.numel() + 1
+        parts = min(self.chunks.get(name, 1) * len(samples) // wanted.numel() + 1, len(samples))
         chosen = zip(*(i.tensor_split(parts) for i in (samples, elements)), strict=True)
         rows = self._identity(shape)
         changes = [

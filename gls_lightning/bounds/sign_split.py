@@ -43,14 +43,13 @@ class _Relax(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor, grad_constant: Tensor) -> tuple[Tensor | None, ...]:
         rows, slope, narrowing, gap = ctx.saved_tensors
         positive = rows.clamp_min(0)
-        where_positive = positive.sign()
-        narrowed = (grad * narrowing).sub_(grad_constant.unsqueeze(-1) * gap)
-        grad_rows = (grad * slope).add_(where_positive * narrowed).sum_to_size(rows.shape)
+        grad_gap = -_combine(grad_constant, positive).sum_to_size(gap.shape)
+        where_positive = positive.sign_()
         by_row = grad * rows
         grad_slope = by_row.sum(-2, keepdim=True).sum_to_size(slope.shape)
         grad_narrowing = by_row.mul_(where_positive).sum(-2, keepdim=True).sum_to_size(narrowing.shape)
-        grad_gap = -_combine(grad_constant, positive).sum_to_size(gap.shape)
-        return grad_rows, grad_slope, grad_narrowing, grad_gap
+        narrowed = (grad * narrowing).sub_(grad_constant.unsqueeze(-1) * gap).mul_(where_positive)
+        return narrowed.add_(grad * slope).sum_to_size(rows.shape), grad_slope, grad_narrowing, grad_gap
 
 
 class _AbsoluteDot(torch.autograd.Function):

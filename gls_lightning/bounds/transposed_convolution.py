@@ -1,6 +1,6 @@
 """Transposed convolution of many small maps."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -43,7 +43,7 @@ class _TransposedConvolution(torch.autograd.Function):
     @staticmethod
     def forward(maps: Tensor, kernel: Tensor, stride: Pair, padding: Pair, size: Pair, groups: int) -> Tensor:
         lengths = zip(maps.shape[2:], kernel.shape[2:], stride, padding, size, strict=True)
-        before, taps, outer, surplus = zip(*(_blocks(*length) for length in lengths), strict=True)
+        before, taps, outer, surplus, _ = zip(*(_blocks(*length) for length in lengths), strict=True)
         by_place = F.conv2d(
             _channels_last(maps), _by_place(kernel, stride, before, taps, groups), padding=outer, groups=groups
         )
@@ -78,18 +78,39 @@ def _channels_last(maps: Tensor) -> Tensor:
     return fresh.movedim(-1, 1)
 
 
-def _blocks(length: int, kernel: int, stride: int, padding: int, size: int) -> tuple[int, int, int, int]:
-    """How one axis is cut into blocks of ``stride`` elements, the first of which begins where the input does.
+class _Blocks(NamedTuple):
+    """How one axis of the convolution's input is cut into blocks of ``stride`` elements.
 
-    Returns:
-        Zeros to put before the kernel, blocks that the kernel then reaches, padding of the convolution, and elements
-        that it gives before the input's first one.
+    Attributes:
+        before: Zeros to put before the kernel.
+        taps: Blocks that the kernel then reaches.
+        outer: Padding of the convolution that gives the blocks.
+        surplus: Elements that it gives before the input's first one; negative if it starts later.
+        number: Blocks that it gives.
     """
-    before = -padding % stride
-    taps = -(-(kernel + before) // stride)
-    first, last = (padding + before) // stride, (padding + before + size - 1) // stride
-    outer = min(max(taps - 1 - first, last - length + 1, 0), taps - 1)
-    return before, taps, outer, (first - taps + 1 + outer) * stride
+
+    before: int
+    taps: int
+    outer: int
+    surplus: int
+    number: int
+
+
+def _blocks(length: int, kernel: int, stride: int, padding: int, size: int) -> _Blocks:
+    """The way to cut an axis into blocks with the fewest products; to cut off what is too much takes as long again."""
+
+    def starting(before: int) -> _Blocks:
+        taps = -(-(kernel + before) // stride)
+        first, last = (padding + before) // stride, (padding + before + size - 1) // stride
+        outer = min(max(taps - 1 - first, last - length + 1, 0), taps - 1)
+        surplus = padding + before - (taps - 1 - outer) * stride
+        return _Blocks(before, taps, outer, surplus, length + 2 * outer - taps + 1)
+
+    def cost(blocks: _Blocks) -> int:
+        exact = blocks.surplus == 0 and blocks.number * stride == size
+        return blocks.taps * blocks.number * (1 if exact else 2)
+
+    return min(map(starting, range(stride)), key=cost)
 
 
 def _by_place(kernel: Tensor, stride: Pair, before: Pair, taps: Pair, groups: int) -> Tensor:

@@ -1,8 +1,11 @@
 """CROWN-IBP."""
 
+from itertools import takewhile
+
 from typing_extensions import override
 
 from gls_lightning.bounds import BackSubstitution, Box
+from gls_lightning.bounds.operations import Activation
 from gls_lightning.relaxations.linear_relaxation import LinearRelaxation
 
 
@@ -24,6 +27,8 @@ class CROWNIBP(LinearRelaxation):
     def _relax(self, substitution: BackSubstitution) -> dict[str, Box]:
         graph = substitution.graph
         intervals = graph.intervals(substitution.tensors, substitution.input_box)
+        before_activations = takewhile(lambda node: not isinstance(node.operation, Activation), graph.nodes)
+        substitution.references |= {node.name: intervals[node.name].centre for node in before_activations}
         bounds = {node.name: intervals[node.inputs[0]] for node in graph.activations}
         for node in graph.activations:
             substitution.relax(node, bounds[node.name], self.lower_slope)

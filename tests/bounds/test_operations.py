@@ -209,7 +209,7 @@ def test_lower_slopes(module: nn.Module, smallest: float, lower: float, upper: f
         "parallel": lines.upper_slope.item(),
     }[rule]
     if not lower < 0 < upper:
-        expected = 1.0 if lower >= 0 else smallest
+        expected = 1.0 if lower >= 0 and upper > 0 else smallest
     assert lines.lower_slope.item() == pytest.approx(expected)
     assert lines.lower_offset.item() == 0
 

@@ -167,7 +167,7 @@ class Convolution(AffineOperation):
         return None if self.bias is None else tensors[self.bias]
 
 
-_LARGEST_UNROLLED = 8
+_LARGEST_UNROLLED = 5
 """Windows of the input beyond this many kernels are cheaper by transposed convolution (measured: benchmarks/)."""
 
 

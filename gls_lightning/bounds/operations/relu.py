@@ -31,21 +31,18 @@ def relu_lines(box: Box, lower_slope: LowerSlope) -> Lines:
     """Lines below and above the ReLU; with the adaptive rule those of DeepPoly (paper, Eq. 5).
 
     Unstable neurons (``l < 0 < u``) get the chord above and, below, a line through 0 with a slope from 0 to 1. Active
-    and dead neurons are exact.
+    and dead neurons are exact; as in PyTorch, the slope at 0 is 0.
     """
     lower, upper = box
-    active = lower >= 0
-    unstable = ~(active | (upper <= 0))  # also where a bound is NaN, which must not pass for stable
-    # Stable neurons leave the division altogether: a 0 / 0 masked afterwards would still give NaN gradients.
-    width = torch.where(unstable, upper - lower, 1).clamp_min(torch.finfo(lower.dtype).tiny)
-    chord = torch.where(unstable, upper, 0) / width
-    upper_slope = torch.where(active, 1, chord)
+    above, below = torch.relu(upper), torch.relu(-lower)
+    width = above + below
+    chord = above / torch.where(width != 0, width, 1)  # 1 where active, 0 where dead; NaN stays NaN, never stable
     if lower_slope == "parallel":
-        below = upper_slope
+        slope = chord
     else:
-        steep: dict[str, Tensor | bool] = {"adaptive": upper > -lower, "zero": False, "one": True}
-        below = (active | unstable & steep[lower_slope]).to(lower.dtype)
-    return Lines(below, torch.zeros_like(lower), upper_slope, -chord * torch.where(unstable, lower, 0))
+        steep = {"adaptive": upper > -lower, "zero": (lower >= 0) & (upper > 0), "one": upper > 0}
+        slope = steep[lower_slope].to(lower.dtype)
+    return Lines(slope, torch.zeros_like(lower), chord, chord * below)
 
 
 @implements(nn.ReLU, F.relu, torch.relu, "relu")
