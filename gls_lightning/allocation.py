@@ -5,11 +5,11 @@ import os
 import platform
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-_LARGEST = {_M_TRIM_THRESHOLD: 2**31 - 1, _M_MMAP_THRESHOLD: 2**25}
+_LARGEST = {_M_TRIM_THRESHOLD: -1, _M_MMAP_THRESHOLD: 2**25}  # -1: never
 
 
 def keep_freed_memory() -> None:
-    """Lets this process keep up to 2 GiB of freed memory for its next tensors.
+    """Lets this process keep the memory of freed tensors of up to 32 MiB for its next ones.
 
     By default glibc returns tensors of some MiB to the system, which hands them out again page by page: a quarter of
     the time of a linear bound on a CPU (measured: see benchmarks/). Does nothing under another C library, or where
