@@ -81,8 +81,7 @@ class AlphaCROWN(LinearRelaxation):
 
     @override
     def _bound(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> Tensor:
-        chunks = self._chunks(graph, tensors, specification)
-        substitution = BackSubstitution(graph, tensors, graph.exact_boxes(tensors, box), chunks)
+        substitution = self._substitution(graph, tensors, box, specification)
         bound, deep_poly = _free_slopes(substitution, self._relax(substitution), specification)
         sizes = [self.learning_rate * self.decay**i for i in range(self.steps)]
         maximise = _by_adam if self.step_rule == "adam" else _by_signs

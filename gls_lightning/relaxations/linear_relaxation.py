@@ -46,11 +46,14 @@ class LinearRelaxation(RelaxationInParts):
 
     @override
     def _bound(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> Tensor:
-        chunks = self._chunks(graph, tensors, specification)
-        substitution = BackSubstitution(graph, tensors, graph.exact_boxes(tensors, box), chunks)
+        substitution = self._substitution(graph, tensors, box, specification)
         self._relax(substitution)
         lower = substitution.specification_bounds(specification)
         return torch.maximum(lower, IBP()(graph, tensors, box, specification)) if self.intersect_ibp else lower
+
+    def _substitution(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> BackSubstitution:
+        chunks = self._chunks(graph, tensors, specification)
+        return BackSubstitution(graph, tensors, graph.exact_boxes(tensors, box), chunks)
 
     @override
     def _count(self, graph: Graph, shapes: dict[str, torch.Size], rows: int) -> Coefficients:

@@ -17,6 +17,9 @@ from gls_lightning.relaxations.relaxation import Relaxation
 _PEAK_OVER_KEPT = 2
 """Peak memory of a backward pass as a multiple of what the forward pass keeps (measured)."""
 
+_CPU_TENSOR_BYTES = 2**25
+"""Larger tensors of relaxations without chunks fall out of the processor's caches (measured: see benchmarks/)."""
+
 Shapes = tuple[tuple[str, torch.Size], ...]
 """Names and shapes of a network's parameters and buffers."""
 
@@ -86,7 +89,7 @@ class RelaxationInParts(Relaxation):
 
     def _samples_in_cache(self, coefficients: Coefficients, element_size: int) -> int:
         """Samples whose tensors the processor's caches hold (measured: see benchmarks/)."""
-        return 2**25 // (max(coefficients.largest.values()) * element_size)
+        return _CPU_TENSOR_BYTES // (max(coefficients.largest.values()) * element_size)
 
     @lru_cache(maxsize=64)  # noqa: B019  (relaxations are few and live as long as the program)
     def _coefficients(self, graph: Graph, shapes: Shapes, rows: int) -> Coefficients:
