@@ -14,7 +14,21 @@ Metrics = Mapping[str, Tensor]
 """Values to report, 0-dim each."""
 
 Objective = Callable[[dict[str, Tensor]], tuple[Tensor, Metrics]]
-"""A pure function of a network's parameters: a 0-dim loss, and metrics."""
+"""A pure function of a network's parameters: a 0-dim loss, and metrics.
+
+An attribute ``members_at_once`` may say how many members of a population are best evaluated by one ``torch.func.vmap``.
+"""
+
+Reducer = Callable[[Tensor], Tensor]
+"""Sums a tensor over the processes of a run, each process's weighted by its share of the samples.
+
+Where the processes share one batch and divide the population among them, all weights are 1.
+"""
+
+
+def alone(value: Tensor) -> Tensor:
+    """The reducer of a single process."""
+    return value
 
 
 class Estimate(NamedTuple):
@@ -44,17 +58,24 @@ class GradientEstimator(nn.Module, ABC):
     needs_differentiable: bool = True
     population_size: int = 1
 
+    def prepare(self, params: dict[str, Tensor]) -> None:
+        """Makes the state that is learned for these parameters, so that it can be loaded; most estimators have none."""
+
+    def after_step(self) -> None:
+        """Updates what the estimator learns; to be called after each step of the optimizer."""
+
     @abstractmethod
-    def forward(self, objective: Objective, params: dict[str, Tensor], key: Key) -> Estimate:
+    def forward(self, objective: Objective, params: dict[str, Tensor], key: Key, reduce: Reducer = alone) -> Estimate:
         """Evaluates the objective and attaches the estimate.
 
-        Where several processes share a population, each returns the means over its own members; the mean over the
-        processes, which is what ``DistributedDataParallel`` computes, is the estimate of the whole population.
+        Where several processes take part, each returns the means over its own members and samples; the mean over the
+        processes, which is what ``DistributedDataParallel`` computes, is the estimate of the whole.
 
         Args:
             objective: The function to differentiate.
             params: The parameters by name; all of them require a gradient.
             key: Determines the random numbers.
+            reduce: Sums what an estimator must know of all processes before it can go on.
 
         Returns:
             The loss, whose gradient with respect to each entry of ``params`` is the estimate (zero where the objective

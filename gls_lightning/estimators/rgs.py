@@ -1,13 +1,25 @@
 """Randomized Gradient Smoothing."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.estimators.estimator import Estimate, GradientEstimator, Objective, attach, differentiate
+from gls_lightning.estimators.estimator import (
+    Estimate,
+    GradientEstimator,
+    Metrics,
+    Objective,
+    Reducer,
+    alone,
+    attach,
+    differentiate,
+)
 from gls_lightning.estimators.key import Key
+from gls_lightning.estimators.noise import perturbed, standard_normal
+from gls_lightning.estimators.population import check_chunk_size, evaluate_members, members_at_once
 
 
 class RGS(GradientEstimator):
@@ -16,52 +28,90 @@ class RGS(GradientEstimator):
     The mean of the gradients at ``population_size`` perturbed copies of the parameters, each perturbed independently
     by N(0, sigma^2). This is an unbiased estimate of the gradient of the Gaussian-smoothed loss where the loss is
     continuous; jumps of a discontinuous loss do not show in it (appendix B.3). The reported loss and metrics are means
-    over the copies. Copies are evaluated one after the other, so the memory for one of them is enough.
+    over the copies.
 
     Args:
         population_size: Number of perturbed copies per step, n_ps in the paper.
         sigma: Standard deviation of the perturbation of every parameter. ``SigmaDecay`` may change it in training.
+        antithetic: Whether copies come in pairs with opposite perturbations.
+        relative_sigma: Whether ``sigma`` is relative to each parameter tensor's own root mean square.
+        chunk_size: How many copies are evaluated at once by ``torch.func.vmap``; 1 takes them one after the other. By
+            default what suits the device and the sizes.
 
     Attributes:
         initial_sigma: The standard deviation that was configured. The current one is the 0-dim buffer ``sigma``, a
             function of the training step alone, therefore not part of checkpoints.
 
     Raises:
-        ConfigurationError: If ``population_size`` is below 1, or ``sigma`` is negative or not finite; when called,
-            if the processes cannot share the population evenly.
+        ConfigurationError: If ``population_size`` is below 1, or odd with ``antithetic``; ``sigma`` is negative or not
+            finite; ``chunk_size`` is below 1; when called, if the processes cannot share the population evenly.
     """
 
     sigma: Tensor
 
-    def __init__(self, *, population_size: int = 2, sigma: float = 1e-3) -> None:
+    def __init__(
+        self,
+        *,
+        population_size: int = 2,
+        sigma: float = 1e-3,
+        antithetic: bool = False,
+        relative_sigma: bool = False,
+        chunk_size: int | None = None,
+    ) -> None:
         super().__init__()
         if population_size < 1:
             raise ConfigurationError(f"population_size is {population_size}; it must be at least 1")
+        if antithetic and population_size % 2:
+            raise ConfigurationError(f"population_size is {population_size}; antithetic pairs need an even one")
         if not (math.isfinite(sigma) and sigma >= 0):
             raise ConfigurationError(f"sigma is {sigma}; it must be finite and not negative")
+        check_chunk_size(chunk_size)
         self.population_size = population_size
         self.initial_sigma = sigma
+        self.antithetic = antithetic
+        self.relative_sigma = relative_sigma
+        self.chunk_size = chunk_size
         self.register_buffer("sigma", torch.tensor(sigma, dtype=torch.float32), persistent=False)
 
-    def forward(self, objective: Objective, params: dict[str, Tensor], key: Key) -> Estimate:
-        """See :meth:`GradientEstimator.forward`."""
+    def forward(self, objective: Objective, params: dict[str, Tensor], key: Key, reduce: Reducer = alone) -> Estimate:
+        """See :meth:`GradientEstimator.forward`; the reducer is not used."""
         members = key.members(self.population_size)
+        at_once = min(members_at_once(objective, self.chunk_size), len(members))
+        differentiated = _under_vmap(objective) if at_once > 1 else _one(objective)
         totals = {name: torch.zeros_like(p) for name, p in params.items()}
         losses, reports = [], []
-        for member in members:
-            loss, gradients, metrics = differentiate(objective, self._perturbed(params, key, member))
+        chunks = evaluate_members(differentiated, lambda i: self._perturbed(params, key, i), members, at_once)
+        for _, (loss, gradients, metrics) in chunks:
             for name, gradient in gradients.items():
-                totals[name].add_(gradient, alpha=1 / len(members))
+                totals[name].add_(gradient.sum(0), alpha=1 / len(members))
             losses.append(loss)
             reports.append(metrics)
-        means = {name: torch.stack([report[name] for report in reports]).mean() for name in reports[0]}
-        return Estimate(attach(torch.stack(losses).mean(), totals, params), means)
+        means = {name: torch.cat([report[name] for report in reports]).mean() for name in reports[0]}
+        return Estimate(attach(torch.cat(losses).mean(), totals, params), means)
 
     def _perturbed(self, params: dict[str, Tensor], key: Key, member: int) -> dict[str, Tensor]:
-        """A member's parameters: new leaves that no hook of the true parameters sees."""
-        generator = key.generator(member, next(iter(params.values())).device)
-        copy = {}
-        for name, p in params.items():
-            noise = torch.randn(p.shape, generator=generator, device=p.device, dtype=p.dtype)
-            copy[name] = torch.addcmul(p.detach(), noise, self.sigma.to(p)).requires_grad_()
-        return copy
+        source, negative = divmod(member, 2) if self.antithetic else (member, False)
+        scale = {name: self._scale(p) * (-1 if negative else 1) for name, p in params.items()}
+        return perturbed(params, standard_normal(params, key, source), scale)
+
+    def _scale(self, p: Tensor) -> Tensor:
+        sigma = self.sigma.to(p)
+        return sigma * p.detach().square().mean().sqrt() if self.relative_sigma else sigma
+
+
+Differentiated = tuple[Tensor, dict[str, Tensor], Metrics]
+
+
+def _one(objective: Objective) -> Callable[[dict[str, Tensor]], Differentiated]:
+    def evaluate(params: dict[str, Tensor]) -> Differentiated:
+        return differentiate(objective, {name: p.requires_grad_() for name, p in params.items()})
+
+    return evaluate
+
+
+def _under_vmap(objective: Objective) -> Callable[[dict[str, Tensor]], Differentiated]:
+    def evaluate(params: dict[str, Tensor]) -> Differentiated:
+        gradients, (loss, metrics) = torch.func.grad_and_value(objective, has_aux=True)(params)
+        return loss, gradients, metrics
+
+    return evaluate

@@ -1,0 +1,19 @@
+"""Perturbations of parameters."""
+
+import torch
+from torch import Tensor
+
+from gls_lightning.estimators.key import Key
+
+
+def standard_normal(params: dict[str, Tensor], key: Key, member: int) -> dict[str, Tensor]:
+    """Independent N(0, 1) noise for every parameter, determined by the key and the member."""
+    generator = key.generator(member, next(iter(params.values())).device)
+    return {
+        name: torch.randn(p.shape, generator=generator, device=p.device, dtype=p.dtype) for name, p in params.items()
+    }
+
+
+def perturbed(params: dict[str, Tensor], noise: dict[str, Tensor], scale: dict[str, Tensor]) -> dict[str, Tensor]:
+    """``params + scale * noise``: new tensors that no hook of the parameters sees."""
+    return {name: torch.addcmul(p.detach(), noise[name], scale[name]) for name, p in params.items()}

@@ -1,0 +1,178 @@
+"""Policy Gradients with Parameter-based Exploration."""
+
+import math
+from typing import get_args
+
+import torch
+from torch import Tensor, nn
+
+from gls_lightning.errors import ConfigurationError
+from gls_lightning.estimators.estimator import (
+    Estimate,
+    GradientEstimator,
+    Metrics,
+    Objective,
+    Reducer,
+    alone,
+    attach,
+)
+from gls_lightning.estimators.fitness import FitnessShaping, shape
+from gls_lightning.estimators.key import Key
+from gls_lightning.estimators.noise import perturbed, standard_normal
+from gls_lightning.estimators.population import check_chunk_size, evaluate_members, members_at_once
+
+
+class PGPE(GradientEstimator):
+    """Policy Gradients with Parameter-based Exploration (Sehnke et al., 2010; paper, section 3.3).
+
+    The loss is evaluated at ``population_size`` copies of the parameters, in pairs ``theta + e_i`` and ``theta - e_i``
+    with ``e_i`` from N(0, sigma^2), and never differentiated. With losses ``r+`` and ``r-`` of the ``n`` pairs and
+    their mean ``b``, the gradients of the Gaussian-smoothed loss are estimated as::
+
+        theta:  1/n     sum_i e_i (r_i+ - r_i-) / (2 sigma^2)
+        sigma:  1/(n-1) sum_i ((r_i+ + r_i-) / 2 - b) (e_i^2 - sigma^2) / sigma^3
+
+    without bias, however discontinuous the loss. The optimizer takes the first. The second changes ``sigma``, which is
+    learned for each coordinate, after each step of the optimizer: by ``sigma_learning_rate * sigma^2`` times the
+    gradient, the step size of Sehnke et al., and by no more than ``sigma_max_change`` of itself. Noise is drawn again
+    when it is needed, so the memory does not grow with the population.
+
+    Between processes only the ``population_size`` losses are exchanged.
+
+    Args:
+        population_size: Number of perturbed copies per step, n_ps in the paper; even.
+        initial_sigma: Standard deviation of the perturbations at the start.
+        sigma_learning_rate: Step size of sigma, relative to its square; 0 keeps sigma as it is.
+        sigma_max_change: Largest change of a sigma in one step, relative to itself.
+        fitness_shaping: What takes the place of the losses: ``raw`` for themselves, ``centered_ranks`` or
+            ``normalized``. Shaped estimates are neither unbiased nor scaled like the gradient.
+        chunk_size: How many copies are evaluated at once by ``torch.func.vmap``; 1 takes them one after the other. By
+            default what suits the device and the sizes.
+
+    Attributes:
+        sigma: Mean of the current standard deviations, 0-dim.
+        sigmas: Holds them as persistent buffers, one like each parameter.
+
+    Raises:
+        ConfigurationError: An argument is out of its range; when called, if the processes cannot share the population.
+    """
+
+    needs_differentiable = False
+
+    def __init__(
+        self,
+        *,
+        population_size: int = 256,
+        initial_sigma: float = 1e-3,
+        sigma_learning_rate: float = 0.1,
+        sigma_max_change: float = 0.2,
+        fitness_shaping: FitnessShaping = "raw",
+        chunk_size: int | None = None,
+    ) -> None:
+        super().__init__()
+        smallest = 4 if sigma_learning_rate else 2
+        if population_size < smallest or population_size % 2:
+            raise ConfigurationError(
+                f"population_size is {population_size}; PGPE needs an even one, of at least 4 to learn sigma"
+            )
+        if not (math.isfinite(initial_sigma) and initial_sigma > 0):
+            raise ConfigurationError(f"initial_sigma is {initial_sigma}; it must be finite and positive")
+        if not (math.isfinite(sigma_learning_rate) and sigma_learning_rate >= 0):
+            raise ConfigurationError(
+                f"sigma_learning_rate is {sigma_learning_rate}; it must be finite and not negative"
+            )
+        if not 0 < sigma_max_change < 1:
+            raise ConfigurationError(f"sigma_max_change is {sigma_max_change}; it must lie between 0 and 1")
+        if fitness_shaping not in get_args(FitnessShaping):
+            raise ConfigurationError(
+                f"fitness_shaping is {fitness_shaping!r}; it must be one of {get_args(FitnessShaping)}"
+            )
+        check_chunk_size(chunk_size)
+        self.population_size = population_size
+        self.sigma_learning_rate = sigma_learning_rate
+        self.sigma_max_change = sigma_max_change
+        self.fitness_shaping: FitnessShaping = fitness_shaping
+        self.chunk_size = chunk_size
+        self.sigmas = nn.Module()
+        self._start = initial_sigma
+        self._sigma_gradients: dict[str, Tensor] = {}
+        self._batches = 0
+
+    @property
+    def sigma(self) -> Tensor:
+        """Mean of the standard deviations of all coordinates, 0-dim."""
+        sigmas = [sigma.flatten().float() for sigma in self.sigmas.buffers()]
+        return torch.cat(sigmas).mean() if sigmas else torch.tensor(self._start)
+
+    def prepare(self, params: dict[str, Tensor]) -> None:
+        """See :meth:`GradientEstimator.prepare`."""
+        known = dict(self.sigmas.named_buffers())
+        for name, p in params.items():
+            if _buffer_name(name) not in known:
+                self.sigmas.register_buffer(_buffer_name(name), torch.full_like(p, self._start, requires_grad=False))
+
+    def forward(self, objective: Objective, params: dict[str, Tensor], key: Key, reduce: Reducer = alone) -> Estimate:
+        """See :meth:`GradientEstimator.forward`."""
+        self.prepare(params)
+        sigmas = self._sigmas_of(params)
+        with torch.no_grad():
+            members, losses, metrics = self._evaluate(objective, params, sigmas, key)
+            mine = losses.new_zeros(self.population_size).index_copy(0, members.to(losses.device), losses)
+            fitness = shape(reduce(mine), self.fitness_shaping)
+            gradients = self._gradients(params, sigmas, key, fitness)
+        return Estimate(attach(losses.mean(), gradients, params), metrics)
+
+    def _sigmas_of(self, params: dict[str, Tensor]) -> dict[str, Tensor]:
+        known = dict(self.sigmas.named_buffers())
+        return {name: known[_buffer_name(name)] for name in params}
+
+    def _evaluate(
+        self, objective: Objective, params: dict[str, Tensor], sigmas: dict[str, Tensor], key: Key
+    ) -> tuple[Tensor, Tensor, Metrics]:
+        """The members of this process, their losses, and the means of their metrics."""
+
+        def member(number: int) -> dict[str, Tensor]:
+            pair, negative = divmod(number, 2)
+            scale = {name: -sigma for name, sigma in sigmas.items()} if negative else sigmas
+            return perturbed(params, standard_normal(params, key, pair), scale)
+
+        members = key.members(self.population_size)
+        at_once = min(members_at_once(objective, self.chunk_size), len(members))
+        results = [result for _, result in evaluate_members(objective, member, members, at_once)]
+        losses = torch.cat([loss for loss, _ in results])
+        metrics = {name: torch.cat([m[name] for _, m in results]).mean() for name in results[0][1]}
+        return torch.tensor(members), losses, metrics
+
+    def _gradients(
+        self, params: dict[str, Tensor], sigmas: dict[str, Tensor], key: Key, fitness: Tensor
+    ) -> dict[str, Tensor]:
+        """The gradient for the mean; that for sigma is kept until the optimizer's step."""
+        positive, negative = fitness.unflatten(0, (-1, 2)).unbind(1)
+        slopes, curvatures = (positive - negative) / 2, (positive + negative) / 2 - fitness.mean()
+        first = {name: torch.zeros_like(p) for name, p in params.items()}
+        second = {name: torch.zeros_like(p) for name, p in params.items()}
+        for pair in range(len(slopes)):
+            for name, noise in standard_normal(params, key, pair).items():
+                first[name] += slopes[pair].to(noise) * noise
+                second[name] += curvatures[pair].to(noise) * (noise.square() - 1)
+        if self.sigma_learning_rate:
+            self._collect({name: total / (sigmas[name] * (len(slopes) - 1)) for name, total in second.items()})
+        return {name: total / (sigmas[name] * len(slopes)) for name, total in first.items()}
+
+    def _collect(self, gradients: dict[str, Tensor]) -> None:
+        for name, gradient in gradients.items():
+            before = self._sigma_gradients.get(name)
+            self._sigma_gradients[name] = gradient if before is None else before + gradient
+        self._batches += 1
+
+    def after_step(self) -> None:
+        """Moves sigma against the mean of the gradients since the last step of the optimizer."""
+        for name, total in self._sigma_gradients.items():
+            sigma = self.sigmas.get_buffer(_buffer_name(name))
+            change = self.sigma_learning_rate * sigma * total / self._batches
+            sigma.mul_(1 - change.clamp(-self.sigma_max_change, self.sigma_max_change))
+        self._sigma_gradients, self._batches = {}, 0
+
+
+def _buffer_name(parameter: str) -> str:
+    return parameter.replace(".", "/")  # PyTorch allows no dots
