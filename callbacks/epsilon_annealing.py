@@ -46,9 +46,13 @@ class EpsilonAnnealing(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Sets the radius of this batch."""
         module = certified_module(self, pl_module)
-        batches = trainer.fit_loop.epoch_loop.total_batch_idx
-        fraction = self.fraction(batches, _batches_per_epoch(trainer)) if self.end_epoch else 1.0
-        module.current_epsilon.fill_(module.epsilon * fraction)
+        module.current_epsilon.fill_(module.epsilon * self.current_fraction(trainer))
+
+    def current_fraction(self, trainer: Trainer) -> float:
+        """The share of the target radius that the current batch of a fit uses."""
+        if not self.end_epoch:
+            return 1.0
+        return self.fraction(trainer.fit_loop.epoch_loop.total_batch_idx, _batches_per_epoch(trainer))
 
     def fraction(self, batches: int, batches_per_epoch: int) -> float:
         """The share of the target radius after ``batches`` batches."""

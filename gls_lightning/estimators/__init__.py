@@ -5,12 +5,10 @@ from gls_lightning.estimators.estimator import (
     Estimate,
     GradientEstimator,
     Objective,
-    Reducer,
-    alone,
     attach,
     differentiate,
 )
-from gls_lightning.estimators.key import Key
+from gls_lightning.estimators.key import Key, Reducer, alone
 from gls_lightning.estimators.pgpe import PGPE
 from gls_lightning.estimators.rgs import RGS
 from gls_lightning.estimators.sam import SAM

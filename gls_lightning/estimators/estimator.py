@@ -19,17 +19,6 @@ Objective = Callable[[dict[str, Tensor]], tuple[Tensor, Metrics]]
 An attribute ``members_at_once`` may say how many members of a population are best evaluated by one ``torch.func.vmap``.
 """
 
-Reducer = Callable[[Tensor], Tensor]
-"""Sums a tensor over the processes of a run, each process's weighted by its share of the samples.
-
-Where the processes share one batch and divide the population among them, all weights are 1.
-"""
-
-
-def alone(value: Tensor) -> Tensor:
-    """The reducer of a single process."""
-    return value
-
 
 class Estimate(NamedTuple):
     """A loss with an estimate of its gradient attached.
@@ -65,7 +54,7 @@ class GradientEstimator(nn.Module, ABC):
         """Updates what the estimator learns; to be called after each step of the optimizer."""
 
     @abstractmethod
-    def forward(self, objective: Objective, params: dict[str, Tensor], key: Key, reduce: Reducer = alone) -> Estimate:
+    def forward(self, objective: Objective, params: dict[str, Tensor], key: Key) -> Estimate:
         """Evaluates the objective and attaches the estimate.
 
         Where several processes take part, each returns the means over its own members and samples; the mean over the
@@ -74,8 +63,7 @@ class GradientEstimator(nn.Module, ABC):
         Args:
             objective: The function to differentiate.
             params: The parameters by name; all of them require a gradient.
-            key: Determines the random numbers.
-            reduce: Sums what an estimator must know of all processes before it can go on.
+            key: Determines the random numbers, and reaches the other processes.
 
         Returns:
             The loss, whose gradient with respect to each entry of ``params`` is the estimate (zero where the objective

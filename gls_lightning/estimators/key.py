@@ -1,11 +1,24 @@
 """What the random numbers of a training step depend on."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.randomness import keyed_generator
+
+Reducer = Callable[[Tensor], Tensor]
+"""Sums a tensor over the processes of a run, each process's weighted by its share of the samples.
+
+Where the processes share one batch and divide the population among them, all weights are 1.
+"""
+
+
+def alone(value: Tensor) -> Tensor:
+    """The reducer of a single process."""
+    return value
 
 
 @dataclass(frozen=True)
@@ -18,12 +31,14 @@ class Key:
             gradient accumulation, so no two batches see the same noise.
         rank: This process among those that share one population.
         world_size: Number of processes that share one population; 1 in data-parallel training.
+        reduce: Sums what an estimator must know of all processes before it can go on, such as losses.
     """
 
     seed: int
     batch: int
     rank: int = 0
     world_size: int = 1
+    reduce: Reducer = field(default=alone, compare=False)
 
     def generator(self, member: int, device: torch.device | str = "cpu") -> torch.Generator:
         """A generator for one member of the population, the same on every rank."""

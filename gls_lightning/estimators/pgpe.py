@@ -7,15 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.estimators.estimator import (
-    Estimate,
-    GradientEstimator,
-    Metrics,
-    Objective,
-    Reducer,
-    alone,
-    attach,
-)
+from gls_lightning.estimators.estimator import Estimate, GradientEstimator, Metrics, Objective, attach
 from gls_lightning.estimators.fitness import FitnessShaping, shape
 from gls_lightning.estimators.key import Key
 from gls_lightning.estimators.noise import perturbed, standard_normal
@@ -111,14 +103,14 @@ class PGPE(GradientEstimator):
             if _buffer_name(name) not in known:
                 self.sigmas.register_buffer(_buffer_name(name), torch.full_like(p, self._start, requires_grad=False))
 
-    def forward(self, objective: Objective, params: dict[str, Tensor], key: Key, reduce: Reducer = alone) -> Estimate:
+    def forward(self, objective: Objective, params: dict[str, Tensor], key: Key) -> Estimate:
         """See :meth:`GradientEstimator.forward`."""
         self.prepare(params)
         sigmas = self._sigmas_of(params)
         with torch.no_grad():
             members, losses, metrics = self._evaluate(objective, params, sigmas, key)
             mine = losses.new_zeros(self.population_size).index_copy(0, members.to(losses.device), losses)
-            fitness = shape(reduce(mine), self.fitness_shaping)
+            fitness = shape(key.reduce(mine), self.fitness_shaping)
             gradients = self._gradients(params, sigmas, key, fitness)
         return Estimate(attach(losses.mean(), gradients, params), metrics)
 

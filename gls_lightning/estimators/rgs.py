@@ -7,16 +7,7 @@ import torch
 from torch import Tensor
 
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.estimators.estimator import (
-    Estimate,
-    GradientEstimator,
-    Metrics,
-    Objective,
-    Reducer,
-    alone,
-    attach,
-    differentiate,
-)
+from gls_lightning.estimators.estimator import Estimate, GradientEstimator, Metrics, Objective, attach, differentiate
 from gls_lightning.estimators.key import Key
 from gls_lightning.estimators.noise import perturbed, standard_normal
 from gls_lightning.estimators.population import check_chunk_size, evaluate_members, members_at_once
@@ -73,8 +64,8 @@ class RGS(GradientEstimator):
         self.chunk_size = chunk_size
         self.register_buffer("sigma", torch.tensor(sigma, dtype=torch.float32), persistent=False)
 
-    def forward(self, objective: Objective, params: dict[str, Tensor], key: Key, reduce: Reducer = alone) -> Estimate:
-        """See :meth:`GradientEstimator.forward`; the reducer is not used."""
+    def forward(self, objective: Objective, params: dict[str, Tensor], key: Key) -> Estimate:
+        """See :meth:`GradientEstimator.forward`."""
         members = key.members(self.population_size)
         at_once = min(members_at_once(objective, self.chunk_size), len(members))
         differentiated = _under_vmap(objective) if at_once > 1 else _one(objective)

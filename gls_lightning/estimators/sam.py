@@ -7,16 +7,8 @@ import torch
 from torch import Tensor
 
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.estimators.estimator import (
-    Estimate,
-    GradientEstimator,
-    Objective,
-    Reducer,
-    alone,
-    attach,
-    differentiate,
-)
-from gls_lightning.estimators.key import Key
+from gls_lightning.estimators.estimator import Estimate, GradientEstimator, Objective, attach, differentiate
+from gls_lightning.estimators.key import Key, Reducer
 
 
 class SAM(GradientEstimator):
@@ -50,12 +42,12 @@ class SAM(GradientEstimator):
         self.norm = norm
         self.register_buffer("rho", torch.tensor(rho, dtype=torch.float32), persistent=False)
 
-    def forward(self, objective: Objective, params: dict[str, Tensor], key: Key, reduce: Reducer = alone) -> Estimate:
-        """See :meth:`GradientEstimator.forward`; the key is not used."""
+    def forward(self, objective: Objective, params: dict[str, Tensor], key: Key) -> Estimate:
+        """See :meth:`GradientEstimator.forward`; the key draws nothing."""
         _, ascent, _ = differentiate(objective, params)
         reached = {
             name: (params[name].detach() + self.rho.to(direction) * direction).requires_grad_()
-            for name, direction in self._directions(_reduced(ascent, reduce)).items()
+            for name, direction in self._directions(_reduced(ascent, key.reduce)).items()
         }
         loss, gradients, metrics = differentiate(objective, reached)
         return Estimate(attach(loss, gradients, params), metrics)

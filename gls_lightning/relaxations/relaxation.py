@@ -1,5 +1,6 @@
 """What every relaxation offers."""
 
+import sys
 from abc import ABC, abstractmethod
 
 from torch import Tensor
@@ -36,6 +37,10 @@ class Relaxation(ABC):
         Returns:
             The lower bounds, ``[B, S]``.
         """
+
+    def samples_in_memory(self, graph: Graph, tensors: Tensors, rows: int) -> int:
+        """How many samples with ``rows`` functions each fit a memory budget; by default there is none."""
+        return sys.maxsize
 
     @abstractmethod
     def relu_bounds(self, graph: Graph, tensors: Tensors, box: Box) -> dict[str, Box]:
