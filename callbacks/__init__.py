@@ -2,6 +2,7 @@
 
 from gls_lightning.callbacks.batch_norm_reset import BatchNormReset
 from gls_lightning.callbacks.certified_module import CertifiedModule
+from gls_lightning.callbacks.early_stopping_after_ramp import EarlyStoppingAfterRamp
 from gls_lightning.callbacks.epsilon_annealing import EpsilonAnnealing
 from gls_lightning.callbacks.non_finite_guard import NonFiniteGuard
 from gls_lightning.callbacks.periodic_certification import PeriodicCertification
@@ -12,6 +13,7 @@ from gls_lightning.callbacks.sigma_decay import SigmaDecay
 __all__ = [
     "BatchNormReset",
     "CertifiedModule",
+    "EarlyStoppingAfterRamp",
     "EpsilonAnnealing",
     "NonFiniteGuard",
     "PeriodicCertification",

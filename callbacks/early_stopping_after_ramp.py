@@ -1,0 +1,48 @@
+"""Early stopping that knows the ramp of the perturbation radius."""
+
+from typing import Any, Literal
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping
+
+from gls_lightning.callbacks.epsilon_annealing import EpsilonAnnealing
+
+
+class EarlyStoppingAfterRamp(EarlyStopping):
+    """Ends training when the validation metric no longer improves, but looks at it only after the ramp of the radius.
+
+    The metrics are of the target radius, and while the network learns a smaller one they say nothing about what is to
+    come: they may rest near zero, or fall. The first value that counts is that of the epoch ``end_epoch`` of
+    ``EpsilonAnnealing``, the first that trains with the target radius throughout; without a ramp, every one does.
+
+    Args:
+        monitor: The metric.
+        mode: Whether more (``max``) or less (``min``) of it is better.
+        patience: After how many validations in a row without improvement training ends.
+        **options: Further options of Lightning's ``EarlyStopping``.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val/certified_accuracy",
+        mode: Literal["min", "max"] = "max",
+        patience: int = 10,
+        **options: Any,
+    ) -> None:
+        super().__init__(monitor, mode=mode, patience=patience, **options)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Looks at the metric here where every epoch ends with one validation."""
+        if _ramp_is_over(trainer):
+            super().on_train_epoch_end(trainer, pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Looks at the metric here otherwise."""
+        if _ramp_is_over(trainer):
+            super().on_validation_end(trainer, pl_module)
+
+
+def _ramp_is_over(trainer: Trainer) -> bool:
+    """Whether this epoch trains with the target radius throughout."""
+    ramps = (callback for callback in trainer.callbacks if isinstance(callback, EpsilonAnnealing))  # type: ignore[attr-defined]
+    return all(trainer.current_epoch >= ramp.end_epoch for ramp in ramps)
