@@ -1,10 +1,10 @@
 """Where network, relaxation, objective and estimator meet."""
 
-import pickle
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,11 @@ from gls_lightning.callbacks.process_sum import process_sum
 from gls_lightning.certification import Certifier, summarise
 from gls_lightning.certification.precision import without_tf32
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.estimators import RGS, Estimate, GradientEstimator, Key
+from gls_lightning.estimators import RGS, Estimate, GradientEstimator, Key, Reducer, alone
 from gls_lightning.objectives import Batch, Certified, Objective, robust_cross_entropy
 from gls_lightning.relaxations import CROWNIBP, DeepPoly, Relaxation
+from gls_lightning.training_loss import TrainingLoss, parameter_names
+from gls_lightning.weights import read_checkpoint, read_weights, require_same_architecture
 
 
 class CertifiedTrainingModule(LightningModule):
@@ -62,6 +64,10 @@ class CertifiedTrainingModule(LightningModule):
         population_parallel: Whether several processes share one batch and divide the estimator's population among
             them, instead of dividing the batches. Needs ``trainer.use_distributed_sampler: false``.
         input_shape: Shape of one image. By default that of the data module, or of the first batch.
+        init_from: The network's weights at the start of a fit, in place of those of its initialisation: the checkpoint
+            of a run, of which only the network is taken, or a ``.safetensors`` file of the network alone. Read once,
+            when the fit starts; not read once other weights were loaded (``load``, a fit that is resumed) and not by
+            an evaluation.
 
     Attributes:
         current_epsilon: The radius that training uses now, a 0-dim buffer; a function of the training step alone,
@@ -88,6 +94,7 @@ class CertifiedTrainingModule(LightningModule):
         seed: int = 0,
         population_parallel: bool = False,
         input_shape: Sequence[int] | None = None,
+        init_from: str | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= epsilon <= 1:
@@ -106,9 +113,12 @@ class CertifiedTrainingModule(LightningModule):
         self.epsilon = float(epsilon)
         self.seed = seed
         self.population_parallel = population_parallel
+        self._unread_init_from = init_from
+        self._init_from_of_checkpoint: str | None = None
         self.register_buffer("current_epsilon", torch.tensor(self.epsilon), persistent=False)
         self.means = nn.ModuleDict()
         self._graph: Graph | None = None
+        self.estimator.prepare(self._trainable())
         if input_shape is not None:
             self.trace(input_shape)
 
@@ -230,35 +240,65 @@ class CertifiedTrainingModule(LightningModule):
         if self._has_batch_norm and self.trainer.world_size > 1 and not self.population_parallel:
             rank_zero_warn("BatchNorm takes its statistics from each process's own part of the batch.")
 
+    def on_fit_start(self) -> None:
+        """Takes the weights of ``init_from``; only here is it known that the fit does not resume."""
+        if self._unread_init_from is not None:
+            self.network.load_state_dict(self._read_on_first_process(self._unread_init_from))
+            self._unread_init_from = None
+
+    def _read_on_first_process(self, path: str) -> dict[str, Tensor]:
+        """The same weights, or the same error, on every process."""
+        outcome: dict[str, Tensor] | ConfigurationError | None = None
+        if self.trainer.is_global_zero:
+            try:
+                with _configuration_of("model.init_from"):
+                    outcome = read_weights(path, self.network)
+            except ConfigurationError as error:
+                outcome = error
+        outcome = self.trainer.strategy.broadcast(outcome)
+        if isinstance(outcome, ConfigurationError):
+            raise outcome
+        assert outcome is not None
+        return outcome
+
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
         """One evaluation of the estimator on a batch."""
         inputs, labels, indices = self._unpack(batch, batch_idx)
-        trainable = {name: p for name, p in self.named_parameters() if p.requires_grad}
+        trainable = self._trainable()
         key = self._key(self.trainer.fit_loop.epoch_loop.total_batch_idx)
         starts = self.objective.draw_starts(self.graph, indices, key.seed, key.batch, device=inputs.device)
+        share = self._share(inputs, batch_idx)
         with self._full_precision():
-            objective = self._loss_of(Batch(inputs, labels, self.current_epsilon, starts))
-            estimate: Estimate = self.estimator(objective, trainable, key)
+            loss = self._loss_of(Batch(inputs, labels, self.current_epsilon, starts))
+            estimate: Estimate = self.estimator(loss, trainable, replace(key, reduce=self._reducer(share)))
         self._log_training(estimate, len(labels))
-        return estimate.loss * self._share(inputs, batch_idx)
+        return estimate.loss * share
 
     def _key(self, batch: int) -> Key:
         if self.population_parallel:
             return Key(self.seed, batch, self.global_rank, self.trainer.world_size)
         return Key(self.seed, batch)
 
-    def _loss_of(self, batch: Batch) -> Callable[[dict[str, Tensor]], tuple[Tensor, dict[str, Tensor]]]:
-        """The objective as a function of the module's trainable parameters."""
-        fixed = self.tensors()
-        names = {id(p): name for name, p in self.named_parameters()}
-        trainable = {name: names[id(p)] for name, p in fixed.items() if p.requires_grad}
+    def _trainable(self) -> dict[str, Tensor]:
+        return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
-        def loss(params: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-            tensors = {**fixed, **{name: params[own_name] for name, own_name in trainable.items()}}
-            tensors |= self.graph.batch_statistics(tensors, batch.inputs)
-            return self.objective(self.graph, self.relaxation, tensors, batch)
+    def _loss_of(self, batch: Batch) -> TrainingLoss:
+        tensors = self.tensors()
+        names = parameter_names(self, tensors)
+        return TrainingLoss(self.graph, self.relaxation, self.objective, tensors, names, batch)
 
-        return loss
+    def _reducer(self, share: Tensor | float) -> Reducer:
+        """What sums over the processes, weighted by their shares of the samples."""
+        world_size = self.trainer.world_size
+        if world_size == 1:
+            return alone
+        weight = 1.0 if self.population_parallel else share / world_size
+        return lambda value: process_sum(self.trainer, value * weight)
+
+    def optimizer_step(self, *args: Any, **options: Any) -> None:
+        """The optimizer's step, and then that of what the estimator learns."""
+        super().optimizer_step(*args, **options)
+        self.estimator.after_step()
 
     def _share(self, inputs: Tensor, batch_idx: int) -> Tensor | float:
         """Factor that makes the mean over processes the mean over samples, though their batches differ in size."""
@@ -365,6 +405,7 @@ class CertifiedTrainingModule(LightningModule):
         """Notes the class, so that ``load`` finds it, and the arguments that it must be given again."""
         checkpoint["module_class"] = f"{type(self).__module__}:{type(self).__qualname__}"
         checkpoint["given_objects"] = self._given_objects
+        checkpoint["unread_init_from"] = self._unread_init_from
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses a checkpoint of another architecture.
@@ -372,17 +413,16 @@ class CertifiedTrainingModule(LightningModule):
         Raises:
             ConfigurationError: Names or shapes of the tensors differ.
         """
-        saved, own = checkpoint["state_dict"], self.state_dict()
-        different = [
-            f"{name} is {_shape(saved, name)} in the checkpoint and {_shape(own, name)} in the model"
-            for name in dict.fromkeys([*own, *saved])
-            if _shape(saved, name) != _shape(own, name)
-        ]
-        if different:
-            raise ConfigurationError(
-                f"the checkpoint is of another architecture, {len(different)} tensors differ: "
-                + "; ".join(different[:3])
-            )
+        require_same_architecture(checkpoint["state_dict"], self.state_dict())
+        self._init_from_of_checkpoint = checkpoint.get("unread_init_from")
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Loads tensors, which ``init_from`` will not replace.
+
+        A checkpoint from before the reading is the exception: Lightning's BatchSizeFinder loads one as the fit starts.
+        """
+        self._unread_init_from, self._init_from_of_checkpoint = self._init_from_of_checkpoint, None
+        return super().load_state_dict(state_dict, strict, assign)
 
 
 @contextmanager
@@ -392,31 +432,6 @@ def _configuration_of(key: str) -> Iterator[None]:
         yield
     except ValueError as error:
         raise ConfigurationError(f"{key}: {error}") from error
-
-
-def _shape(state: Mapping[str, Any], name: str) -> str:
-    return str(tuple(state[name].shape)) if name in state else "absent"
-
-
-def read_checkpoint(path: str | Path, *, weights_only: bool = True) -> dict[str, Any]:
-    """Reads a checkpoint; its tensors stay in the file until they are used.
-
-    Args:
-        path: The checkpoint.
-        weights_only: Whether objects other than tensors and plain values are refused.
-
-    Raises:
-        ConfigurationError: There is no such file, or it is damaged or no checkpoint.
-    """
-    if not Path(path).is_file():
-        raise ConfigurationError(f"there is no checkpoint {path}")
-    try:
-        content = torch.load(path, map_location="cpu", mmap=True, weights_only=weights_only)
-    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise ConfigurationError(f"{path} is damaged or no checkpoint") from error
-    if not (isinstance(content, dict) and "state_dict" in content):
-        raise ConfigurationError(f"{path} is no checkpoint of a training run")
-    return content
 
 
 def load(path: str | Path, **arguments: Any) -> CertifiedTrainingModule:
