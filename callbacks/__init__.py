@@ -1,5 +1,6 @@
 """Lightning callbacks: schedules, BatchNorm statistics, certification during training, guards and records of a run."""
 
+from gls_lightning.callbacks.adaptive_rho import AdaptiveRho
 from gls_lightning.callbacks.batch_norm_reset import BatchNormReset
 from gls_lightning.callbacks.certified_module import CertifiedModule
 from gls_lightning.callbacks.early_stopping_after_ramp import EarlyStoppingAfterRamp
@@ -11,6 +12,7 @@ from gls_lightning.callbacks.save_run_config import SaveRunConfig
 from gls_lightning.callbacks.sigma_decay import SigmaDecay
 
 __all__ = [
+    "AdaptiveRho",
     "BatchNormReset",
     "CertifiedModule",
     "EarlyStoppingAfterRamp",

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from gls_lightning.bounds import Graph
 from gls_lightning.objectives import Batch, Objective
 from gls_lightning.relaxations import Relaxation
+from gls_lightning.relaxations.parts import PEAK_OVER_KEPT
 
 
 class TrainingLoss:
@@ -47,21 +48,31 @@ class TrainingLoss:
 
     @property
     def members_at_once(self) -> int:
-        """How many members of a population one ``torch.func.vmap`` should take; a rule of device and sizes alone."""
-        if self.objective.uses_relaxation and not self.relaxation.vectorisable:
+        """How many members of a population one ``torch.func.vmap`` should take.
+
+        A rule of device and sizes alone, so that all processes and a resumed run agree. On a CPU many small operations
+        gain by it and large ones lose, as convolutions of several networks become grouped; elsewhere memory decides.
+        """
+        if not self.relaxation.vectorisable:
             return 1
         inputs = self.batch.inputs
-        samples = _SAMPLES_AT_ONCE.get(inputs.device.type, _SAMPLES_ON_ACCELERATORS)
-        if self.objective.uses_relaxation:
-            rows = self.graph.num_outputs - 1
-            samples = min(samples, self.relaxation.samples_in_memory(self.graph, self.tensors, rows))
-        return max(1, samples // len(inputs))
+        size = len(inputs) * self._coefficients_per_sample()
+        members = int(self.relaxation.memory_budget * 2**30) // (PEAK_OVER_KEPT * inputs.element_size() * size)
+        if inputs.device.type == "cpu":
+            members = min(members, _LARGEST_ON_CPU // size)
+        return members if members >= _FEWEST_MEMBERS else 1
+
+    def _coefficients_per_sample(self) -> int:
+        if not self.objective.uses_relaxation:
+            return self.graph.size
+        return self.relaxation.coefficients(self.graph, self.tensors, self.graph.num_outputs - 1)
 
 
-_SAMPLES_AT_ONCE = {"cpu": 64}
-"""Samples of all members together beyond which a loop is faster: convolutions become grouped (see benchmarks/)."""
+_LARGEST_ON_CPU = 2**22
+"""Coefficients of all members together beyond which a loop is faster on a CPU (measured: benchmarks/population.py)."""
 
-_SAMPLES_ON_ACCELERATORS = 2**14
+_FEWEST_MEMBERS = 4
+"""Members below which a loop is faster (likewise)."""
 
 
 def parameter_names(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, str]:

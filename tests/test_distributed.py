@@ -1,6 +1,7 @@
 """Two processes take the same steps as one."""
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from gls_lightning import CertifiedTrainingModule
 from gls_lightning.callbacks import PeriodicCertification
 from gls_lightning.data import ImageDataModule
-from gls_lightning.estimators import RGS
+from gls_lightning.estimators import PGPE, RGS, SAM, GradientEstimator, Reducer
 from gls_lightning.relaxations import IBP
 
 
@@ -33,6 +34,20 @@ def network(batch_norm: bool = False) -> nn.Sequential:
     return nn.Sequential(nn.Flatten(), nn.Linear(16, 8), *hidden, nn.ReLU(), nn.Linear(8, 3))
 
 
+class Counting(CertifiedTrainingModule):
+    """Logs how many numbers the estimator sent to the other processes in a batch."""
+
+    def _reducer(self, share: Tensor | float) -> Reducer:
+        reduce, sent = super()._reducer(share), []
+
+        def counted(value: Tensor) -> Tensor:
+            sent.append(value.numel())
+            self.log("sent", float(sum(sent)))
+            return reduce(value)
+
+        return counted
+
+
 def sgd(params: Any) -> torch.optim.SGD:
     return torch.optim.SGD(params, lr=0.1, momentum=0.9)
 
@@ -45,15 +60,16 @@ def train(
     batch_norm: bool = False,
     population_parallel: bool = False,
     distributed_sampler: bool | None = None,
+    estimator: Callable[[], GradientEstimator] = lambda: RGS(population_size=2, sigma=0.05),
     **options: Any,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The weights after two epochs, and the metrics."""
     torch.set_num_threads(1)  # forked processes hang in a pool of threads that they do not have
-    module = CertifiedTrainingModule(
+    module = Counting(
         network=network(batch_norm),
         epsilon=0.02,
         relaxation=IBP(),
-        estimator=RGS(population_size=2, sigma=0.05),
+        estimator=estimator(),
         optimizer=sgd,
         population_parallel=population_parallel,
     )
@@ -75,12 +91,20 @@ def train(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trainer.fit(module, datamodule=Noise(batch_size=batch_size))
-    return module.network.state_dict(), trainer.callback_metrics
+    return module.state_dict(), trainer.callback_metrics
+
+
+def pgpe() -> PGPE:
+    return PGPE(population_size=8, initial_sigma=0.05, sigma_learning_rate=1.0)
 
 
 @pytest.mark.parametrize(
     "options",
     [
+        pytest.param({"batch_size": 4, "estimator": pgpe}, id="PGPE, shards"),
+        pytest.param({"batch_size": 4, "estimator": pgpe, "accumulate_grad_batches": 2}, id="PGPE, accumulated"),
+        pytest.param({"batch_size": 8, "estimator": pgpe, "population_parallel": True}, id="PGPE, shared population"),
+        pytest.param({"batch_size": 4, "estimator": lambda: SAM(rho=0.1)}, id="SAM, shards"),
         pytest.param({"batch_size": 4}, id="shards of a batch, the last one uneven"),
         pytest.param({"batch_size": 4, "accumulate_grad_batches": 2}, id="accumulated gradients"),
         pytest.param({"batch_size": 8, "population_parallel": True}, id="shares of a population"),
@@ -95,6 +119,13 @@ def test_two_processes_step_like_one(options: dict[str, Any], tmp_path: Path) ->
     torch.testing.assert_close(two, one, rtol=1e-5, atol=1e-6)
     for name in one_metrics.keys() - {"train/loss"}:  # its last value is that of a rank
         torch.testing.assert_close(two_metrics[name], one_metrics[name], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("population_parallel", [False, True])
+def test_pgpe_sends_its_losses_alone(population_parallel: bool, tmp_path: Path) -> None:
+    sizes = {"batch_size": 8 if population_parallel else 4, "population_parallel": population_parallel}
+    _, metrics = train(tmp_path, processes=2, estimator=pgpe, **sizes)
+    assert metrics["sent"] == pgpe().population_size
 
 
 def test_population_parallel_refuses_a_population_that_cannot_be_divided(tmp_path: Path) -> None:

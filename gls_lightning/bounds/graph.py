@@ -144,6 +144,11 @@ class Graph:
         return self.nodes[-1].name
 
     @property
+    def size(self) -> int:
+        """Number of elements of all nodes together, for one sample."""
+        return sum(node.operation.output_shape.numel() for node in self.nodes)
+
+    @property
     def num_outputs(self) -> int:
         """Number of logits."""
         return self.nodes[-1].operation.output_shape.numel()

@@ -14,7 +14,7 @@ from gls_lightning.bounds import Box, Graph, Tensors
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.relaxations.relaxation import Relaxation
 
-_PEAK_OVER_KEPT = 2
+PEAK_OVER_KEPT = 2
 """Peak memory of a backward pass as a multiple of what the forward pass keeps (measured)."""
 
 _CPU_TENSOR_BYTES = 2**25
@@ -78,18 +78,18 @@ class RelaxationInParts(Relaxation):
         samples, rows, _ = specification.shape
         if torch.compiler.is_compiling():  # which plans the memory of what it compiles itself
             return samples, False
-        size = budget = self.samples_in_memory(graph, tensors, rows)
+        coefficients = self._coefficients(graph, shapes_of(tensors), rows)
+        kept = max(1, coefficients.kept) * specification.element_size()
+        budget = int(self.memory_budget * 2**30) // PEAK_OVER_KEPT
+        size = budget // kept
         if specification.device.type == "cpu":
-            coefficients = self._coefficients(graph, shapes_of(tensors), rows)
             size = min(size, self._samples_in_cache(coefficients, specification.element_size()))
         with_gradient = torch.is_grad_enabled() and not torch._C._are_functorch_transforms_active()
-        return max(1, min(samples, size)), with_gradient and samples > budget
+        return max(1, min(samples, size)), with_gradient and samples * kept > budget
 
     @override
-    def samples_in_memory(self, graph: Graph, tensors: Tensors, rows: int) -> int:
-        kept = self._coefficients(graph, shapes_of(tensors), rows).kept
-        element_size = max((t.element_size() for t in tensors.values() if t.is_floating_point()), default=4)
-        return int(self.memory_budget * 2**30) // (_PEAK_OVER_KEPT * max(1, kept) * element_size)
+    def coefficients(self, graph: Graph, tensors: Tensors, rows: int) -> int:
+        return self._coefficients(graph, shapes_of(tensors), rows).kept
 
     def _samples_in_cache(self, coefficients: Coefficients, element_size: int) -> int:
         """Samples whose tensors the processor's caches hold (measured: see benchmarks/)."""

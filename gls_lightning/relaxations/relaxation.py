@@ -1,6 +1,5 @@
 """What every relaxation offers."""
 
-import sys
 from abc import ABC, abstractmethod
 
 from torch import Tensor
@@ -17,12 +16,14 @@ class Relaxation(ABC):
         sound: Whether the bounds hold for every point of the box; certification refuses relaxations that say no.
         needs_graph: Whether the bounds need the network's operations; if not, any network will do, and the graph of one
             with unsupported layers is a :class:`gls_lightning.bounds.OpaqueGraph`.
+        memory_budget: GiB that bounds should take, those of several members of a population together included.
     """
 
     differentiable: bool = True
     vectorisable: bool = True
     sound: bool = True
     needs_graph: bool = True
+    memory_budget: float = 4.0
 
     @abstractmethod
     def __call__(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> Tensor:
@@ -38,9 +39,9 @@ class Relaxation(ABC):
             The lower bounds, ``[B, S]``.
         """
 
-    def samples_in_memory(self, graph: Graph, tensors: Tensors, rows: int) -> int:
-        """How many samples with ``rows`` functions each fit a memory budget; by default there is none."""
-        return sys.maxsize
+    def coefficients(self, graph: Graph, tensors: Tensors, rows: int) -> int:
+        """About how many numbers bounding ``rows`` functions of a sample takes; by default as many as evaluating it."""
+        return graph.size
 
     @abstractmethod
     def relu_bounds(self, graph: Graph, tensors: Tensors, box: Box) -> dict[str, Box]:

@@ -1,0 +1,120 @@
+"""Zeroth-order and two-step estimators in real fits."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from gls_lightning import CertifiedTrainingModule
+from gls_lightning.callbacks import AdaptiveRho, EpsilonAnnealing, SigmaDecay
+from gls_lightning.errors import ConfigurationError
+from gls_lightning.estimators import PGPE, RGS, SAM, GradientEstimator
+from gls_lightning.relaxations import IBP, AlphaCROWN, Relaxation
+
+
+def module(estimator: GradientEstimator, relaxation: Relaxation | None = None) -> CertifiedTrainingModule:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
+    return CertifiedTrainingModule(
+        network=network,
+        epsilon=0.02,
+        relaxation=relaxation or IBP(),
+        estimator=estimator,
+        optimizer=lambda params: torch.optim.Adam(params, lr=0.02),
+    )
+
+
+def loader(batch_size: int = 10) -> DataLoader[Any]:
+    generator = torch.Generator().manual_seed(1)
+    images = torch.rand(40, 1, 2, 3, generator=generator)
+    return DataLoader(TensorDataset(images, (images.flatten(1).sum(1) * 0.999 // 2).long()), batch_size)
+
+
+def trainer(**options: Any) -> Trainer:
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    return Trainer(**{"accelerator": "cpu", "max_epochs": 2, "enable_model_summary": False, **quiet, **options})
+
+
+def sigmas(trained: CertifiedTrainingModule) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in trained.state_dict().items() if ".sigmas." in name}
+
+
+@pytest.mark.parametrize("relaxation", [IBP(), AlphaCROWN(step_rule="sign")])
+def test_pgpe_lowers_the_loss_of_any_relaxation(relaxation: Relaxation) -> None:
+    trained = module(PGPE(population_size=32, initial_sigma=0.05), relaxation)
+    runner, losses = trainer(max_epochs=15), []
+
+    class Recorded(EpsilonAnnealing):
+        def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            losses.append(trainer.callback_metrics["train/loss"].item())
+
+    runner.callbacks.append(Recorded())  # type: ignore[attr-defined]
+    runner.fit(trained, loader(40))
+    assert losses[-1] < 0.9 * losses[0]
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_half_precision_leaves_the_population_alone(precision: Any) -> None:
+    exact, other = (module(PGPE(population_size=8, initial_sigma=1e-3)) for _ in range(2))
+    trainer().fit(exact, loader())
+    trainer(precision=precision).fit(other, loader())
+    torch.testing.assert_close(other.state_dict(), exact.state_dict(), rtol=0, atol=0)
+
+
+def test_sigma_is_learned_once_a_step_and_resumes_bitwise(tmp_path: Path) -> None:
+    def estimator() -> PGPE:
+        return PGPE(population_size=8, initial_sigma=0.05, sigma_learning_rate=1.0)
+
+    whole, half, resumed = module(estimator()), module(estimator()), module(estimator())
+    start = sigmas(whole)
+    assert {"estimator.sigmas.network/1/weight"} < start.keys()
+    trainer(max_epochs=4, accumulate_grad_batches=2).fit(whole, loader())
+    assert all(not torch.equal(value, start[name]) for name, value in sigmas(whole).items())
+
+    runner = trainer(accumulate_grad_batches=2)
+    runner.fit(half, loader())
+    runner.save_checkpoint(tmp_path / "half.ckpt")
+    trainer(max_epochs=4, accumulate_grad_batches=2).fit(resumed, loader(), ckpt_path=tmp_path / "half.ckpt")
+    torch.testing.assert_close(resumed.state_dict(), whole.state_dict(), rtol=0, atol=0)
+
+
+def test_frozen_parameters_have_no_sigma() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(6, 3))
+    network[1].bias.requires_grad_(False)
+    trained = CertifiedTrainingModule(network=network, epsilon=0.02, estimator=PGPE(population_size=4))
+    trainer(max_epochs=1).fit(trained, loader())
+    assert list(sigmas(trained)) == ["estimator.sigmas.network/1/weight"]
+
+
+def test_a_first_order_estimator_refuses_alpha_crown() -> None:
+    with pytest.raises(ConfigurationError, match="AlphaCROWN has no useful gradients, which estimator RGS needs"):
+        trainer().fit(module(RGS(), AlphaCROWN()), loader())
+
+
+def test_sigma_decay_refuses_pgpe() -> None:
+    with pytest.raises(ConfigurationError, match="PGPE has no sigma to decay"):
+        trainer(callbacks=[SigmaDecay(milestones=[1])]).fit(module(PGPE(population_size=4)), loader())
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_adaptive_rho_follows_the_ramp(order: int) -> None:
+    seen = []
+
+    class Recorded(SAM):
+        def forward(self, *args: Any) -> Any:
+            seen.append(self.rho.item())
+            return super().forward(*args)
+
+    callbacks = [EpsilonAnnealing(end_epoch=1, shape="linear"), AdaptiveRho()][::order]
+    trainer(callbacks=callbacks).fit(module(Recorded(rho=0.1)), loader())
+    ramp = [0.1 * (1 - 0.99 * batch / 4) for batch in range(4)]
+    assert seen == pytest.approx([*ramp, *[0.001] * 4], rel=1e-5)
+
+
+def test_adaptive_rho_needs_sam() -> None:
+    with pytest.raises(ConfigurationError, match="AdaptiveRho needs the estimator SAM, not RGS"):
+        trainer(callbacks=[AdaptiveRho()]).fit(module(RGS()), loader())

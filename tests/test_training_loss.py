@@ -1,0 +1,53 @@
+"""How many members of a population are evaluated together."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from gls_lightning.bounds import trace
+from gls_lightning.objectives import Batch, Certified, Objective, Standard
+from gls_lightning.relaxations import IBP, DeepPoly, Relaxation
+from gls_lightning.training_loss import TrainingLoss
+
+
+def loss(
+    relaxation: Relaxation, samples: int, width: int = 8, objective: Objective | None = None, device: str = "cpu"
+) -> TrainingLoss:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(6, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 3))
+    graph, params = trace(network, (6,)), dict(network.named_parameters())
+    batch = Batch(torch.rand(samples, 6, device=device), torch.zeros(samples, dtype=torch.long), torch.tensor(0.1))
+    return TrainingLoss(graph, relaxation, objective or Certified(), params, {n: n for n in params}, batch)
+
+
+def test_small_problems_are_taken_together_and_large_ones_one_by_one() -> None:
+    at_once = [loss(DeepPoly(), samples).members_at_once for samples in (1, 10, 100, 10**4, 10**6)]
+    assert at_once == sorted(at_once, reverse=True)
+    assert at_once[0] > 100
+    assert at_once[-1] == 1
+    assert not {2, 3} & set(at_once)
+    assert loss(DeepPoly(), 10, width=64).members_at_once < at_once[1]
+
+
+@pytest.mark.parametrize("relaxation", [DeepPoly(), IBP()])
+def test_a_member_fits_the_memory_budget(relaxation: Relaxation, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = loss(relaxation, 1000, device="meta").members_at_once
+    monkeypatch.setattr(relaxation, "memory_budget", relaxation.memory_budget / 10)
+    assert loss(relaxation, 1000, device="meta").members_at_once == pytest.approx(whole / 10, abs=1)
+
+
+def test_a_relaxation_that_vmap_cannot_take_is_looped() -> None:
+    assert loss(DeepPoly(skip_ibp_stable=True), 1).members_at_once == 1
+
+
+def test_the_fixed_tensors_stay_and_the_given_ones_count() -> None:
+    evaluate = loss(IBP(), 5, objective=Standard())
+    params: dict[str, Any] = {name: torch.zeros_like(p) for name, p in evaluate.tensors.items()}
+    value, metrics = evaluate(params)
+    assert value.item() == pytest.approx(torch.tensor(3.0).log().item())
+    assert metrics.keys() == {"natural_accuracy"}
+    evaluate.names = {name: name for name in evaluate.names if name.startswith("0")}
+    fixed, _ = evaluate(params)
+    assert fixed.item() != pytest.approx(value.item())
