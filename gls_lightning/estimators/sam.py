@@ -53,11 +53,12 @@ class SAM(GradientEstimator):
         return Estimate(attach(loss, gradients, params), metrics)
 
     def _directions(self, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The gradient over its norm; shorter than 1 where the squares in the norm underflow."""
         whole = torch.nn.utils.get_total_norm(list(gradients.values()))
 
         def unit(gradient: Tensor) -> Tensor:
             norm = whole if self.norm == "global" else gradient.norm()
-            return gradient / norm.clamp_min(torch.finfo(gradient.dtype).tiny).to(gradient)
+            return gradient / norm.clamp_min(torch.finfo(gradient.dtype).tiny ** 0.5).to(gradient)
 
         return {name: unit(gradient) for name, gradient in gradients.items()}
 
