@@ -21,7 +21,8 @@ from torch.optim.lr_scheduler import LRScheduler
 # Components are found by their class names alone once they are imported.
 import gls_lightning.certification
 import gls_lightning.data
-import gls_lightning.networks  # noqa: F401
+import gls_lightning.networks
+import gls_lightning.optimizers  # noqa: F401
 from gls_lightning.attacks import Attack
 from gls_lightning.callbacks import EpsilonAnnealing, RunReport, SaveRunConfig, SigmaDecay
 from gls_lightning.config_files import prepare
