@@ -93,6 +93,28 @@ def test_sigma_scales_the_same_noise():
     assert estimator.initial_sigma == 1.0
 
 
+def test_antithetic_members_come_in_pairs_with_opposite_noise_and_pairs_are_independent():
+    noise = perturbations(RGS(population_size=6, sigma=1.0, antithetic=True), Key(0, 0))
+    assert torch.equal(noise[::2], -noise[1::2])
+    assert len(noise[::2].unique()) == 3 * 6
+
+
+def test_an_antithetic_pair_is_exact_on_a_quadratic():
+    estimator, x = RGS(sigma=0.5, antithetic=True), GRID.clone().requires_grad_()
+    estimator(lambda p: (p["x"].square().sum(), {}), {"x": x}, Key(0, 0)).loss.backward()
+    torch.testing.assert_close(x.grad, 2 * GRID)
+
+
+def test_relative_sigma_scales_the_noise_by_the_root_mean_square_of_each_tensor():
+    noise, seen = perturbations(RGS(sigma=0.25), Key(0, 0)), []
+    params = {"x": torch.tensor([3.0, -3, 3, 3, -3, 3]), "zero": torch.zeros(4)}
+    estimator = RGS(sigma=0.25, relative_sigma=True)
+    params = {name: p.requires_grad_() for name, p in params.items()}
+    estimator(lambda p: (seen.append(dict(p)) or p["x"].sum(), {}), params, Key(0, 0))
+    torch.testing.assert_close(torch.stack([p["x"].detach() for p in seen]), params["x"].detach() + 3 * noise)
+    assert not any(p["zero"].any() for p in seen)
+
+
 def test_a_parameter_keeps_its_noise_when_another_is_added_behind_it():
     x, y = torch.zeros(6, requires_grad=True), torch.zeros(3, requires_grad=True)
     seen = []
@@ -130,6 +152,8 @@ def test_a_population_that_the_processes_cannot_share_is_refused():
         ({"sigma": -0.1}, "sigma is -0.1"),
         ({"sigma": math.inf}, "sigma is inf"),
         ({"sigma": math.nan}, "sigma is nan"),
+        ({"population_size": 3, "antithetic": True}, "population_size is 3; antithetic pairs need an even one"),
+        ({"chunk_size": 0}, "chunk_size is 0; it must be at least 1"),
     ],
 )
 def test_bad_settings_are_refused(arguments, message):
