@@ -1,6 +1,8 @@
 """Evaluation of many members of a population."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import TypeVar
 
 import torch
@@ -45,7 +47,14 @@ def members_at_once(objective: object, chosen: int | None) -> int:
     An objective says so by an attribute ``members_at_once``; without it members are evaluated one after the other.
     """
     suggested: int = getattr(objective, "members_at_once", 1)
-    return chosen or suggested
+    at_once = chosen or suggested
+    _note(at_once)
+    return at_once
+
+
+@cache
+def _note(at_once: int) -> None:
+    logging.getLogger(__name__).info("members of a population are evaluated %d at a time", at_once)
 
 
 def check_chunk_size(chunk_size: int | None) -> None:
