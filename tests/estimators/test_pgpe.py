@@ -8,7 +8,7 @@ last step.
 import math
 import weakref
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import NamedTuple
 
 import hypothesis.strategies as st
@@ -16,12 +16,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
+from numpy.polynomial.hermite_e import hermegauss
 from scipy.integrate import fixed_quad
 from torch import Tensor, nn
 
 from gls_lightning.bounds import Box, trace
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.estimators import PGPE, RGS, Backprop, Key
+from gls_lightning.estimators import PGPE, RGS, Backprop, Key, pgpe
 from gls_lightning.objectives import Batch, Certified
 from gls_lightning.relaxations import IBP, AlphaCROWN, DeepPoly
 
@@ -178,6 +179,25 @@ def test_unbiased_on_a_quadratic_with_a_sigma_for_each_coordinate(population_siz
     assert_mean(found.sigma, 2 * a.diagonal() * sigma)
 
 
+@pytest.mark.parametrize("pairs", [2, 3])
+def test_unbiased_exactly_where_the_noise_is_enumerated(pairs, monkeypatch):
+    # three values with the moments of N(0, 1) up to the fifth: the mean over all combinations is the expectation for
+    # x^3 + 2 x^2, whose smoothed value is x^3 + 3 x sigma^2 + 2 (x^2 + sigma^2); also shows the divisor n - 1
+    values, weights = hermegauss(3)
+    x, sigma = torch.tensor(0.7, dtype=torch.double, requires_grad=True), 0.4
+    mean, sigma_mean = 0.0, 0.0
+    for drawn in product(range(3), repeat=pairs):
+        noise = torch.tensor(values[list(drawn)])
+        monkeypatch.setattr(pgpe, "standard_normal", lambda params, key, pair, noise=noise: {"x": noise[pair]})
+        estimator = PGPE(population_size=2 * pairs, initial_sigma=sigma)
+        loss = estimator(lambda p: (p["x"] ** 3 + 2 * p["x"] ** 2, {}), {"x": x}, KEY).loss
+        probability = math.prod(weights[list(drawn)] / weights.sum())
+        mean += probability * torch.autograd.grad(loss, x)[0].item()
+        sigma_mean += probability * estimator._sigma_gradients["x"].item()
+    assert mean == pytest.approx(3 * 0.7**2 + 3 * sigma**2 + 4 * 0.7)
+    assert sigma_mean == pytest.approx(6 * 0.7 * sigma + 4 * sigma)
+
+
 def test_unbiased_where_the_loss_jumps_along_another_parameter():
     # x_1 sign(x_2) of appendix B.3, with x in two tensors; smoothed x_1 (2 P(x_2 + e > 0) - 1)
     params = {"a": torch.tensor(1.5, dtype=torch.double), "b": torch.tensor([0.2], dtype=torch.double)}
@@ -299,9 +319,7 @@ def test_one_member_exists_at_a_time_whatever_the_population(population_size):
 
 @pytest.mark.parametrize("chunk_size", [2, 3])
 def test_no_more_members_exist_than_a_chunk_holds(chunk_size, monkeypatch):
-    import gls_lightning.estimators.pgpe as module
-
-    alive, sizes, perturbed = [], [], module.perturbed
+    alive, sizes, perturbed = [], [], pgpe.perturbed
 
     def counting(*args):
         params = perturbed(*args)
@@ -309,7 +327,7 @@ def test_no_more_members_exist_than_a_chunk_holds(chunk_size, monkeypatch):
         sizes.append(sum(reference() is not None for reference in alive))
         return params
 
-    monkeypatch.setattr(module, "perturbed", counting)
+    monkeypatch.setattr(pgpe, "perturbed", counting)
     estimator = PGPE(population_size=20, chunk_size=chunk_size)
     estimator(lambda p: (p["x"].sum(), {}), {"x": torch.ones(3, requires_grad=True)}, KEY)
     assert len(sizes) == 20
