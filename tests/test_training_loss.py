@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+from gls_lightning.attacks import PGD
 from gls_lightning.bounds import trace
-from gls_lightning.objectives import Batch, Certified, Objective, Standard
-from gls_lightning.relaxations import IBP, DeepPoly, Relaxation
-from gls_lightning.training_loss import TrainingLoss
+from gls_lightning.estimators import PGPE, RGS, Key
+from gls_lightning.objectives import Adversarial, Batch, Certified, Objective, Standard
+from gls_lightning.relaxations import IBP, AlphaCROWN, DeepPoly, HBox, Relaxation
+from gls_lightning.training_loss import TrainingLoss, parameter_names
 
 
 def loss(
@@ -51,3 +53,37 @@ def test_the_fixed_tensors_stay_and_the_given_ones_count() -> None:
     evaluate.names = {name: name for name in evaluate.names if name.startswith("0")}
     fixed, _ = evaluate(params)
     assert fixed.item() != pytest.approx(value.item())
+
+
+def with_batch_norm(relaxation: Relaxation, objective: Objective) -> tuple[TrainingLoss, dict[str, torch.Tensor]]:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        *(nn.Conv2d(1, 3, 3, stride=2, padding=1), nn.BatchNorm2d(3), nn.ReLU()),
+        *(nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 3)),
+    )
+    graph, params = trace(network, (1, 8, 8)), dict(network.named_parameters())
+    tensors, starts = params | dict(network.named_buffers()), objective.draw_starts(graph, torch.arange(6), 0, 0)
+    batch = Batch(torch.rand(6, 1, 8, 8), torch.arange(6) % 3, torch.tensor(0.05), starts)
+    return TrainingLoss(graph, relaxation, objective, tensors, parameter_names(network, tensors), batch), params
+
+
+@pytest.mark.parametrize(
+    "objective", [Certified(), Certified(loss_fusion=True), Adversarial(attack=PGD(steps=2, restarts=2))]
+)
+@pytest.mark.parametrize(
+    ("estimator", "relaxation"),
+    [(PGPE, IBP()), (PGPE, HBox()), (PGPE, AlphaCROWN(step_rule="sign")), (RGS, HBox()), (RGS, DeepPoly())],
+)
+def test_members_together_are_members_one_by_one(relaxation: Relaxation, objective: Objective, estimator: Any) -> None:
+    evaluate, params = with_batch_norm(relaxation, objective)
+    found = []
+    for chunk_size in (1, 3):
+        estimate = estimator(population_size=4, chunk_size=chunk_size)(evaluate, params, Key(0, 0))
+        gradients = torch.autograd.grad(estimate.loss, list(params.values()))
+        found.append((estimate.loss, *estimate.metrics.values(), torch.cat([g.flatten() for g in gradients])))
+    *values, gradient = found[0]
+    *values_together, together = found[1]
+    torch.testing.assert_close(values_together, values)
+    # PGPE divides differences of losses, known to float32's rounding, by sigma
+    scale = 5e-4 if estimator is PGPE else 1e-5
+    torch.testing.assert_close(together, gradient, rtol=0, atol=scale * max(1, gradient.norm().item()))
