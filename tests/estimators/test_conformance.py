@@ -24,7 +24,7 @@ class Case:
         unbiased: Whether its mean is the gradient of the loss smoothed by ``noise``.
         noise: Standard deviation of the perturbations of a parameter tensor.
         unreported: Number of evaluations, the first ones, that do not count in what it reports.
-        sends: Number of values that it sends to the other processes, for that of the parameters; 0 for nothing.
+        sends: How many values it sends to the other processes, in one tensor, given the number of parameters.
         looped: For an estimator that uses ``vmap`` the same without it. The two must agree, so what is shown by many
             evaluations is shown of the latter alone.
     """
@@ -63,9 +63,8 @@ ESTIMATORS: dict[str, Case] = {
     "RGS": Case(rgs()),
     "RGS, antithetic": Case(rgs(antithetic=True)),
     "RGS, relative sigma": Case(rgs(relative_sigma=True), noise=lambda p: 0.1 * root_mean_square(p)),
-    "RGS, by vmap": Case(
-        rgs(population_size=8, chunk_size=3), looped=rgs(population_size=8, chunk_size=1)
-    ),  # the last chunk is smaller
+    # of eight members three at a time, the last chunk holds two
+    "RGS, by vmap": Case(rgs(population_size=8, chunk_size=3), looped=rgs(population_size=8, chunk_size=1)),
     "PGPE": Case(pgpe(), exact_where_linear=False, sends=lambda parameters: 8),
     "PGPE, by vmap": Case(
         pgpe(chunk_size=3), exact_where_linear=False, sends=lambda parameters: 8, looped=pgpe(chunk_size=1)
