@@ -142,13 +142,14 @@ class PGPE(GradientEstimator):
         positive, negative = fitness.unflatten(0, (-1, 2)).unbind(1)
         slopes, curvatures = (positive - negative) / 2, (positive + negative) / 2 - fitness.mean()
         first = {name: torch.zeros_like(p) for name, p in params.items()}
-        second = {name: torch.zeros_like(p) for name, p in params.items()}
+        second = {name: torch.zeros_like(p) for name, p in params.items()} if self.sigma_learning_rate else {}
         for pair in range(len(slopes)):
-            for name, noise in standard_normal(params, key, pair).items():
-                first[name] += slopes[pair].to(noise) * noise
-                second[name] += curvatures[pair].to(noise) * (noise.square() - 1)
-        if self.sigma_learning_rate:
-            self._collect({name: total / (sigmas[name] * (len(slopes) - 1)) for name, total in second.items()})
+            noise = standard_normal(params, key, pair)
+            for name, total in first.items():
+                total += slopes[pair].to(total) * noise[name]
+            for name, total in second.items():
+                total += curvatures[pair].to(total) * (noise[name].square() - 1)
+        self._collect({name: total / (sigmas[name] * (len(slopes) - 1)) for name, total in second.items()})
         return {name: total / (sigmas[name] * len(slopes)) for name, total in first.items()}
 
     def _collect(self, gradients: dict[str, Tensor]) -> None:

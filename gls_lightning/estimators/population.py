@@ -52,6 +52,7 @@ def members_at_once(objective: object, chosen: int | None) -> int:
     return at_once
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 @cache
 def _note(at_once: int) -> None:
     logging.getLogger(__name__).info("members of a population are evaluated %d at a time", at_once)
