@@ -30,8 +30,14 @@ class AdaptiveRho(Callback):
         # Not read from the module, whose radius another callback may set later.
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         ramps = [callback for callback in callbacks if isinstance(callback, EpsilonAnnealing)]
-        fraction = ramps[-1].current_fraction(trainer) if ramps else 1.0
-        estimator.rho.fill_(estimator.initial_rho * (1 - 0.99 * fraction))
+        module = certified_module(self, pl_module)
+        radius = module.epsilon * ramps[-1].current_fraction(trainer) if ramps else module.current_epsilon.item()
+        estimator.rho.fill_(estimator.initial_rho * (1 - 0.99 * radius / module.epsilon))
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leaves the configured length."""
+        estimator = self._estimator(pl_module)
+        estimator.rho.fill_(estimator.initial_rho)
 
     def _estimator(self, pl_module: LightningModule) -> SAM:
         estimator = certified_module(self, pl_module).estimator

@@ -40,6 +40,8 @@ class EarlyStoppingAfterRamp(EarlyStopping):
         """Looks at the metric here otherwise."""
         if _ramp_is_over(trainer):
             super().on_validation_end(trainer, pl_module)
+        elif not trainer.sanity_checking:
+            self._validate_condition_metric(trainer.callback_metrics)  # a misspelt name is said now
 
 
 def _ramp_is_over(trainer: Trainer) -> bool:

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MeanMetric
 
@@ -33,6 +34,9 @@ from gls_lightning.objectives import Batch, Certified, Objective, robust_cross_e
 from gls_lightning.relaxations import CROWNIBP, DeepPoly, Relaxation
 from gls_lightning.training_loss import TrainingLoss, parameter_names
 from gls_lightning.weights import read_checkpoint, read_weights, require_same_architecture
+
+_ESTIMATOR = "estimator."
+"""What precedes the names of the estimator's tensors in a checkpoint."""
 
 
 class CertifiedTrainingModule(LightningModule):
@@ -208,6 +212,9 @@ class CertifiedTrainingModule(LightningModule):
             self._check_network(getattr(data, "num_classes", None))
         if stage == "fit":
             self._check_training()
+            # Identical on all processes as it is; DDP would send them with every batch.
+            learned = [name for name, _ in self.named_buffers() if name.startswith(_ESTIMATOR)]
+            DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, learned)
 
     def _check_network(self, num_classes: int | None = None) -> None:
         if num_classes not in (None, self.graph.num_outputs):
@@ -230,6 +237,11 @@ class CertifiedTrainingModule(LightningModule):
                 f"relaxation {type(self.relaxation).__name__} has no useful gradients, which estimator "
                 f"{type(self.estimator).__name__} needs; choose a relaxation that has them, such as DeepPoly"
             )
+        if self.population_parallel and self.estimator.population_size == 1:
+            raise ConfigurationError(
+                f"population_parallel divides a population, and estimator {type(self.estimator).__name__} has none; "
+                "set model.population_parallel: false"
+            )
         self._key(0).members(self.estimator.population_size)
         # Lightning has no public name for this option once the trainer is made.
         shards = self.trainer.world_size > 1 and self.trainer._accelerator_connector.use_distributed_sampler
@@ -242,6 +254,7 @@ class CertifiedTrainingModule(LightningModule):
 
     def on_fit_start(self) -> None:
         """Takes the weights of ``init_from``; only here is it known that the fit does not resume."""
+        self.estimator.start_fit()
         if self._unread_init_from is not None:
             self.network.load_state_dict(self._read_on_first_process(self._unread_init_from))
             self._unread_init_from = None
@@ -270,6 +283,8 @@ class CertifiedTrainingModule(LightningModule):
         share = self._share(inputs, batch_idx)
         with self._full_precision():
             loss = self._loss_of(Batch(inputs, labels, self.current_epsilon, starts))
+            if key.batch == 0 and self.estimator.population_size > 1:
+                rank_zero_info(f"members of a population that may be evaluated at once: {loss.members_at_once}")
             estimate: Estimate = self.estimator(loss, trainable, replace(key, reduce=self._reducer(share)))
         self._log_training(estimate, len(labels))
         return estimate.loss * share
@@ -413,7 +428,13 @@ class CertifiedTrainingModule(LightningModule):
         Raises:
             ConfigurationError: Names or shapes of the tensors differ.
         """
-        require_same_architecture(checkpoint["state_dict"], self.state_dict())
+        own, saved = self.state_dict(), checkpoint["state_dict"]
+        require_same_architecture(*({n: t for n, t in s.items() if not n.startswith(_ESTIMATOR)} for s in (saved, own)))
+        if {n for n in own if n.startswith(_ESTIMATOR)} != {n for n in saved if n.startswith(_ESTIMATOR)}:
+            raise ConfigurationError(
+                "the checkpoint is of another estimator, or of other trainable parameters; model.init_from takes its "
+                "network alone"
+            )
         self._init_from_of_checkpoint = checkpoint.get("unread_init_from")
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:

@@ -60,7 +60,7 @@ class TrainingLoss:
         members = int(self.relaxation.memory_budget * 2**30) // (PEAK_OVER_KEPT * inputs.element_size() * size)
         if inputs.device.type == "cpu":
             members = min(members, _LARGEST_ON_CPU // size)
-        return members if members >= _FEWEST_MEMBERS else 1
+        return max(1, members)
 
     def _coefficients_per_sample(self) -> int:
         if not self.objective.uses_relaxation:
@@ -70,9 +70,6 @@ class TrainingLoss:
 
 _LARGEST_ON_CPU = 2**22
 """Coefficients of all members together beyond which a loop is faster on a CPU (measured: benchmarks/population.py)."""
-
-_FEWEST_MEMBERS = 4
-"""Members below which a loop is faster (likewise)."""
 
 
 def parameter_names(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, str]:

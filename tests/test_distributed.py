@@ -9,6 +9,7 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from gls_lightning import CertifiedTrainingModule
 from gls_lightning.callbacks import PeriodicCertification
@@ -46,6 +47,17 @@ class Counting(CertifiedTrainingModule):
             return reduce(value)
 
         return counted
+
+    def on_train_start(self) -> None:
+        wrapped = self.trainer.strategy.model
+        buffers = wrapped.modules_buffers if isinstance(wrapped, DistributedDataParallel) else []
+        self.log("broadcast", float(sum(buffer.numel() for buffer in buffers)))
+
+    def on_train_end(self) -> None:
+        state = torch.cat([tensor.flatten().float() for tensor in self.state_dict().values()])
+        assert torch.equal(self.all_gather(state).view(-1, len(state)).amax(0), state), (
+            "the processes ended with different tensors"
+        )
 
 
 def sgd(params: Any) -> torch.optim.SGD:
@@ -105,6 +117,7 @@ def pgpe() -> PGPE:
         pytest.param({"batch_size": 4, "estimator": pgpe, "accumulate_grad_batches": 2}, id="PGPE, accumulated"),
         pytest.param({"batch_size": 8, "estimator": pgpe, "population_parallel": True}, id="PGPE, shared population"),
         pytest.param({"batch_size": 4, "estimator": lambda: SAM(rho=0.1)}, id="SAM, shards"),
+        pytest.param({"batch_size": 4, "estimator": pgpe, "precision": "bf16-mixed"}, id="PGPE, shards, bf16-mixed"),
         pytest.param({"batch_size": 4}, id="shards of a batch, the last one uneven"),
         pytest.param({"batch_size": 4, "accumulate_grad_batches": 2}, id="accumulated gradients"),
         pytest.param({"batch_size": 8, "population_parallel": True}, id="shares of a population"),
@@ -117,7 +130,7 @@ def test_two_processes_step_like_one(options: dict[str, Any], tmp_path: Path) ->
     one, one_metrics = train(tmp_path, processes=1, **{**options, "batch_size": 8})
     two, two_metrics = train(tmp_path, processes=2, **options)
     torch.testing.assert_close(two, one, rtol=1e-5, atol=1e-6)
-    for name in one_metrics.keys() - {"train/loss"}:  # its last value is that of a rank
+    for name in one_metrics.keys() - {"train/loss", "broadcast"}:  # its last value is that of a rank
         torch.testing.assert_close(two_metrics[name], one_metrics[name], rtol=1e-5, atol=1e-6)
 
 
@@ -126,6 +139,7 @@ def test_pgpe_sends_its_losses_alone(population_parallel: bool, tmp_path: Path) 
     sizes = {"batch_size": 8 if population_parallel else 4, "population_parallel": population_parallel}
     _, metrics = train(tmp_path, processes=2, estimator=pgpe, **sizes)
     assert metrics["sent"] == pgpe().population_size
+    assert metrics["broadcast"] == 1, "more than the radius"
 
 
 def test_population_parallel_refuses_a_population_that_cannot_be_divided(tmp_path: Path) -> None:

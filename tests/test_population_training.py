@@ -1,5 +1,6 @@
 """Zeroth-order and two-step estimators in real fits."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +58,43 @@ def test_pgpe_lowers_the_loss_of_any_relaxation(relaxation: Relaxation) -> None:
     assert losses[-1] < 0.9 * losses[0]
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_half_precision_leaves_the_population_alone(precision: Any) -> None:
-    exact, other = (module(PGPE(population_size=8, initial_sigma=1e-3)) for _ in range(2))
+@pytest.mark.parametrize("estimator", [lambda: PGPE(population_size=8), SAM, RGS])
+def test_half_precision_leaves_perturbations_alone(estimator: Callable[[], GradientEstimator]) -> None:
+    exact, half = module(estimator()), module(estimator())
     trainer().fit(exact, loader())
-    trainer(precision=precision).fit(other, loader())
-    torch.testing.assert_close(other.state_dict(), exact.state_dict(), rtol=0, atol=0)
+    trainer(precision="bf16-mixed").fit(half, loader())
+    torch.testing.assert_close(half.state_dict(), exact.state_dict(), rtol=0, atol=0)
+
+
+def test_a_fit_forgets_the_losses_of_one_that_failed() -> None:
+    class Failing(IBP):
+        broken = True
+
+        def __call__(self, *args: Any) -> torch.Tensor:
+            return super().__call__(*args) * (torch.nan if self.broken else 1)
+
+    relaxation = Failing()
+    trained = module(PGPE(population_size=4), relaxation)
+    with pytest.raises(ConfigurationError, match="the loss is nan"):
+        trainer().fit(trained, loader())
+    relaxation.broken = False
+    trainer().fit(trained, loader())
+    assert all(sigma.isfinite().all() for sigma in sigmas(trained).values())
+
+
+def test_a_checkpoint_of_another_estimator_is_refused(tmp_path: Path) -> None:
+    runner = trainer(max_epochs=1)
+    runner.fit(module(PGPE(population_size=4)), loader())
+    runner.save_checkpoint(tmp_path / "pgpe.ckpt")
+    with pytest.raises(ConfigurationError, match="the checkpoint is of another estimator"):
+        trainer().fit(module(RGS()), loader(), ckpt_path=tmp_path / "pgpe.ckpt")
+
+
+def test_an_estimator_without_population_refuses_to_share_it() -> None:
+    refused = module(SAM())
+    refused.population_parallel = True
+    with pytest.raises(ConfigurationError, match="estimator SAM has none"):
+        trainer().fit(refused, loader())
 
 
 def test_sigma_is_learned_once_a_step_and_resumes_bitwise(tmp_path: Path) -> None:
@@ -113,6 +145,19 @@ def test_adaptive_rho_follows_the_ramp(order: int) -> None:
     trainer(callbacks=callbacks).fit(module(Recorded(rho=0.1)), loader())
     ramp = [0.1 * (1 - 0.99 * batch / 4) for batch in range(4)]
     assert seen == pytest.approx([*ramp, *[0.001] * 4], rel=1e-5)
+
+
+def test_adaptive_rho_without_a_ramp_is_that_of_the_whole_radius_and_ends_with_the_fit() -> None:
+    trained = module(SAM(rho=0.1))
+    seen = []
+
+    class Recorded(AdaptiveRho):
+        def on_train_batch_end(self, *args: Any) -> None:
+            seen.append(trained.estimator.rho.item())
+
+    trainer(max_epochs=1, callbacks=[Recorded()]).fit(trained, loader())
+    assert seen == pytest.approx([0.001] * 4, rel=1e-5)
+    assert trained.estimator.rho.item() == pytest.approx(0.1)
 
 
 def test_adaptive_rho_needs_sam() -> None:

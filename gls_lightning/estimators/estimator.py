@@ -50,6 +50,9 @@ class GradientEstimator(nn.Module, ABC):
     def prepare(self, params: dict[str, Tensor]) -> None:
         """Makes the state that is learned for these parameters, so that it can be loaded; most estimators have none."""
 
+    def start_fit(self) -> None:
+        """Forgets what an earlier fit left; to be called before the first batch."""
+
     def after_step(self) -> None:
         """Updates what the estimator learns; to be called after each step of the optimizer."""
 

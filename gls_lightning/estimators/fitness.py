@@ -24,5 +24,6 @@ def shape(losses: Tensor, rule: FitnessShaping) -> Tensor:
 
 def _ranks(losses: Tensor) -> Tensor:
     """Ranks from 0; equal losses share the mean of theirs."""
-    below, equal = losses[:, None] > losses, losses[:, None] == losses
-    return below.to(losses.dtype).sum(1) + (equal.to(losses.dtype).sum(1) - 1) / 2
+    ascending = losses.sort().values
+    first, behind = (torch.searchsorted(ascending, losses, right=right) for right in (False, True))
+    return (first + behind - 1).to(losses.dtype) / 2

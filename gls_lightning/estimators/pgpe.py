@@ -34,7 +34,8 @@ class PGPE(GradientEstimator):
     Args:
         population_size: Number of perturbed copies per step, n_ps in the paper; even.
         initial_sigma: Standard deviation of the perturbations at the start.
-        sigma_learning_rate: Step size of sigma, relative to its square; 0 keeps sigma as it is.
+        sigma_learning_rate: Step size of sigma, relative to its square; 0 keeps sigma as it is. With raw losses it acts
+            in proportion to their curvature, which is small where sigma is.
         sigma_max_change: Largest change of a sigma in one step, relative to itself.
         fitness_shaping: What takes the place of the losses: ``raw`` for themselves, ``centered_ranks`` or
             ``normalized``. Shaped estimates are neither unbiased nor scaled like the gradient.
@@ -56,7 +57,7 @@ class PGPE(GradientEstimator):
         *,
         population_size: int = 256,
         initial_sigma: float = 1e-3,
-        sigma_learning_rate: float = 0.1,
+        sigma_learning_rate: float = 1.0,
         sigma_max_change: float = 0.2,
         fitness_shaping: FitnessShaping = "raw",
         chunk_size: int | None = None,
@@ -108,8 +109,9 @@ class PGPE(GradientEstimator):
         self.prepare(params)
         sigmas = self._sigmas_of(params)
         with torch.no_grad():
-            members, losses, metrics = self._evaluate(objective, params, sigmas, key)
-            mine = losses.new_zeros(self.population_size).index_copy(0, members.to(losses.device), losses)
+            losses, metrics = self._evaluate(objective, params, sigmas, key)
+            mine = losses.new_zeros(self.population_size)
+            mine[key.rank :: key.world_size] = losses
             fitness = shape(key.reduce(mine), self.fitness_shaping)
             gradients = self._gradients(params, sigmas, key, fitness)
         return Estimate(attach(losses.mean(), gradients, params), metrics)
@@ -120,8 +122,8 @@ class PGPE(GradientEstimator):
 
     def _evaluate(
         self, objective: Objective, params: dict[str, Tensor], sigmas: dict[str, Tensor], key: Key
-    ) -> tuple[Tensor, Tensor, Metrics]:
-        """The members of this process, their losses, and the means of their metrics."""
+    ) -> tuple[Tensor, Metrics]:
+        """The losses of this process's members, and the means of their metrics."""
 
         def member(number: int) -> dict[str, Tensor]:
             pair, negative = divmod(number, 2)
@@ -129,11 +131,11 @@ class PGPE(GradientEstimator):
             return perturbed(params, standard_normal(params, key, pair), scale)
 
         members = key.members(self.population_size)
-        at_once = min(members_at_once(objective, self.chunk_size), len(members))
-        results = [result for _, result in evaluate_members(objective, member, members, at_once)]
+        at_once = members_at_once(objective, self.chunk_size, len(members))
+        results = list(evaluate_members(objective, member, members, at_once))
         losses = torch.cat([loss for loss, _ in results])
         metrics = {name: torch.cat([m[name] for _, m in results]).mean() for name in results[0][1]}
-        return torch.tensor(members), losses, metrics
+        return losses, metrics
 
     def _gradients(
         self, params: dict[str, Tensor], sigmas: dict[str, Tensor], key: Key, fitness: Tensor
@@ -158,13 +160,17 @@ class PGPE(GradientEstimator):
             self._sigma_gradients[name] = gradient if before is None else before + gradient
         self._batches += 1
 
+    def start_fit(self) -> None:
+        """Forgets gradients of a fit that ended before its optimizer's step."""
+        self._sigma_gradients, self._batches = {}, 0
+
     def after_step(self) -> None:
         """Moves sigma against the mean of the gradients since the last step of the optimizer."""
         for name, total in self._sigma_gradients.items():
             sigma = self.sigmas.get_buffer(_buffer_name(name))
-            change = self.sigma_learning_rate * sigma * total / self._batches
+            change = (self.sigma_learning_rate * sigma * total / self._batches).nan_to_num(0, 0, 0)
             sigma.mul_(1 - change.clamp(-self.sigma_max_change, self.sigma_max_change))
-        self._sigma_gradients, self._batches = {}, 0
+        self.start_fit()
 
 
 def _buffer_name(parameter: str) -> str:

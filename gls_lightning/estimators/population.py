@@ -1,8 +1,6 @@
 """Evaluation of many members of a population."""
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
 from typing import TypeVar
 
 import torch
@@ -17,7 +15,7 @@ T = TypeVar("T")
 
 def evaluate_members(
     function: Callable[[Params], T], member: Callable[[int], Params], members: Sequence[int], at_once: int
-) -> Iterator[tuple[Sequence[int], T]]:
+) -> Iterator[T]:
     """Applies a function to the parameters of every member, some members at a time.
 
     Args:
@@ -27,35 +25,33 @@ def evaluate_members(
         at_once: How many members are evaluated together by ``torch.func.vmap``; 1 evaluates them one after the other.
 
     Yields:
-        Members, and what the function returned for them, every tensor with a first dimension for the members.
+        What the function returned for the next members, every tensor with a first dimension for them.
     """
     for start in range(0, len(members), at_once):
         chunk = members[start : start + at_once]
         if at_once == 1:
-            yield chunk, tree_map(lambda value: value[None], function(member(chunk[0])))
+            yield tree_map(lambda value: value[None], function(member(chunk[0])))
         else:
-            yield chunk, torch.func.vmap(function)(_stacked([member(i) for i in chunk]))
+            yield torch.func.vmap(function)(_stacked([member(i) for i in chunk]))
 
 
 def _stacked(members: list[Params]) -> Params:
     return {name: torch.stack([params[name] for params in members]) for name in members[0]}
 
 
-def members_at_once(objective: object, chosen: int | None) -> int:
-    """How many members to evaluate together: the number that was chosen, or else what suits the objective.
+def members_at_once(objective: object, chosen: int | None, members: int) -> int:
+    """How many of ``members`` to evaluate together: the number that was chosen, or else what suits the objective.
 
     An objective says so by an attribute ``members_at_once``; without it members are evaluated one after the other.
     """
-    suggested: int = getattr(objective, "members_at_once", 1)
-    at_once = chosen or suggested
-    _note(at_once)
-    return at_once
+    if chosen is not None:
+        return min(chosen, members)
+    at_once = min(getattr(objective, "members_at_once", 1), members)
+    return at_once if at_once >= _FEWEST else 1
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
-@cache
-def _note(at_once: int) -> None:
-    logging.getLogger(__name__).info("members of a population are evaluated %d at a time", at_once)
+_FEWEST = 4
+"""Members below which one after the other is faster (measured: benchmarks/population.py)."""
 
 
 def check_chunk_size(chunk_size: int | None) -> None:

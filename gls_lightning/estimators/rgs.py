@@ -67,12 +67,12 @@ class RGS(GradientEstimator):
     def forward(self, objective: Objective, params: dict[str, Tensor], key: Key) -> Estimate:
         """See :meth:`GradientEstimator.forward`."""
         members = key.members(self.population_size)
-        at_once = min(members_at_once(objective, self.chunk_size), len(members))
+        at_once = members_at_once(objective, self.chunk_size, len(members))
         differentiated = _under_vmap(objective) if at_once > 1 else _one(objective)
         totals = {name: torch.zeros_like(p) for name, p in params.items()}
         losses, reports = [], []
         chunks = evaluate_members(differentiated, lambda i: self._perturbed(params, key, i), members, at_once)
-        for _, (loss, gradients, metrics) in chunks:
+        for loss, gradients, metrics in chunks:
             for name, gradient in gradients.items():
                 totals[name].add_(gradient.sum(0), alpha=1 / len(members))
             losses.append(loss)

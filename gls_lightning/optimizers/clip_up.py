@@ -62,7 +62,8 @@ class ClipUp(Optimizer):
             assert p.grad is not None
             velocity.mul_(group["momentum"]).add_(_over(p.grad, length), alpha=group["lr"])
         max_speed = group["max_speed"] or 2 * group["lr"]
-        slower = (max_speed / get_total_norm(velocities)).clamp(max=1)
+        speed = get_total_norm(velocities)
+        slower = (max_speed / speed.clamp_min(torch.finfo(speed.dtype).tiny)).clamp(max=1)
         for p, velocity in zip(params, velocities, strict=True):
             p.sub_(velocity.mul_(slower.to(velocity)))
 

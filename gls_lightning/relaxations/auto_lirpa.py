@@ -40,7 +40,6 @@ class AutoLiRPA(Relaxation):
         ConfigurationError: If auto_LiRPA is absent or too old, or ``method`` is unknown.
     """
 
-    vectorisable = False
     needs_graph = False
 
     def __init__(self, *, method: Method = "CROWN", bound_opts: dict[str, Any] | None = None) -> None:

@@ -13,6 +13,8 @@ class IBP(Relaxation):
     The last layer is merged with the specification.
     """
 
+    vectorisable = True
+
     @override
     def __call__(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> Tensor:
         boxes = graph.intervals(tensors, box)

@@ -48,6 +48,8 @@ class RelaxationInParts(Relaxation):
         ConfigurationError: If ``memory_budget`` is not positive.
     """
 
+    vectorisable = True
+
     def __init__(self, *, memory_budget: float = 4.0) -> None:
         if memory_budget <= 0:
             raise ConfigurationError(f"memory_budget is {memory_budget} GiB; it must be positive")

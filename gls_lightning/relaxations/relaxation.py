@@ -16,11 +16,11 @@ class Relaxation(ABC):
         sound: Whether the bounds hold for every point of the box; certification refuses relaxations that say no.
         needs_graph: Whether the bounds need the network's operations; if not, any network will do, and the graph of one
             with unsupported layers is a :class:`gls_lightning.bounds.OpaqueGraph`.
-        memory_budget: GiB that bounds should take, those of several members of a population together included.
+        memory_budget: GiB that bounds should take. By default a population has as many members at once as fit.
     """
 
     differentiable: bool = True
-    vectorisable: bool = True
+    vectorisable: bool = False
     sound: bool = True
     needs_graph: bool = True
     memory_budget: float = 4.0

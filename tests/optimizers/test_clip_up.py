@@ -50,6 +50,16 @@ def test_no_gradient_moves_nothing_and_stays_finite() -> None:
     assert step(optimizer, params, [[0.0, 0.0], [0.0]]) == [0, 0, 0]
 
 
+def test_a_learning_rate_of_zero_stands_still_and_can_rise_again() -> None:
+    params = parameters()
+    optimizer = ClipUp(params, lr=0.1)
+    for lr in (0.0, 0.0):
+        optimizer.param_groups[0]["lr"] = lr
+        assert step(optimizer, params, [[1.0, 0.0], [0.0]]) == [0, 0, 0]
+    optimizer.param_groups[0]["lr"] = 0.1
+    assert step(optimizer, params, [[1.0, 0.0], [0.0]]) == pytest.approx([-0.1, 0, 0])
+
+
 def test_finds_the_minimum_of_a_quadratic() -> None:
     x = nn.Parameter(torch.tensor([3.0, -2.0]))
     optimizer = ClipUp([x], lr=0.05)
