@@ -35,6 +35,11 @@ def example(
     BUILDERS.update(known)
 
 
+@pytest.mark.parametrize("example", [("docs/estimators.md", "after_step")], indirect=True)
+def test_estimator_of_a_step_function(example: dict[str, Any]) -> None:
+    assert (example["params"]["x"] - 1).abs().max() < 0.5
+
+
 @pytest.mark.parametrize("example", [("README.md", "CertifiedTrainingModule")], indirect=True)
 def test_own_project(example: dict[str, Any]) -> None:
     assert example["trainer"].callback_metrics["val/certified_accuracy"] > 0.2
