@@ -63,6 +63,8 @@ def _files(trainer: Trainer) -> dict[str, str | Path]:
     if directory is not None and (directory / "config.yaml").is_file():
         files["configuration"] = directory / "config.yaml"
     for logger in trainer.loggers:
-        is_csv = isinstance(logger, CSVLogger)
-        files["metrics"] = f"{logger.log_dir}/metrics.csv" if is_csv else str(logger.save_dir)
+        if isinstance(logger, CSVLogger):
+            files["metrics"] = f"{logger.log_dir}/metrics.csv"
+        elif logger.save_dir is not None:  # as in a trial run
+            files["metrics"] = logger.save_dir
     return files
