@@ -16,7 +16,6 @@ import argparse
 import json
 import os
 import statistics
-import time
 from collections.abc import Callable
 from operator import truediv
 from typing import Any
@@ -24,12 +23,14 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads would be counted as CPU time
 
 import torch
+from timing import cpu_ms
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gls_lightning import networks
 from gls_lightning.allocation import keep_freed_memory
 from gls_lightning.bounds import trace
 from gls_lightning.estimators import PGPE, RGS, Backprop, GradientEstimator, Key
+from gls_lightning.estimators.population import members_at_once
 from gls_lightning.objectives import Batch, Certified
 from gls_lightning.relaxations import DeepPoly
 from gls_lightning.training_loss import TrainingLoss
@@ -73,21 +74,9 @@ def training_loss(network: str, batch_size: int) -> tuple[TrainingLoss, dict[str
     return TrainingLoss(trace(module, images.shape[1:]), DeepPoly(), Certified(), params, names, batch), params
 
 
-def cpu_ms(variants: dict[Any, Callable[[], object]], steps: int) -> dict[Any, list[float]]:
-    """Times of the variants in turn, the first step of each not counted."""
-    times: dict[Any, list[float]] = {name: [] for name in variants}
-    for step in range(steps + 1):
-        for name, take in variants.items():
-            start = time.process_time()
-            take()
-            if step:
-                times[name].append(1e3 * (time.process_time() - start))
-    return times
-
-
 def measure_pgpe(network: str, batch_size: int, population_size: int, steps: int) -> dict[str, Any]:
     loss, params = training_loss(network, batch_size)
-    default = min(loss.members_at_once, population_size)
+    default = members_at_once(loss, None, population_size)
     variants: dict[Any, Callable[[], object]] = {}
     for chunk in sorted({1, 2, 8, default}):
         estimator = PGPE(population_size=population_size, chunk_size=chunk)

@@ -13,13 +13,13 @@ JSON line per network and method, CPU milliseconds per image and the ratio of th
 import json
 import os
 import statistics
-import time
 from collections.abc import Callable
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import torch
 import torch.nn.functional as F
+from timing import cpu_ms
 from torch import Tensor, nn
 
 from gls_lightning import networks, relaxations
@@ -92,14 +92,8 @@ def measure(name: str, method: str) -> None:
     network, size = getattr(networks, name)(initialization="default"), BATCH_SIZES[name]
     x, spec = torch.rand(size, 1, 28, 28), margin_specification(torch.randint(10, (size,)), 10)
     sides = {"bounds": bounds(network, x, spec, method), "products": products(network, x, spec, method)}
-    times: dict[str, list[float]] = {side: [] for side in sides}
-    for step in range(STEPS + 1):
-        for side, take in sides.items():
-            start = time.process_time()
-            take()
-            if step:
-                times[side].append(1e3 * (time.process_time() - start) / size)
-    result = {f"{side}_cpu_ms": round(statistics.median(values), 4) for side, values in times.items()}
+    times = cpu_ms(sides, STEPS)
+    result = {f"{side}_cpu_ms": round(statistics.median(values) / size, 4) for side, values in times.items()}
     ratio = round(result["bounds_cpu_ms"] / result["products_cpu_ms"], 2)
     print(json.dumps({"network": name, "method": method, "batch_size": size} | result | {"ratio": ratio}), flush=True)
 

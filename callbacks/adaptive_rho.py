@@ -5,7 +5,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from gls_lightning.callbacks.certified_module import certified_module
-from gls_lightning.callbacks.epsilon_annealing import EpsilonAnnealing
+from gls_lightning.callbacks.epsilon_annealing import ramps_of
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import SAM
 
@@ -28,8 +28,7 @@ class AdaptiveRho(Callback):
         """Sets the length of this batch's step."""
         estimator = self._estimator(pl_module)
         # Not read from the module, whose radius another callback may set later.
-        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        ramps = [callback for callback in callbacks if isinstance(callback, EpsilonAnnealing)]
+        ramps = ramps_of(trainer)
         module = certified_module(self, pl_module)
         radius = module.epsilon * ramps[-1].current_fraction(trainer) if ramps else module.current_epsilon.item()
         estimator.rho.fill_(estimator.initial_rho * (1 - 0.99 * radius / module.epsilon))

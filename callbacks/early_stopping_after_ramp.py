@@ -5,7 +5,7 @@ from typing import Any, Literal
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 
-from gls_lightning.callbacks.epsilon_annealing import EpsilonAnnealing
+from gls_lightning.callbacks.epsilon_annealing import ramps_of
 
 
 class EarlyStoppingAfterRamp(EarlyStopping):
@@ -46,5 +46,4 @@ class EarlyStoppingAfterRamp(EarlyStopping):
 
 def _ramp_is_over(trainer: Trainer) -> bool:
     """Whether this epoch trains with the target radius throughout."""
-    ramps = (callback for callback in trainer.callbacks if isinstance(callback, EpsilonAnnealing))  # type: ignore[attr-defined]
-    return all(trainer.current_epoch >= ramp.end_epoch for ramp in ramps)
+    return all(trainer.current_epoch >= ramp.end_epoch for ramp in ramps_of(trainer))

@@ -61,6 +61,12 @@ class EpsilonAnnealing(Callback):
         return ramp(batches, start, end)
 
 
+def ramps_of(trainer: Trainer) -> list[EpsilonAnnealing]:
+    """The ramps among the trainer's callbacks."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return [callback for callback in callbacks if isinstance(callback, EpsilonAnnealing)]
+
+
 def _batches_per_epoch(trainer: Trainer) -> int:
     if trainer.num_training_batches == float("inf"):
         raise ConfigurationError("epsilon_annealing needs a training data set with a length")

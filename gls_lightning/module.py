@@ -184,7 +184,7 @@ class CertifiedTrainingModule(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer of all trainable parameters, and its schedule."""
-        trainable = [p for p in self.parameters() if p.requires_grad]
+        trainable = list(self._trainable().values())
         if not trainable:
             raise ConfigurationError("the network has no trainable parameter")
         with _configuration_of("model.optimizer"):

@@ -127,23 +127,6 @@ def test_deterministic_given_the_key(relu_network, context):
     assert losses[0] != losses[2]
 
 
-def test_pure(relu_network):
-    objective = Adversarial()
-    batch = make_batch(objective, trace(relu_network, INPUT))
-    before = {name: tensor.clone() for name, tensor in relu_network.state_dict().items()}
-    state = torch.get_rng_state()
-    first, metrics = evaluate(objective, relu_network, batch)
-    with torch.no_grad():
-        second, _ = evaluate(objective, relu_network, batch)
-    assert torch.equal(first, second)
-    assert first.requires_grad
-    assert not second.requires_grad
-    assert all(value.shape == () and not value.requires_grad for value in metrics.values())
-    assert torch.equal(state, torch.get_rng_state())
-    assert all(torch.equal(before[name], tensor) for name, tensor in relu_network.state_dict().items())
-    assert all(p.grad is None for p in relu_network.parameters())
-
-
 def test_the_attack_sees_the_statistics_that_it_is_given(relu_network):
     """With the statistics of the batch it finds what it finds on a network that holds them."""
     objective = Adversarial(attack=PGD(steps=3, restarts=2))

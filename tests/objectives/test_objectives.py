@@ -6,7 +6,7 @@ from torch import nn
 from gls_lightning.attacks import PGD
 from gls_lightning.bounds import trace
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.objectives import Batch, Certified, Objective, Standard
+from gls_lightning.objectives import Adversarial, Batch, Certified, Objective, Standard
 from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly
 
 OBJECTIVES = {
@@ -14,6 +14,7 @@ OBJECTIVES = {
     "Certified": Certified(),
     "mixed": Certified(natural_weight=0.3),
     "fused": Certified(loss_fusion=True),
+    "Adversarial": Adversarial(),
 }
 INPUT, CLASSES = (1, 3, 3), 4
 
@@ -27,7 +28,8 @@ def objective(request) -> Objective:
 def batch() -> Batch:
     torch.manual_seed(0)
     inputs = 0.2 + 0.6 * torch.rand(6, *INPUT, dtype=torch.double)
-    return Batch(inputs, torch.arange(6) % CLASSES, torch.tensor(0.05, dtype=torch.double))
+    starts = PGD(restarts=3).draw_starts(INPUT, torch.arange(6), 0)
+    return Batch(inputs, torch.arange(6) % CLASSES, torch.tensor(0.05, dtype=torch.double), starts)
 
 
 def network(*hidden: nn.Module) -> nn.Sequential:
@@ -109,6 +111,7 @@ def test_uses_the_statistics_that_it_is_given(objective, batch, relu_network):
 
 def test_pure(objective, batch, relu_network):
     before = {name: tensor.clone() for name, tensor in relu_network.state_dict().items()}
+    state = torch.get_rng_state()
     first, metrics = evaluate(objective, relu_network, batch)
     with torch.no_grad():
         second, _ = evaluate(objective, relu_network, batch)
@@ -116,6 +119,8 @@ def test_pure(objective, batch, relu_network):
     assert first.requires_grad
     assert not second.requires_grad
     assert all(value.shape == () for value in (first, *metrics.values()))
+    assert not any(value.requires_grad for value in metrics.values())
+    assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(before[name], tensor) for name, tensor in relu_network.state_dict().items())
     assert all(p.grad is None for p in relu_network.parameters())
 
