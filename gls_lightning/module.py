@@ -221,7 +221,10 @@ class CertifiedTrainingModule(LightningModule):
             raise ConfigurationError(
                 f"the network has {self.graph.num_outputs} outputs, but the data {num_classes} classes"
             )
-        if self.trainer.state.fn == "fit" and self.graph.dropout > 0:
+        if self.trainer.state.fn != "fit":
+            return
+        self.objective.check(self.graph)
+        if self.graph.dropout > 0:
             raise ConfigurationError(
                 f"the network has dropout with probability {self.graph.dropout}; bounds hold for the network without "
                 "it, so training needs probability 0"
@@ -282,7 +285,7 @@ class CertifiedTrainingModule(LightningModule):
         starts = self.objective.draw_starts(self.graph, indices, key.seed, key.batch, device=inputs.device)
         share = self._share(inputs, batch_idx)
         with self._full_precision():
-            loss = self._loss_of(Batch(inputs, labels, self.current_epsilon, starts))
+            loss = self._loss_of(Batch(inputs, labels, self.current_epsilon, starts, self._progress))
             if key.batch == 0 and self.estimator.population_size > 1:
                 rank_zero_info(f"members of a population that may be evaluated at once: {loss.members_at_once}")
             estimate: Estimate = self.estimator(loss, trainable, replace(key, reduce=self._reducer(share)))
@@ -293,6 +296,12 @@ class CertifiedTrainingModule(LightningModule):
         if self.population_parallel:
             return Key(self.seed, batch, self.global_rank, self.trainer.world_size)
         return Key(self.seed, batch)
+
+    @property
+    def _progress(self) -> float:
+        """Share of the target radius that training uses now; exactly 1 where the radius is the target."""
+        target = torch.tensor(self.epsilon, dtype=self.current_epsilon.dtype).item()
+        return self.current_epsilon.item() / target if target else 1.0
 
     def _trainable(self) -> dict[str, Tensor]:
         return {name: p for name, p in self.named_parameters() if p.requires_grad}

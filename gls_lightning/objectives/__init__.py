@@ -2,8 +2,9 @@
 
 from gls_lightning.objectives.adversarial import Adversarial
 from gls_lightning.objectives.certified import Certified
-from gls_lightning.objectives.losses import accuracy, certified_accuracy, robust_cross_entropy
+from gls_lightning.objectives.losses import robust_cross_entropy
 from gls_lightning.objectives.objective import Batch, Objective
+from gls_lightning.objectives.robust import RobustObjective
 from gls_lightning.objectives.standard import Standard
 
 __all__ = [
@@ -11,8 +12,7 @@ __all__ = [
     "Batch",
     "Certified",
     "Objective",
+    "RobustObjective",
     "Standard",
-    "accuracy",
-    "certified_accuracy",
     "robust_cross_entropy",
 ]

@@ -1,18 +1,18 @@
 """Certified training with one relaxation."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import override
 
 from gls_lightning.bounds import Box, Graph, Tensors, margin_specification
-from gls_lightning.errors import ConfigurationError
 from gls_lightning.objectives.loss_fusion import FusedLoss
-from gls_lightning.objectives.losses import accuracy, certified_accuracy, robust_cross_entropy
-from gls_lightning.objectives.objective import Batch, Objective
+from gls_lightning.objectives.losses import fraction, robust_cross_entropy
+from gls_lightning.objectives.objective import Batch
+from gls_lightning.objectives.robust import RobustObjective
 from gls_lightning.relaxations import IBP, Relaxation
 
 
-class Certified(Objective):
+class Certified(RobustObjective):
     """Robust cross-entropy: an upper bound of the worst cross-entropy in the box (paper, section 2.2).
 
     Args:
@@ -22,22 +22,16 @@ class Certified(Objective):
             back-substituted row instead of K - 1. The bound is another one, neither always looser nor always tighter.
             Training then logs ``fused_certified_accuracy``, what the margins of IBP and the fused bound prove, in
             place of ``certified_accuracy``; validation bounds each margin as always.
-
-    Raises:
-        ConfigurationError: If ``natural_weight`` is not in [0, 1].
     """
 
     def __init__(self, *, natural_weight: float = 0.0, loss_fusion: bool = False) -> None:
-        if not 0 <= natural_weight <= 1:
-            raise ConfigurationError(f"natural_weight is {natural_weight}; it must lie between 0 and 1")
-        self.natural_weight = natural_weight
+        super().__init__(natural_weight=natural_weight)
         self.loss_fusion = loss_fusion
 
-    def __call__(
-        self, graph: Graph, relaxation: Relaxation, tensors: Tensors, batch: Batch
+    @override
+    def _robust_loss(
+        self, graph: Graph, relaxation: Relaxation, tensors: Tensors, batch: Batch, correct: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """See :meth:`Objective.__call__`."""
-        logits = graph(tensors, batch.inputs)
         spec = margin_specification(batch.labels, graph.num_outputs, batch.inputs.dtype)
         box = Box.around(batch.inputs, batch.epsilon)
         if self.loss_fusion:
@@ -45,13 +39,8 @@ class Certified(Objective):
         else:
             lower = relaxation(graph, tensors, box, spec)
             robust = robust_cross_entropy(lower)
-        loss = robust.mean()
-        if self.natural_weight:
-            loss = torch.lerp(loss, F.cross_entropy(logits, batch.labels), self.natural_weight)
-        return loss, {
-            "natural_accuracy": accuracy(logits, batch.labels),
-            f"{'fused_' * self.loss_fusion}certified_accuracy": certified_accuracy(logits, batch.labels, lower),
-        }
+        name = f"{'fused_' * self.loss_fusion}certified_accuracy"
+        return robust.mean(), {name: fraction(correct & (lower > 0).all(1), lower)}
 
 
 def _fused_cross_entropy(

@@ -17,11 +17,6 @@ def robust_cross_entropy(lower: Tensor) -> Tensor:
     return torch.logsumexp(F.pad(-lower, (1, 0)), dim=1)
 
 
-def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Fraction of samples whose largest logit is the label's, 0-dim."""
-    return (logits.argmax(1) == labels).to(logits.dtype).mean()
-
-
-def certified_accuracy(logits: Tensor, labels: Tensor, lower: Tensor) -> Tensor:
-    """Fraction of samples that are classified correctly and whose margins ``lower [B, K - 1]`` are all above 0."""
-    return ((logits.argmax(1) == labels) & (lower > 0).all(1)).to(lower.dtype).mean()
+def fraction(which: Tensor, like: Tensor) -> Tensor:
+    """Fraction of the samples that ``which [B]`` says, 0-dim, with the type of the numbers of ``like``."""
+    return which.to(like.dtype).mean()

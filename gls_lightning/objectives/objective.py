@@ -18,13 +18,15 @@ class Batch(NamedTuple):
         inputs: Inputs in [0, 1], ``[B, *input]``.
         labels: True classes, ``[B]``, int64.
         epsilon: Current perturbation radius, 0-dim.
-        starts: Random starts of the objective's attack, from :meth:`Objective.draw_starts`.
+        starts: Random starts of each attack that the objective runs, from :meth:`Objective.draw_starts`.
+        progress: Share of the target radius that ``epsilon`` is; below 1 while the radius is annealed.
     """
 
     inputs: Tensor
     labels: Tensor
     epsilon: Tensor
-    starts: Tensor | None = None
+    starts: tuple[Tensor, ...] = ()
+    progress: float = 1.0
 
 
 class Objective(ABC):
@@ -36,7 +38,7 @@ class Objective(ABC):
 
     Attributes:
         uses_relaxation: Whether the objective bounds the network; only then do the relaxation's flags matter.
-        attack: The attack that the objective runs, if any.
+        attack: The attack on the inputs that the objective runs, if any.
     """
 
     uses_relaxation: bool = True
@@ -58,10 +60,17 @@ class Objective(ABC):
             The loss, and metrics for the log; 0-dim each.
         """
 
+    def check(self, graph: Graph) -> None:  # noqa: B027
+        """Refuses, before training starts, a network that the objective cannot be evaluated on.
+
+        Raises:
+            ConfigurationError: The network does not suit the objective.
+        """
+
     def draw_starts(
         self, graph: Graph, indices: Tensor, *key: int, device: torch.device | str = "cpu"
-    ) -> Tensor | None:
-        """The starts of the attack; see :meth:`gls_lightning.attacks.Attack.draw_starts`. None without an attack."""
+    ) -> tuple[Tensor, ...]:
+        """The starts of each attack; see :meth:`gls_lightning.attacks.Attack.draw_starts`. Empty without an attack."""
         if self.attack is None:
-            return None
-        return self.attack.draw_starts(graph.input_shape, indices, *key, device=device)
+            return ()
+        return (self.attack.draw_starts(graph.input_shape, indices, *key, device=device),)

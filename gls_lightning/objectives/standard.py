@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gls_lightning.bounds import Graph, Tensors
-from gls_lightning.objectives.losses import accuracy
+from gls_lightning.objectives.losses import fraction
 from gls_lightning.objectives.objective import Batch, Objective
 from gls_lightning.relaxations import Relaxation
 
@@ -19,4 +19,5 @@ class Standard(Objective):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """See :meth:`Objective.__call__`."""
         logits = graph(tensors, batch.inputs)
-        return F.cross_entropy(logits, batch.labels), {"natural_accuracy": accuracy(logits, batch.labels)}
+        correct = logits.argmax(1) == batch.labels
+        return F.cross_entropy(logits, batch.labels), {"natural_accuracy": fraction(correct, logits)}

@@ -40,7 +40,7 @@ def evaluate(objective, net, batch, **tensors):
 def attacked_by_hand(net, batch: Batch, steps: int, size: float) -> torch.Tensor:
     """The best point of all steps and restarts, one sample and one restart at a time."""
     found = []
-    for x, y, starts in zip(batch.inputs, batch.labels, batch.starts.transpose(0, 1).double(), strict=True):
+    for x, y, starts in zip(batch.inputs, batch.labels, batch.starts[0].transpose(0, 1).double(), strict=True):
         visited = []
         for start in starts:
             point = x + EPSILON * (2 * start - 1)
@@ -111,7 +111,8 @@ def test_larger_than_the_loss_of_random_points(relu_network):
 def test_boxes_end_where_images_do(relu_network):
     objective = Adversarial()
     batch = make_batch(objective, trace(relu_network, INPUT))._replace(epsilon=torch.tensor(5.0))
-    points = objective.attack(relu_network, torch.zeros_like(batch.inputs), torch.ones_like(batch.inputs), *batch[1::2])
+    unit = torch.zeros_like(batch.inputs), torch.ones_like(batch.inputs)
+    points = objective.attack(relu_network, *unit, batch.labels, *batch.starts)
     expected = F.cross_entropy(relu_network(points), batch.labels)
     torch.testing.assert_close(evaluate(objective, relu_network, batch)[0], expected)
 
@@ -161,7 +162,9 @@ def test_gradient_against_finite_differences_at_fixed_points(relu_network):
         return objective(graph, IBP(), {**tensors, **dict(zip(names, params, strict=True))}, batch)[0]
 
     params = tuple(tensors[name].clone().requires_grad_() for name in names)
-    points = objective.attack(relu_network, batch.inputs - EPSILON, batch.inputs + EPSILON, batch.labels, batch.starts)
+    points = objective.attack(
+        relu_network, batch.inputs - EPSILON, batch.inputs + EPSILON, batch.labels, batch.starts[0]
+    )
     fixed = Adversarial(attack=Fixed(points))
     assert torch.autograd.gradcheck(lambda *p: loss(fixed, p), params, eps=1e-7, atol=1e-6)
     gradient, expected = (torch.autograd.grad(loss(o, params), params) for o in (objective, fixed))
@@ -228,4 +231,4 @@ def test_bounds_nothing_and_needs_starts(relu_network):
     assert (Adversarial().attack.steps, Adversarial().attack.restarts) == (10, 3)
     batch = make_batch(Adversarial(), trace(relu_network, INPUT))
     with pytest.raises(AssertionError, match="needs starts"):
-        evaluate(Adversarial(), relu_network, batch._replace(starts=None))
+        evaluate(Adversarial(), relu_network, batch._replace(starts=()))

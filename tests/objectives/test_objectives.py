@@ -29,7 +29,7 @@ def batch() -> Batch:
     torch.manual_seed(0)
     inputs = 0.2 + 0.6 * torch.rand(6, *INPUT, dtype=torch.double)
     starts = PGD(restarts=3).draw_starts(INPUT, torch.arange(6), 0)
-    return Batch(inputs, torch.arange(6) % CLASSES, torch.tensor(0.05, dtype=torch.double), starts)
+    return Batch(inputs, torch.arange(6) % CLASSES, torch.tensor(0.05, dtype=torch.double), (starts,))
 
 
 def network(*hidden: nn.Module) -> nn.Sequential:
@@ -151,8 +151,8 @@ def test_starts_are_drawn_for_the_attack_of_the_objective():
         attack = PGD(restarts=2)
 
     graph, indices = trace(network(), INPUT), torch.tensor([5, 3])
-    assert Standard().draw_starts(graph, indices, 1, 2) is None
-    starts = WithAttack().draw_starts(graph, indices, 1, 2)
+    assert Standard().draw_starts(graph, indices, 1, 2) == ()
+    (starts,) = WithAttack().draw_starts(graph, indices, 1, 2)
     assert torch.equal(starts, PGD(restarts=2).draw_starts(INPUT, indices, 1, 2))
 
 
