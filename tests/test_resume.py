@@ -8,7 +8,7 @@ import torch
 
 from gls_lightning.main import main
 
-CONFIG = Path(__file__).parent / "configs" / "interrupted.yaml"
+CONFIGS = Path(__file__).parent / "configs"
 BATCHES_PER_EPOCH = 3
 
 
@@ -20,11 +20,16 @@ def state(version: int) -> dict[str, Any]:
     return torch.load(checkpoint(version), weights_only=True)
 
 
+@pytest.fixture(scope="module", params=[["interrupted.yaml"], ["interrupted.yaml", "interrupted_swa.yaml"]])
+def fit(request: pytest.FixtureRequest) -> list[str]:
+    return ["fit", *(f"--config={CONFIGS / name}" for name in request.param)]
+
+
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def uninterrupted(fit: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("uninterrupted"))
-        main(["fit", "--config", str(CONFIG)])
+        main(fit)
         return state(0)
 
 
@@ -37,17 +42,23 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     ],
 )
 def test_resumed_run_ends_with_the_same_bits(
-    uninterrupted: dict[str, Any], hook: str, batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fit: list[str],
+    uninterrupted: dict[str, Any],
+    hook: str,
+    batch: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     options = [f"--trainer.callbacks.hook={hook}", f"--trainer.callbacks.batch={batch}"]
     with pytest.raises(BaseException, match=f"killed in {hook}"):
-        main(["fit", "--config", str(CONFIG), *options])
+        main([*fit, *options])
     assert state(0)["global_step"] < uninterrupted["global_step"]
 
-    main(["fit", "--config", str(CONFIG), "--ckpt_path", str(checkpoint(0))])
+    main([*fit, "--ckpt_path", str(checkpoint(0))])
 
     resumed = state(1)
-    torch.testing.assert_close(resumed["state_dict"], uninterrupted["state_dict"], rtol=0, atol=0)
+    for network in ("state_dict", "current_model_state", "averaging_state"):
+        torch.testing.assert_close(resumed.get(network), uninterrupted.get(network), rtol=0, atol=0)
     for ours, theirs in zip(resumed["optimizer_states"], uninterrupted["optimizer_states"], strict=True):
         torch.testing.assert_close(ours["state"], theirs["state"], rtol=0, atol=0)

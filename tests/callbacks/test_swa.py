@@ -1,0 +1,144 @@
+import copy
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+
+from gls_lightning import CertifiedTrainingModule
+from gls_lightning.callbacks import SWA
+from gls_lightning.data import ImageDataModule
+from gls_lightning.errors import ConfigurationError
+from gls_lightning.estimators import Backprop
+from gls_lightning.relaxations import IBP
+
+
+class Images(ImageDataModule):
+    input_shape = (1, 4, 4)
+    num_classes = 2
+
+    def load(self, train: bool) -> tuple[Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(0)
+        return torch.randint(256, (12, 1, 4, 4), generator=generator, dtype=torch.uint8), torch.arange(12) % 2
+
+
+class Recorder(Callback):
+    """Keeps the network after every optimizer step, and as the other callbacks see it in each validation."""
+
+    def __init__(self) -> None:
+        self.trained: list[nn.Sequential] = []
+        self.validated: list[nn.Sequential] = []
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        self.trained.append(copy.deepcopy(cast(nn.Sequential, pl_module.network)))
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.validated.append(copy.deepcopy(cast(nn.Sequential, pl_module.network)))
+
+
+def module() -> CertifiedTrainingModule:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 2))
+    return CertifiedTrainingModule(
+        network=network, epsilon=0.1, relaxation=IBP(), estimator=Backprop(),
+        optimizer=lambda params: torch.optim.SGD(params, lr=0.5),
+    )  # fmt: skip
+
+
+def fit(*callbacks: Callback, **options: Any) -> tuple[CertifiedTrainingModule, Trainer]:
+    trained = module()
+    defaults = dict(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    trainer = Trainer(**{**defaults, "enable_model_summary": False, "callbacks": list(callbacks), **options})
+    trainer.fit(trained, datamodule=Images(batch_size=4))
+    return trained, trainer
+
+
+def mean(networks: list[nn.Sequential]) -> dict[str, Tensor]:
+    states = [dict(network.named_parameters()) for network in networks]
+    return {name: torch.stack([state[name] for state in states]).mean(0).detach() for name in states[0]}
+
+
+def assert_is_average(network: nn.Sequential, networks: list[nn.Sequential]) -> None:
+    torch.testing.assert_close({n: p.detach() for n, p in network.named_parameters()}, mean(networks))
+
+
+def assert_has_population_statistics(network: nn.Sequential) -> None:
+    images = Images(batch_size=12)
+    images.setup("fit")
+    (inputs,) = (batch[0] for batch in images.train_dataloader())
+    features = network[0](inputs)
+    torch.testing.assert_close(network[1].running_mean, features.mean((0, 2, 3)))
+    torch.testing.assert_close(network[1].running_var, features.var((0, 2, 3), correction=0))
+
+
+@pytest.mark.parametrize(("every_n_steps", "first"), [(1, 6), (2, 7), (3, 8)])
+def test_is_the_mean_of_the_last_networks(every_n_steps: int, first: int) -> None:
+    recorder = Recorder()  # 3 steps for each of 4 epochs
+    trained, trainer = fit(recorder, SWA(start_epoch=2, every_n_steps=every_n_steps), max_epochs=4)
+    averaged = recorder.trained[first::every_n_steps]
+    assert_is_average(cast(nn.Sequential, trained.network), averaged)
+    assert_has_population_statistics(cast(nn.Sequential, trained.network))
+    validated = copy.deepcopy(trained.network.state_dict())
+    trainer.validate(trained, datamodule=Images(batch_size=4), verbose=False)
+    torch.testing.assert_close(trained.network.state_dict(), validated, rtol=0, atol=0)
+
+
+def test_validation_sees_the_average_once_there_is_one() -> None:
+    recorder = Recorder()
+    fit(SWA(start_epoch=1, every_n_steps=1), recorder, max_epochs=3, num_sanity_val_steps=0)
+    before, *after = recorder.validated
+    torch.testing.assert_close(mean([before]), mean(recorder.trained[2:3]), rtol=0, atol=0)
+    assert_has_population_statistics(before)
+    for network, end in zip(after, (6, 9), strict=True):
+        assert_is_average(network, recorder.trained[3:end])
+        assert_has_population_statistics(network)
+
+
+def test_training_does_not_see_the_average() -> None:
+    averaged, plain = Recorder(), Recorder()
+    fit(SWA(start_epoch=0, every_n_steps=1), averaged, max_epochs=3)
+    fit(plain, max_epochs=3)
+    for with_average, without in zip(averaged.trained, plain.trained, strict=True):
+        parameters = (dict(network.named_parameters()) for network in (with_average, without))
+        torch.testing.assert_close(*parameters, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("max_steps", [4, 5])
+def test_a_fit_that_stops_within_an_epoch_ends_with_statistics_of_the_average(max_steps: int) -> None:
+    recorder = Recorder()
+    trained, _ = fit(recorder, SWA(start_epoch=1, every_n_steps=1), max_steps=max_steps)
+    assert_is_average(cast(nn.Sequential, trained.network), recorder.trained[3:])
+    assert_has_population_statistics(cast(nn.Sequential, trained.network))
+
+
+def test_checkpoints_hold_both_networks(tmp_path: Path) -> None:
+    class Saving(Callback):
+        def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            trainer.save_checkpoint(tmp_path / f"{trainer.current_epoch}.ckpt")
+
+        def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            trainer.save_checkpoint(tmp_path / "end.ckpt")
+
+    recorder = Recorder()
+    fit(SWA(start_epoch=1, every_n_steps=1), recorder, Saving(), max_epochs=2)
+
+    assert "current_model_state" not in torch.load(tmp_path / "0.ckpt", weights_only=True)
+    for name in ("1.ckpt", "end.ckpt"):
+        checkpoint = torch.load(tmp_path / name, weights_only=True)
+        loaded = module()
+        loaded.load_state_dict(checkpoint["state_dict"])
+        assert_is_average(cast(nn.Sequential, loaded.network), recorder.trained[3:])
+        assert_has_population_statistics(cast(nn.Sequential, loaded.network))
+        loaded.load_state_dict(checkpoint["current_model_state"])
+        assert_is_average(cast(nn.Sequential, loaded.network), recorder.trained[-1:])
+
+
+def test_bad_settings_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="start_epoch -1"):
+        SWA(start_epoch=-1)
+    with pytest.raises(ConfigurationError, match="every_n_steps 0"):
+        SWA(start_epoch=1, every_n_steps=0)
+    with pytest.raises(ConfigurationError, match="start_epoch 2, but training ends after 2 epochs"):
+        fit(SWA(start_epoch=2), max_epochs=2)
