@@ -1,16 +1,24 @@
 """Objectives: what training minimises."""
 
 from gls_lightning.objectives.adversarial import Adversarial
+from gls_lightning.objectives.cc_ibp import CCIBP
 from gls_lightning.objectives.certified import Certified
+from gls_lightning.objectives.exp_ibp import EXPIBP
+from gls_lightning.objectives.expressive import ExpressiveLoss
 from gls_lightning.objectives.losses import robust_cross_entropy
+from gls_lightning.objectives.mtl_ibp import MTLIBP
 from gls_lightning.objectives.objective import Batch, Objective
 from gls_lightning.objectives.robust import RobustObjective
 from gls_lightning.objectives.standard import Standard
 
 __all__ = [
+    "CCIBP",
+    "EXPIBP",
+    "MTLIBP",
     "Adversarial",
     "Batch",
     "Certified",
+    "ExpressiveLoss",
     "Objective",
     "RobustObjective",
     "Standard",

@@ -6,7 +6,7 @@ from torch import nn
 from gls_lightning.attacks import PGD
 from gls_lightning.bounds import trace
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.objectives import Adversarial, Batch, Certified, Objective, Standard
+from gls_lightning.objectives import CCIBP, EXPIBP, MTLIBP, Adversarial, Batch, Certified, Objective, Standard
 from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly
 
 OBJECTIVES = {
@@ -15,6 +15,10 @@ OBJECTIVES = {
     "mixed": Certified(natural_weight=0.3),
     "fused": Certified(loss_fusion=True),
     "Adversarial": Adversarial(),
+    "MTLIBP": MTLIBP(alpha=0.3, attack=PGD(steps=2, restarts=3), natural_weight=0.2),
+    "CCIBP": CCIBP(alpha=0.3, attack=PGD(steps=2, restarts=3), attack_scale=2.1),
+    "EXPIBP": EXPIBP(alpha=0.3, attack=PGD(steps=2, restarts=3)),
+    "EXPIBP of the batch": EXPIBP(alpha=0.3, attack=PGD(steps=2, restarts=3), of_batch=True),
 }
 INPUT, CLASSES = (1, 3, 3), 4
 

@@ -1,0 +1,80 @@
+"""What the expressive losses share."""
+
+from abc import abstractmethod
+from math import inf
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from gls_lightning.attacks import PGD, Attack
+from gls_lightning.bounds import Box, Graph, Tensors, margin_specification
+from gls_lightning.errors import ConfigurationError
+from gls_lightning.objectives.losses import fraction
+from gls_lightning.objectives.objective import Batch
+from gls_lightning.objectives.robust import RobustObjective, adversarial_points
+from gls_lightning.relaxations import Relaxation
+
+
+class ExpressiveLoss(RobustObjective):
+    """Between adversarial training and certified training (De Palma et al., 2024, "Expressive Losses").
+
+    At ``alpha`` 0 the loss is the cross-entropy at adversarial points, at 1 the robust cross-entropy of the relaxation,
+    and it rises in between. The published names say IBP, but any relaxation serves. The points are constants for the
+    gradient. Training logs ``certified_accuracy``, what the relaxation proves at the current radius, and
+    ``adversarial_accuracy``, what the attack leaves at its own one.
+
+    Args:
+        alpha: Share of the bounds, in [0, 1].
+        attack: Finds the adversarial points. By default PGD of 10 steps and 3 restarts, as in CTBench.
+        attack_scale: Radius of the attack as a multiple of the bounds' one; its box, too, ends at 0 and 1.
+        natural_weight: Weight w of the cross-entropy on the clean samples; the loss is (1 - w) expressive + w natural.
+
+    Raises:
+        ConfigurationError: If ``alpha`` is not in [0, 1], or ``attack_scale`` is negative or not finite.
+    """
+
+    attack: Attack
+
+    def __init__(
+        self,
+        *,
+        alpha: float,
+        attack: Attack | None = None,
+        attack_scale: float = 1.0,
+        natural_weight: float = 0.0,
+    ) -> None:
+        super().__init__(natural_weight=natural_weight)
+        if not 0 <= alpha <= 1:
+            raise ConfigurationError(f"alpha is {alpha}; it must lie between 0 (adversarial) and 1 (certified)")
+        if not 0 <= attack_scale < inf:
+            raise ConfigurationError(f"attack_scale is {attack_scale}; it must be a finite number of at least 0")
+        self.alpha = alpha
+        self.attack = attack or PGD(steps=10, restarts=3)
+        self.attack_scale = attack_scale
+
+    @abstractmethod
+    def combine(self, lower: Tensor, attacked: Tensor) -> Tensor:
+        """The loss of a batch.
+
+        Args:
+            lower: Lower bounds of the true logit minus every other one, ``[B, K - 1]``.
+            attacked: The same differences at the adversarial points, ``[B, K - 1]``.
+
+        Returns:
+            The loss, 0-dim.
+        """
+
+    @override
+    def _robust_loss(
+        self, graph: Graph, relaxation: Relaxation, tensors: Tensors, batch: Batch, correct: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        spec = margin_specification(batch.labels, graph.num_outputs, batch.inputs.dtype)
+        lower = relaxation(graph, tensors, Box.around(batch.inputs, batch.epsilon), spec)
+        box = Box.around(batch.inputs, self.attack_scale * batch.epsilon)
+        logits = graph(tensors, adversarial_points(self.attack, graph, tensors, box, batch))
+        attacked = torch.einsum("bsk,bk->bs", spec, logits)
+        return self.combine(lower, attacked), {
+            "certified_accuracy": fraction(correct & (lower > 0).all(1), lower),
+            "adversarial_accuracy": fraction(correct & (logits.argmax(1) == batch.labels), logits),
+        }
