@@ -27,7 +27,30 @@ def negative_margin(logits: Tensor, labels: Tensor) -> Tensor:
     return -margin(logits, labels)
 
 
+def log_probability_of(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """Minus the cross-entropy of the target class of each sample, ``[B]``."""
+    return -cross_entropy(logits, targets)
+
+
+def lead_of(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """The logit of each sample's target class minus the true one, ``[B]``."""
+    both = logits.gather(1, torch.stack([targets, labels], dim=1))
+    return both[:, 0] - both[:, 1]
+
+
+def wrong_classes(labels: Tensor, num_classes: int) -> Tensor:
+    """Every class but the true one, in order, ``[B, K - 1]``."""
+    others = torch.arange(num_classes - 1, device=labels.device)
+    return others + (others >= labels[:, None])
+
+
 LOSSES: dict[LossName, Callable[[Tensor, Tensor], Tensor]] = {
     "cross_entropy": cross_entropy,
     "margin": negative_margin,
 }
+
+TARGETED_LOSSES: dict[LossName, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "cross_entropy": log_probability_of,
+    "margin": lead_of,
+}
+"""The same towards one wrong class: functions of the logits, the true classes and the targets."""

@@ -1,19 +1,22 @@
 """Projected gradient descent."""
 
+from collections.abc import Callable
+from functools import reduce
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from gls_lightning.attacks.attack import Attack, Logits
-from gls_lightning.attacks.losses import LOSSES, LossName
+from gls_lightning.attacks.losses import LOSSES, TARGETED_LOSSES, LossName, lead_of, wrong_classes
+from gls_lightning.attacks.step_decay import STEP_DECAYS, StepDecay, step_sizes
 from gls_lightning.errors import ConfigurationError
 
 
 class PGD(Attack):
     """Projected gradient descent with sign steps (Madry et al., 2018).
 
-    The best point over all steps and restarts is kept. Step sizes shrink on the schedule of the certified training
-    literature (CTBench): below 20 steps, by 0.2 after every 10; below 50 steps, by 0.1 at 70 %; otherwise by 0.1 at
-    50, 80 and 90 %.
+    The best point over all steps and restarts is kept.
 
     Args:
         steps: Gradient steps per restart.
@@ -21,14 +24,28 @@ class PGD(Attack):
         step_size: First step, relative to each coordinate's half-width of the box. By default max(0.25, 2 / steps).
         loss: "cross_entropy", or "margin" (largest wrong logit minus the true one), which does not saturate and whose
             sign says whether the point is misclassified.
+        targeted: Whether each restart is run once towards every wrong class: along the lead of its logit over the true
+            one ("margin"), or its log-probability ("cross_entropy"). Of all points the one with the largest loss is
+            kept. With K classes that is K - 1 times the work.
+        step_decay: How the steps shrink. "ctbench": below 20 steps, by 0.2 after every 10; below 50 steps, by 0.1 at
+            70 %; otherwise by 0.1 at 50, 80 and 90 % (Mao et al., 2024). "sabr": by 0.1 at 50, 80 and 90 % (Mueller et
+            al., 2023). "taps": by 0.2 at 70 % from 10 steps on, more often above 50 (the latent attack of Mao et al.,
+            2023). "none": not at all.
 
     Raises:
-        ConfigurationError: If ``steps`` or ``restarts`` is below 1, ``step_size`` is not positive, or ``loss``
-            is unknown.
+        ConfigurationError: If ``steps`` or ``restarts`` is below 1, ``step_size`` is not positive, or ``loss`` or
+            ``step_decay`` is unknown.
     """
 
     def __init__(
-        self, *, steps: int = 10, restarts: int = 1, step_size: float | None = None, loss: LossName = "cross_entropy"
+        self,
+        *,
+        steps: int = 10,
+        restarts: int = 1,
+        step_size: float | None = None,
+        loss: LossName = "cross_entropy",
+        targeted: bool = False,
+        step_decay: StepDecay = "ctbench",
     ) -> None:
         if steps < 1:
             raise ConfigurationError(f"steps is {steps}; an attack needs at least 1")
@@ -38,43 +55,97 @@ class PGD(Attack):
             raise ConfigurationError(f"step_size is {step_size}; it must be positive, or null")
         if loss not in LOSSES:
             raise ConfigurationError(f"loss is {loss!r}; it must be one of {', '.join(LOSSES)}")
+        if step_decay not in STEP_DECAYS:
+            raise ConfigurationError(f"step_decay is {step_decay!r}; it must be one of {', '.join(STEP_DECAYS)}")
         self.steps = steps
         self.restarts = restarts
         self.step_size = max(0.25, 2 / steps) if step_size is None else step_size
         self.loss = loss
+        self.targeted = targeted
+        self.step_decay: StepDecay = step_decay
 
     def step_sizes(self) -> list[float]:
         """Size of each step, relative to the half-width."""
-        if self.steps < 20:
-            factor, drops = 0.2, [10]
-        elif self.steps < 50:
-            factor, drops = 0.1, [self.steps * 7 // 10]
-        else:
-            factor, drops = 0.1, [self.steps * tenths // 10 for tenths in (5, 8, 9)]
-        return [self.step_size * factor ** sum(step >= drop for drop in drops) for step in range(self.steps)]
+        return step_sizes(self.step_size, self.steps, self.step_decay)
 
     @torch.no_grad()  # for the caller's autograd the result is constant; torch.func.grad works regardless
     def __call__(self, logits: Logits, lower: Tensor, upper: Tensor, labels: Tensor, starts: Tensor) -> Tensor:
         """See :meth:`Attack.__call__`."""
 
+        def towards(targets: Tensor | None) -> _Found:
+            def losses(x: Tensor) -> tuple[Tensor, Tensor]:
+                z = logits(x)
+                kept = LOSSES[self.loss](z, labels)
+                return kept if targets is None else TARGETED_LOSSES[self.loss](z, labels, targets), kept
+
+            return self._ascend(losses, lower, upper, starts)
+
+        if not self.targeted:
+            return towards(None).points
+        classes = wrong_classes(labels, logits(lower).shape[1])
+        return reduce(_worse, map(towards, classes.unbind(1))).points
+
+    @torch.no_grad()
+    def margin_points(self, logits: Logits, lower: Tensor, upper: Tensor, labels: Tensor, starts: Tensor) -> Tensor:
+        """For each wrong class the point where its logit leads most over the true one (multi-estimator PGD).
+
+        Each class has an attack of its own (Mao et al., 2023, "Connecting Certified and Adversarial Training"); all
+        run as one batch of ``B * (K - 1)`` points. ``loss`` and ``targeted`` do not matter.
+
+        Args:
+            logits: See :meth:`Attack.__call__`.
+            lower: Lower corner of each box, ``[B, *input]``.
+            upper: Upper corner of each box, ``[B, *input]``.
+            labels: The true classes, ``[B]``.
+            starts: Relative positions for each wrong class, ``[restarts, B, K - 1, *input]``.
+
+        Returns:
+            Points ``[B, K - 1, *input]`` in the boxes, by the wrong classes in order.
+        """
+        others = starts.shape[2]
+        targets = wrong_classes(labels, others + 1).flatten()
+        lower, upper, labels = (tensor.repeat_interleave(others, 0) for tensor in (lower, upper, labels))
+
+        def losses(x: Tensor) -> tuple[Tensor, Tensor]:
+            leads = lead_of(logits(x), labels, targets)
+            return leads, leads
+
+        found = self._ascend(losses, lower, upper, starts.flatten(1, 2)).points
+        return found.reshape(starts.shape[1:])
+
+    def _ascend(self, losses: "_Losses", lower: Tensor, upper: Tensor, starts: Tensor) -> "_Found":
+        """Climbs the first of two losses from every start; the point where the second is largest."""
+
         def objective(x: Tensor) -> tuple[Tensor, Tensor]:
-            losses = LOSSES[self.loss](logits(x), labels)
-            return losses.sum(), losses
+            climbed, kept = losses(x)
+            return climbed.sum(), kept
 
         gradient = torch.func.grad(objective, has_aux=True)
         half_width = (upper - lower) / 2
-        worst, worst_loss = lower, torch.full_like(labels, -torch.inf, dtype=lower.dtype)
+        worst = _Found(lower, lower.new_full(lower.shape[:1], -torch.inf))
         for start in starts.to(lower):
             x = (lower + start * (upper - lower)).clamp(lower, upper)
             for size in self.step_sizes():
-                slope, losses = gradient(x)
-                worst, worst_loss = _worse(worst, worst_loss, x, losses)
+                slope, kept = gradient(x)
+                worst = _worse(worst, _Found(x, kept))
                 x = (x + size * half_width * slope.sign()).clamp(lower, upper)
-            worst, worst_loss = _worse(worst, worst_loss, x, objective(x)[1])
+            worst = _worse(worst, _Found(x, objective(x)[1]))
         return worst
 
 
-def _worse(x: Tensor, x_loss: Tensor, y: Tensor, y_loss: Tensor) -> tuple[Tensor, Tensor]:
-    """Of two points per sample the one with the larger loss, with its loss."""
-    replace = y_loss > x_loss
-    return torch.where(replace.reshape(-1, *[1] * (y.ndim - 1)), y, x), torch.where(replace, y_loss, x_loss)
+class _Found(NamedTuple):
+    """Points ``[B, *input]`` and their losses ``[B]``."""
+
+    points: Tensor
+    losses: Tensor
+
+
+_Losses = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""For points ``[B, *input]`` the losses to climb and those to judge by, ``[B]`` each."""
+
+
+def _worse(first: _Found, second: _Found) -> _Found:
+    """Of two points per sample the one with the larger loss."""
+    replace = second.losses > first.losses
+    points = torch.where(replace.reshape(-1, *[1] * (second.points.ndim - 1)), second.points, first.points)
+    return _Found(points, torch.where(replace, second.losses, first.losses))

@@ -60,9 +60,11 @@ def test_one_step_on_a_linear_network(problem):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_stays_in_the_box_exactly(problem, dtype):
+@pytest.mark.parametrize("targeted", [False, True])
+def test_stays_in_the_box_exactly(problem, dtype, targeted):
     lower, upper, labels = (t.to(dtype) if t.is_floating_point() else t for t in problem)
-    found = attacked(PGD(steps=3, restarts=2, step_size=0.7), network(0).to(dtype), lower, upper, labels)
+    attack = PGD(steps=3, restarts=2, step_size=0.7, targeted=targeted)
+    found = attacked(attack, network(0).to(dtype), lower, upper, labels)
     assert found.dtype == dtype
     assert (lower <= found).all()
     assert (found <= upper).all()
@@ -113,11 +115,12 @@ def test_is_a_constant_that_leaves_no_gradient(problem):
         assert torch.equal(found, attacked(PGD(steps=2), net, lower, upper, labels))
 
 
-def test_vmap_over_parameters_equals_the_loop(problem):
+@pytest.mark.parametrize("targeted", [False, True])
+def test_vmap_over_parameters_equals_the_loop(problem, targeted):
     lower, upper, labels = problem
     nets = [network(seed) for seed in range(3)]
     stacked, _ = stack_module_state(nets)
-    attack = PGD(steps=4, restarts=2)
+    attack = PGD(steps=4, restarts=2, targeted=targeted)
     starts = attack.draw_starts(INPUT, torch.arange(BATCH), 0)
     found = vmap(lambda p: attack(partial(functional_call, nets[0], p), lower, upper, labels, starts))(stacked)
     for net, points in zip(nets, found, strict=True):
@@ -164,6 +167,24 @@ def test_step_sizes_follow_the_published_schedule(steps, sizes):
 
 
 @pytest.mark.parametrize(
+    ("decay", "steps", "counts"),
+    [
+        ("none", 60, {1.0: 60}),
+        ("sabr", 8, {1.0: 4, 0.1: 2, 0.01: 1, 0.001: 1}),
+        ("sabr", 10, {1.0: 5, 0.1: 3, 0.01: 1, 0.001: 1}),
+        ("sabr", 1, {0.001: 1}),
+        ("taps", 8, {1.0: 8}),
+        ("taps", 10, {1.0: 7, 0.2: 3}),
+        ("taps", 60, {1.0: 24, 0.2: 18, 0.04: 18}),
+        ("taps", 100, {1.0: 30, 0.2: 30, 0.04: 20, 0.008: 20}),
+    ],
+)
+def test_other_schedules_shrink_the_steps_as_published(decay, steps, counts):
+    schedule = PGD(steps=steps, step_size=1.0, step_decay=decay).step_sizes()
+    assert schedule == pytest.approx([size for size, count in counts.items() for _ in range(count)])
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"steps": 0}, "steps is 0"),
@@ -171,11 +192,109 @@ def test_step_sizes_follow_the_published_schedule(steps, sizes):
         ({"step_size": 0.0}, "step_size is 0.0"),
         ({"step_size": float("nan")}, "step_size is nan"),
         ({"loss": "hinge"}, "one of cross_entropy, margin"),
+        ({"step_decay": "cosine"}, "step_decay is 'cosine'; it must be one of ctbench, sabr, taps, none"),
     ],
 )
 def test_bad_settings_are_refused(arguments, message):
     with pytest.raises(ConfigurationError, match=message):
         PGD(**arguments)
+
+
+def climbed_by_hand(net, lower, upper, start, size, steps, climb):
+    """The points of one restart of one sample that climbs ``climb(logits)``."""
+    points = [lower + start * (upper - lower)]
+    for _ in range(steps):
+        x = points[-1].detach().requires_grad_()
+        (slope,) = torch.autograd.grad(climb(net(x[None])[0]), x)
+        moved = points[-1] + size * (upper - lower) / 2 * slope.sign()
+        points.append(torch.minimum(torch.maximum(moved, lower), upper))
+    return points
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "margin"])
+def test_targeted_equals_a_loop_by_hand(problem, loss):
+    net, attack = network(2), PGD(steps=3, restarts=2, step_size=0.4, loss=loss, targeted=True)
+    starts = attack.draw_starts(INPUT, torch.arange(BATCH), 0)
+    found = attack(net, *problem, starts)
+    losses = {"cross_entropy": lambda z, y: -z.log_softmax(0)[y], "margin": lambda z, y: -margin(z[None], y[None])[0]}
+    towards = {"cross_entropy": lambda z, y, t: z.log_softmax(0)[t], "margin": lambda z, y, t: z[t] - z[y]}
+    for i, (lower, upper, label) in enumerate(zip(*problem, strict=True)):
+        points = []
+        for target in set(range(CLASSES)) - {label.item()}:
+            climb = partial(towards[loss], y=label, t=target)
+            for start in starts[:, i].double():
+                points += climbed_by_hand(net, lower, upper, start, 0.4, 3, climb)
+        values = [losses[loss](net(x[None])[0], label).item() for x in points]
+        assert losses[loss](net(found[i : i + 1])[0], label).item() == pytest.approx(max(values), abs=1e-12)
+
+
+def test_targeted_leaves_the_hill_of_the_nearest_class():
+    """The class that leads at the start has a low hill at one end, another one a higher hill at the other end."""
+
+    def logits(x):
+        return torch.cat([torch.zeros_like(x), 0.5 + 0.1 * x, -2 * x - 1], dim=1)
+
+    box, labels = (-torch.ones(1, 1), torch.ones(1, 1)), torch.tensor([0])
+    ends = [PGD(loss="margin", targeted=t)(logits, *box, labels, torch.full((1, 1, 1), 0.6)) for t in (False, True)]
+    assert torch.cat(ends).flatten().tolist() == [1, -1]
+
+
+def test_targeted_with_two_classes_is_the_margin_attack(problem):
+    lower, upper, labels = problem
+    net = nn.Sequential(network(0), nn.Linear(CLASSES, 2)).double()
+    ends = [attacked(PGD(loss="margin", targeted=t), net, lower, upper, labels % 2) for t in (False, True)]
+    assert torch.equal(*ends)
+
+
+def others_of(label: int) -> list[int]:
+    return [i for i in range(CLASSES) if i != label]
+
+
+def starts_of_each_class(attack: PGD):
+    return attack.draw_starts((CLASSES - 1, *INPUT), torch.arange(BATCH), 0)
+
+
+def test_margin_points_on_a_linear_network_are_corners(problem):
+    lower, upper, labels = problem
+    torch.manual_seed(1)
+    weight = torch.randn(CLASSES, 16, dtype=torch.double)
+    attack = PGD(steps=9)
+    found = attack.margin_points(lambda x: x.flatten(1) @ weight.T, *problem, starts_of_each_class(attack))
+    for i, label in enumerate(labels.tolist()):
+        for point, other in zip(found[i], others_of(label), strict=True):
+            lead = (weight[other] - weight[label]).reshape(INPUT)
+            torch.testing.assert_close(point, torch.where(lead > 0, upper[i], lower[i]), rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("options", [{}, {"loss": "margin", "targeted": True}])
+def test_margin_points_are_those_of_an_attack_for_each_class(problem, options):
+    lower, upper, labels = problem
+    net, attack = network(2), PGD(steps=4, restarts=3, step_size=0.4, **options)
+    starts = starts_of_each_class(attack)
+    found = attack.margin_points(net, lower, upper, labels, starts)
+    single = PGD(steps=4, restarts=3, step_size=0.4, loss="margin")
+    assert not found.requires_grad
+    for i, label in enumerate(labels.tolist()):
+        for k, other in enumerate(others_of(label)):
+            sample = slice(i, i + 1)
+            expected = single(
+                lambda x, pair=(label, other): net(x)[:, pair],
+                lower[sample],
+                upper[sample],
+                torch.zeros(1, dtype=torch.long),
+                starts[:, sample, k],
+            )
+            torch.testing.assert_close(found[sample, k], expected, rtol=0, atol=1e-12)
+
+
+def test_margin_points_under_vmap_over_parameters_equal_the_loop(problem):
+    nets = [network(seed) for seed in range(3)]
+    stacked, _ = stack_module_state(nets)
+    attack = PGD(steps=4, restarts=2)
+    starts = starts_of_each_class(attack)
+    found = vmap(lambda p: attack.margin_points(partial(functional_call, nets[0], p), *problem, starts))(stacked)
+    for net, points in zip(nets, found, strict=True):
+        torch.testing.assert_close(points, attack.margin_points(net, *problem, starts), rtol=0, atol=1e-12)
 
 
 def test_margin_against_a_loop():
