@@ -9,12 +9,18 @@ from gls_lightning.objectives.losses import robust_cross_entropy
 from gls_lightning.objectives.mtl_ibp import MTLIBP
 from gls_lightning.objectives.objective import Batch, Objective
 from gls_lightning.objectives.robust import RobustObjective
+from gls_lightning.objectives.sabr import SABR
 from gls_lightning.objectives.standard import Standard
+from gls_lightning.objectives.staps import STAPS
+from gls_lightning.objectives.taps import TAPS
 
 __all__ = [
     "CCIBP",
     "EXPIBP",
     "MTLIBP",
+    "SABR",
+    "STAPS",
+    "TAPS",
     "Adversarial",
     "Batch",
     "Certified",

@@ -6,7 +6,19 @@ from torch import nn
 from gls_lightning.attacks import PGD
 from gls_lightning.bounds import trace
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.objectives import CCIBP, EXPIBP, MTLIBP, Adversarial, Batch, Certified, Objective, Standard
+from gls_lightning.objectives import (
+    CCIBP,
+    EXPIBP,
+    MTLIBP,
+    SABR,
+    STAPS,
+    TAPS,
+    Adversarial,
+    Batch,
+    Certified,
+    Objective,
+    Standard,
+)
 from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly
 
 OBJECTIVES = {
@@ -19,6 +31,12 @@ OBJECTIVES = {
     "CCIBP": CCIBP(alpha=0.3, attack=PGD(steps=2, restarts=3), attack_scale=2.1),
     "EXPIBP": EXPIBP(alpha=0.3, attack=PGD(steps=2, restarts=3)),
     "EXPIBP of the batch": EXPIBP(alpha=0.3, attack=PGD(steps=2, restarts=3), of_batch=True),
+    "SABR": SABR(attack=PGD(steps=2, restarts=3)),
+    "SABR of epsilon": SABR(attack=PGD(steps=2), subselection_ratio=0.7, radius="epsilon", natural_weight=0.2),
+    # Behind the only cut of this network margins are linear, so the attacks end in corners. There, and without a scale,
+    # the gradient of the link is the true one; test_taps.py has the other cuts.
+    "TAPS": TAPS(classifier_relus=0, gradient_scale=1.0),
+    "STAPS": STAPS(attack=PGD(steps=2, restarts=3), classifier_relus=0, gradient_scale=1.0, of_batch=False),
 }
 INPUT, CLASSES = (1, 3, 3), 4
 
@@ -32,8 +50,7 @@ def objective(request) -> Objective:
 def batch() -> Batch:
     torch.manual_seed(0)
     inputs = 0.2 + 0.6 * torch.rand(6, *INPUT, dtype=torch.double)
-    starts = PGD(restarts=3).draw_starts(INPUT, torch.arange(6), 0)
-    return Batch(inputs, torch.arange(6) % CLASSES, torch.tensor(0.05, dtype=torch.double), (starts,))
+    return Batch(inputs, torch.arange(6) % CLASSES, torch.tensor(0.05, dtype=torch.double))
 
 
 def network(*hidden: nn.Module) -> nn.Sequential:
@@ -47,9 +64,14 @@ def relu_network() -> nn.Sequential:
     return network(nn.Linear(9, 5), nn.BatchNorm1d(5), nn.ReLU())
 
 
+def with_starts(batch, objective, graph):
+    return batch._replace(starts=objective.draw_starts(graph, torch.arange(6), 0))
+
+
 def evaluate(objective, net, batch, relaxation=None, tensors=None):
     tensors = dict(net.state_dict(keep_vars=True)) if tensors is None else tensors
-    return objective(trace(net, INPUT), relaxation or IBP(), tensors, batch)
+    graph = trace(net, INPUT)
+    return objective(graph, relaxation or IBP(), tensors, with_starts(batch, objective, graph))
 
 
 def test_standard_is_the_cross_entropy(batch, relu_network):
@@ -95,6 +117,7 @@ def test_certified_bounds_the_loss_of_every_point_in_the_box(batch, relu_network
 def test_gradient_against_finite_differences(objective, relaxation, batch, relu_network):
     graph, tensors = trace(relu_network, INPUT), dict(relu_network.state_dict())
     names = [name for name, _ in relu_network.named_parameters()]
+    batch = with_starts(batch, objective, graph)
 
     def loss(*params):
         return objective(graph, relaxation, {**tensors, **dict(zip(names, params, strict=True))}, batch)[0]
@@ -134,6 +157,7 @@ def test_vmap_over_parameters_equals_the_loop(objective, batch, relu_network):
     params = {name: p.detach() for name, p in relu_network.named_parameters()}
     torch.manual_seed(2)
     stacked = {name: p + 0.1 * torch.randn(3, *p.shape, dtype=p.dtype) for name, p in params.items()}
+    batch = with_starts(batch, objective, graph)
 
     def evaluate_member(member):
         return objective(graph, CROWNIBP(), {**tensors, **member}, batch)

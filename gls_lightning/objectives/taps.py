@@ -1,0 +1,148 @@
+"""TAPS."""
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from gls_lightning.attacks import PGD
+from gls_lightning.bounds import Box, Graph, Node, Tensors, margin_specification
+from gls_lightning.errors import ConfigurationError
+from gls_lightning.objectives.gradient_link import rectified_linear_link, scale_gradient
+from gls_lightning.objectives.losses import fraction, robust_cross_entropy
+from gls_lightning.objectives.objective import Batch
+from gls_lightning.objectives.robust import RobustObjective
+from gls_lightning.relaxations import Relaxation
+
+
+class TAPS(RobustObjective):
+    """Bounds up to a layer, attacks behind it (Mao et al., 2023, "Connecting Certified and Adversarial Training").
+
+    The relaxation gives a box at the output of a ReLU. In it one attack for each wrong class searches the point where
+    this class leads most, and the cross-entropy of the margins at these points is multiplied by the relaxation's own
+    robust cross-entropy of the whole network (CTBench; Mao et al., 2024). The gradient of the points in the box's
+    corners, and the scale of the gradient, act on first-order estimators alone.
+
+    Training logs ``certified_accuracy``, what the relaxation proves, and ``latent_adversarial_accuracy``, what the
+    attacks in the box leave.
+
+    Args:
+        classifier_relus: How many ReLUs, or other activations, stand behind the layer. CTBench's blocks 17 4, 13 8,
+            10 11 and 4 17 of CNN7 are 1, 2, 3 and 5.
+        latent_attack: Searches the box at the layer; its ``loss`` and ``targeted`` do not matter. By default as in
+            CTBench: 10 steps, 3 restarts and steps of 0.4, that is 2 max(0.2, 2 / steps).
+        link_threshold: Share c of the box's width within which a point's gradient reaches a corner, in (0, 1].
+        gradient_scale: Factor for the gradient of the attacks' cross-entropy, relative to the relaxation's.
+        relaxation_multiplier: Whether the loss is multiplied by the relaxation's robust cross-entropy.
+        of_batch: Whether means over the batch are multiplied, as in CTBench, or the losses of each sample. With means,
+            several processes that share out batches train on another loss than one process.
+        relaxation_during_ramp: Whether the loss is the relaxation's robust cross-entropy alone until the radius has
+            reached its target, as in CTBench.
+        natural_weight: Weight w of the cross-entropy on the clean samples; the loss is (1 - w) robust + w natural.
+
+    Raises:
+        ConfigurationError: If ``classifier_relus`` is negative, ``link_threshold`` is not in (0, 1], or
+            ``gradient_scale`` is not positive.
+    """
+
+    proved = "certified_accuracy"
+
+    def __init__(
+        self,
+        *,
+        classifier_relus: int = 1,
+        latent_attack: PGD | None = None,
+        link_threshold: float = 0.5,
+        gradient_scale: float = 4.0,
+        relaxation_multiplier: bool = True,
+        of_batch: bool = True,
+        relaxation_during_ramp: bool = True,
+        natural_weight: float = 0.0,
+    ) -> None:
+        super().__init__(natural_weight=natural_weight)
+        if classifier_relus < 0:
+            raise ConfigurationError(f"classifier_relus is {classifier_relus}; it must be at least 0")
+        if not 0 < link_threshold <= 1:
+            raise ConfigurationError(f"link_threshold is {link_threshold}; it must be above 0 and at most 1")
+        if not 0 < gradient_scale < float("inf"):
+            raise ConfigurationError(f"gradient_scale is {gradient_scale}; it must be a finite positive number")
+        self.classifier_relus = classifier_relus
+        self.latent_attack = latent_attack or PGD(steps=10, restarts=3, step_size=0.4, loss="margin", step_decay="taps")
+        self.link_threshold = link_threshold
+        self.gradient_scale = gradient_scale
+        self.relaxation_multiplier = relaxation_multiplier
+        self.of_batch = of_batch
+        self.relaxation_during_ramp = relaxation_during_ramp
+
+    @override
+    def check(self, graph: Graph) -> None:
+        self._cut(graph)
+
+    @override
+    def draw_starts(
+        self, graph: Graph, indices: Tensor, *key: int, device: torch.device | str = "cpu"
+    ) -> tuple[Tensor, ...]:
+        """Those of an attack on the inputs, if any; and of the latent one, ``[restarts, B, K - 1, *latent]``."""
+        *_, classifier = self._cut(graph)
+        shape = graph.num_outputs - 1, *classifier.input_shape
+        # The last number keeps the starts unrelated to those of an attack on the inputs.
+        latent = self.latent_attack.draw_starts(shape, indices, *key, 1, device=device)
+        return *super().draw_starts(graph, indices, *key, device=device), latent
+
+    @override
+    def _robust_loss(
+        self, graph: Graph, relaxation: Relaxation, tensors: Tensors, batch: Batch, correct: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        box, metrics = self._box(graph, tensors, batch, correct)
+        spec = margin_specification(batch.labels, graph.num_outputs, batch.inputs.dtype)
+        lower = relaxation(graph, tensors, box, spec)
+        metrics[self.proved] = fraction(correct & (lower > 0).all(1), lower)
+        bounded = robust_cross_entropy(lower)
+        if self.relaxation_during_ramp and batch.progress < 1:
+            return bounded.mean(), metrics
+        margins = self._latent_margins(graph, relaxation, tensors, box, batch, spec)
+        metrics["latent_adversarial_accuracy"] = fraction(correct & (margins > 0).all(1), margins)
+        return self._combine(robust_cross_entropy(margins), bounded), metrics
+
+    def _box(self, graph: Graph, tensors: Tensors, batch: Batch, correct: Tensor) -> tuple[Box, dict[str, Tensor]]:
+        """The inputs that are bounded, and metrics of finding them."""
+        return Box.around(batch.inputs, batch.epsilon), {}
+
+    def _combine(self, sampled: Tensor, bounded: Tensor) -> Tensor:
+        """The loss made of the attacks' and the relaxation's cross-entropy of each sample, ``[B]`` both."""
+        if self.of_batch:
+            sampled, bounded = sampled.mean(), bounded.mean()
+        sampled = scale_gradient(sampled, self.gradient_scale)
+        return (sampled * bounded if self.relaxation_multiplier else sampled).mean()
+
+    def _latent_margins(
+        self, graph: Graph, relaxation: Relaxation, tensors: Tensors, box: Box, batch: Batch, spec: Tensor
+    ) -> Tensor:
+        """The true logit minus every other one where the attacks in the latent box make it smallest, ``[B, K - 1]``."""
+        assert batch.starts, "the latent attack needs starts; see Objective.draw_starts"
+        first, relu, classifier = self._cut(graph)
+        latent = relu.operation.interval(tensors, relaxation.relu_bounds(first, tensors, box)[relu.name])
+        points = self.latent_attack.margin_points(
+            lambda z: classifier(tensors, z),
+            latent.lower.detach(),
+            latent.upper.detach(),
+            batch.labels,
+            batch.starts[-1],
+        )
+        linked = rectified_linear_link(points, latent, self.link_threshold)
+        logits = classifier(tensors, linked.flatten(0, 1))
+        return (spec * logits.reshape(spec.shape)).sum(2)
+
+    def _cut(self, graph: Graph) -> tuple[Graph, Node, Graph]:
+        """The network up to the ReLU behind which it is cut, that ReLU, and the rest."""
+        count, relus = self.classifier_relus, graph.activations
+        if count >= len(relus):
+            raise ConfigurationError(
+                f"classifier_relus is {count}, but the network has {len(relus)} ReLUs; "
+                "it must have at least one more, in front of the cut"
+            )
+        relu = relus[-1 - count]
+        try:
+            first, classifier = graph.split(relu.name)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"classifier_relus is {count}: {error}; choose another cut") from None
+        return first, relu, classifier
