@@ -7,8 +7,12 @@ import sys
 import warnings
 from collections.abc import Iterator
 from difflib import get_close_matches
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
+import yaml
+from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -25,6 +29,7 @@ import gls_lightning.networks
 import gls_lightning.optimizers  # noqa: F401
 from gls_lightning.attacks import Attack
 from gls_lightning.callbacks import EpsilonAnnealing, RunReport, SaveRunConfig, SigmaDecay
+from gls_lightning.config_composition import compose
 from gls_lightning.config_files import prepare
 from gls_lightning.diagnostics import TightnessMeter, radius_grid
 from gls_lightning.errors import ConfigurationError
@@ -37,6 +42,7 @@ from gls_lightning.weights import read_checkpoint
 
 COMPONENTS = (Attack, Callback, LightningDataModule, LRScheduler, Objective, Optimizer, Relaxation, nn.Module)
 CHECKPOINTS = ("checkpoint", "latest", "recovery")
+OTHER_COMMANDS = "gls configs [TEXT] lists the shipped configurations; gls configs --help says more."
 
 
 class GLSTrainer(Trainer):
@@ -88,7 +94,18 @@ class GLSTrainer(Trainer):
 
 
 class GLSParser(LightningArgumentParser):
-    """Prints errors without the usage, which is a hundred lines, but with near names of an unknown class."""
+    """Composes configurations; prints errors without the usage, a hundred lines, but with near names of classes."""
+
+    _reading: str | PathLike[str] = ""
+
+    def parse_string(self, content: str, path: str | PathLike[str] = "", **options: Any) -> Namespace:
+        """Parses the text of a configuration; of a file together with its bases."""
+        if path:
+            content = yaml.safe_dump(compose(Path(path)).content, sort_keys=False)
+        self._reading = path
+        parsed: Namespace = super().parse_string(content, path=path, **options)
+        self._reading = ""
+        return parsed
 
     def print_usage(self, file: Any = None) -> None:
         """Does nothing."""
@@ -99,6 +116,8 @@ class GLSParser(LightningArgumentParser):
             names = {name.lower(): name for base in COMPONENTS for name in _subclasses(base)}
             near = [names[match] for match in get_close_matches(unknown[1].lower(), names, cutoff=0.5)]
             message += f"\nthere is no class {unknown[1]}" + (f"; near: {', '.join(near)}" if near else "")
+        if self._reading:
+            message += f"\nin {self._reading}"
         return super().error(message, *args)
 
 
@@ -127,7 +146,7 @@ class GLSCLI(LightningCLI):
             save_config_callback=SaveRunConfig,
             trainer_class=GLSTrainer,
             trainer_defaults={"callbacks": RunReport()},
-            parser_kwargs={"prog": "gls", "version": f"gls {__version__}"},
+            parser_kwargs={"prog": "gls", "version": f"gls {__version__}", "epilog": OTHER_COMMANDS},
             subclass_mode_model=True,
             subclass_mode_data=True,
             auto_configure_optimizers=False,

@@ -7,13 +7,10 @@ from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
 
-import yaml
-
+from gls_lightning.config_composition import SHIPPED, as_list, compose
 from gls_lightning.errors import ConfigurationError
 
-SHIPPED = Path(__file__).parent / "configs"
 COMPONENTS = "gls_lightning.components"
 """Entry points of this group are imported before a command line is parsed."""
 
@@ -23,8 +20,9 @@ def prepare(words: list[str]) -> tuple[list[str], list[Path]]:
 
     Names of configurations become paths. A command with a checkpoint but no configuration gets that of the checkpoint's
     run. Modules that a configuration or the command line names under ``imports``, and the entry points of installed
-    components, are imported; they are looked for in the working directory, beside each configuration, and where the
-    configurations' ``import_paths`` say. The command line then names these folders, so that the run's record does.
+    components, are imported; they are looked for in the working directory, beside each configuration and its bases, and
+    where the configurations' ``import_paths`` say. The command line then names these folders, so that the run's record
+    does.
 
     Returns:
         The command line, and its configurations.
@@ -37,11 +35,12 @@ def prepare(words: list[str]) -> tuple[list[str], list[Path]]:
     for position, value in _options(words, "--config", "-c"):
         configs.append(find_config(value))
         words[position] = words[position].removesuffix(value) + str(configs[-1])
-    contents = [_read(config) for config in configs]
-    imports = {str(config): _as_list(content.get("imports")) for config, content in zip(configs, contents, strict=True)}
-    imports["--imports"] = [n for _, value in _options(words, "--imports", "--imports+") for n in _as_list(value)]
-    saved = (path for content in contents for path in _as_list(content.get("import_paths")))
-    folders = list(dict.fromkeys([str(Path.cwd()), *(str(config.parent.resolve()) for config in configs), *saved]))
+    composed = {str(config): compose(config) for config in configs}
+    imports = {name: as_list(composition.content.get("imports")) for name, composition in composed.items()}
+    imports["--imports"] = [n for _, value in _options(words, "--imports", "--imports+") for n in as_list(value)]
+    beside = (str(file.parent.resolve()) for composition in composed.values() for file in composition.files[::-1])
+    saved = (path for composition in composed.values() for path in as_list(composition.content.get("import_paths")))
+    folders = list(dict.fromkeys([str(Path.cwd()), *beside, *saved]))
     _import_components(imports, folders)
     return words + [f"--import_paths={json.dumps(folders)}"] * any(imports.values()), configs
 
@@ -77,7 +76,8 @@ def find_config(name: str) -> Path:
     for path in (Path(name), Path(name) / "config.yaml", SHIPPED / name):
         if path.is_file():
             return path
-    names = [path.relative_to(SHIPPED).as_posix() for path in SHIPPED.rglob("*.yaml")]
+    shipped = (path.relative_to(SHIPPED) for path in SHIPPED.rglob("*.yaml"))
+    names = [path.as_posix() for path in shipped if path.parts[0] != "fragments"]
     names += [path.name for path in Path.cwd().glob("*.yaml")]
     near = get_close_matches(name, names, n=3, cutoff=0.4) or sorted(names)
     raise ConfigurationError(
@@ -92,20 +92,6 @@ def _import_components(imports: Mapping[str, list[str]], folders: list[str]) -> 
     for source, names in imports.items():
         for name in names:
             _import(name, source)
-
-
-def _read(config: Path) -> dict[str, Any]:
-    try:
-        with config.open() as stream:
-            content = yaml.safe_load(stream)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{config} is no valid YAML: {' '.join(str(error).split())}") from error
-    return content if isinstance(content, dict) else {}
-
-
-def _as_list(value: Any) -> list[str]:
-    parsed = yaml.safe_load(value) if isinstance(value, str) else value
-    return [parsed] if isinstance(parsed, str) else list(parsed or [])
 
 
 def _import(name: str, source: str) -> None:
