@@ -2,11 +2,15 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 
 from gls_lightning.allocation import keep_freed_memory
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.version import __version__
+
+COMMANDS = ("configs",)
+"""The commands that need no model; the others are those of Lightning's trainer."""
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -19,13 +23,23 @@ def main(args: Sequence[str] | None = None) -> None:
     if words == ["--version"]:
         print(f"gls {__version__}")
         return
+    if words and words[0] in COMMANDS:
+        _checked(import_module(f"gls_lightning.commands.{words[0]}").run, words[1:])
+        return
     # PyTorch's threads spin while they wait, by default; on busy cores that makes small tensors many times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     keep_freed_memory()
-    from gls_lightning.cli import run  # takes seconds, which --version need not wait for
+    from gls_lightning.cli import run  # takes seconds, which the commands above need not wait for
 
+    _checked(run, words)
+
+
+def _checked(command: Callable[[list[str]], None], words: list[str]) -> None:
+    """Runs a command, and ends with one line where its input is bad."""
     try:
-        run(words)
+        command(words)
+    except BrokenPipeError:  # who reads the output has seen enough; Python would complain again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except ValueError as error:
         if (bad_input := _bad_input(error)) is None:
             raise

@@ -1,0 +1,56 @@
+"""``gls configs``: the shipped configurations."""
+
+from itertools import groupby
+from pathlib import Path
+
+import yaml
+from jsonargparse import ArgumentParser
+
+from gls_lightning.config_composition import SHIPPED, compose
+from gls_lightning.config_files import find_config
+
+FOLDERS = {".": "experiments", "paper": "rows of the paper's tables", "sweeps": "W&B sweeps"}
+
+
+def run(words: list[str]) -> None:
+    """Runs ``gls configs`` with the words behind it.
+
+    Raises:
+        ConfigurationError: A configuration is to be shown that does not exist.
+    """
+    parser = ArgumentParser(prog="gls configs", description="List the shipped configurations and what they train.")
+    parser.add_argument("text", nargs="?", default="", help="List only those whose name or description has this text.")
+    parser.add_argument(
+        "--show", metavar="NAME", help="Print a configuration together with all that it is composed of."
+    )
+    options = parser.parse_args(words)
+    if options.show is not None:
+        print(yaml.safe_dump(compose(find_config(options.show)).content, sort_keys=False), end="", flush=True)
+    elif found := listing(options.text):
+        print("\n".join(found), flush=True)
+    else:
+        print(f"no shipped configuration has {options.text!r} in its name or description")
+
+
+def listing(text: str = "") -> list[str]:
+    """The lines of the list: below the title of each folder the names and descriptions that have this text."""
+    described = {name: description(SHIPPED / name) for name in shipped()}
+    found = {name: line for name, line in described.items() if text.lower() in f"{name} {line}".lower()}
+    lines = []
+    for folder, names in groupby(found, lambda name: Path(name).parent.as_posix()):
+        group = list(names)
+        width = max(map(len, group))
+        lines += ["", f"{FOLDERS[folder]}:", *(f"  {name:<{width}}  {found[name]}" for name in group)]
+    return lines[1:]
+
+
+def shipped() -> list[str]:
+    """The names of the shipped configurations, folder by folder."""
+    paths = (path for folder in FOLDERS for path in sorted((SHIPPED / folder).glob("*.yaml")))
+    return [path.relative_to(SHIPPED).as_posix() for path in paths]
+
+
+def description(config: Path) -> str:
+    """The first line of a configuration, a comment."""
+    with config.open() as lines:
+        return next(lines, "").removeprefix("#").strip()
