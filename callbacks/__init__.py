@@ -10,8 +10,10 @@ from gls_lightning.callbacks.periodic_certification import PeriodicCertification
 from gls_lightning.callbacks.run_report import RunReport
 from gls_lightning.callbacks.save_run_config import SaveRunConfig
 from gls_lightning.callbacks.sigma_decay import SigmaDecay
+from gls_lightning.callbacks.swa import SWA
 
 __all__ = [
+    "SWA",
     "AdaptiveRho",
     "BatchNormReset",
     "CertifiedModule",

@@ -7,7 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from gls_lightning.callbacks.certified_module import certified_module
+from gls_lightning.callbacks.certified_module import CertifiedModule, certified_module
 from gls_lightning.callbacks.process_sum import process_sum
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.randomness import keyed_generator
@@ -49,17 +49,20 @@ class BatchNormReset(Callback):
         self._reset(trainer, pl_module)
 
     def _reset(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not self._stale:
-            return
-        self._stale = False
-        module = certified_module(self, pl_module)
-        statistics = _Pool(module.network)
-        for batch in _training_batches(trainer, module.seed):
-            inputs = batch[0].to(pl_module.device)
-            with torch.no_grad(), torch.autocast(inputs.device.type, enabled=False):
-                statistics.add(module.graph.batch_statistics(module.tensors(), inputs), len(inputs))
-        for name, value in statistics.pooled(trainer).items():
-            module.network.get_buffer(name).copy_(value)
+        if self._stale:
+            self._stale = False
+            set_population_statistics(trainer, certified_module(self, pl_module))
+
+
+def set_population_statistics(trainer: Trainer, module: CertifiedModule) -> None:
+    """Sets BatchNorm's running statistics to those of the training set under the network's present weights."""
+    statistics = _Pool(module.network)
+    for batch in _training_batches(trainer, module.seed):
+        inputs = batch[0].to(module.current_epsilon.device)
+        with torch.no_grad(), torch.autocast(inputs.device.type, enabled=False):
+            statistics.add(module.graph.batch_statistics(module.tensors(), inputs), len(inputs))
+    for name, value in statistics.pooled(trainer).items():
+        module.network.get_buffer(name).copy_(value)
 
 
 def _training_loader(trainer: Trainer) -> DataLoader[Any]:
