@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from inspect import signature
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,15 @@ from gls_lightning.attacks import PGD, Attack
 from gls_lightning.bounds import Box, Graph, OpaqueGraph, UnsupportedOperationError, margin_specification, trace
 from gls_lightning.callbacks.batch_norm_reset import BatchNormReset
 from gls_lightning.callbacks.certified_module import ACCURACIES
+from gls_lightning.callbacks.epsilon_annealing import ramps_of
 from gls_lightning.callbacks.non_finite_guard import NonFiniteGuard
 from gls_lightning.callbacks.process_sum import process_sum
 from gls_lightning.certification import Certifier, summarise
 from gls_lightning.certification.precision import without_tf32
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import RGS, Estimate, GradientEstimator, Key, Reducer, alone
-from gls_lightning.objectives import Batch, Certified, Objective, robust_cross_entropy
+from gls_lightning.objectives import L1, Batch, Certified, Objective, Regularizer, robust_cross_entropy
+from gls_lightning.objectives.l1 import L1Scope
 from gls_lightning.relaxations import CROWNIBP, DeepPoly, Relaxation
 from gls_lightning.training_loss import TrainingLoss, parameter_names
 from gls_lightning.weights import read_checkpoint, read_weights, require_same_architecture
@@ -60,6 +63,9 @@ class CertifiedTrainingModule(LightningModule):
         relaxation: How the network is bounded. By default DeepPoly.
         estimator: How the gradient of the loss is estimated. By default RGS.
         objective: What is minimised. By default Certified.
+        l1: Factor of the sum of the absolute weights, which training adds to the objective; 0 for none.
+        l1_scope: What that sum is over: ``weights`` of linear and convolutional layers, or ``all`` trained parameters.
+        regularizer: A further term that training adds, for example ShiRegularizer.
         optimizer: Makes the optimizer from the trainable parameters.
         scheduler: Makes the learning rate schedule from the optimizer; stepped after each epoch.
         attack: Attack of the validation. By default PGD.
@@ -91,6 +97,9 @@ class CertifiedTrainingModule(LightningModule):
         relaxation: Relaxation | None = None,
         estimator: GradientEstimator | None = None,
         objective: Objective | None = None,
+        l1: float = 0.0,
+        l1_scope: L1Scope = "weights",
+        regularizer: Regularizer | None = None,
         optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=5e-4),
         scheduler: LRSchedulerCallable | None = None,
         attack: Attack | None = None,
@@ -105,11 +114,15 @@ class CertifiedTrainingModule(LightningModule):
             raise ConfigurationError(f"epsilon is {epsilon}; a radius for images in [0, 1] lies between 0 and 1")
         if seed < 0:
             raise ConfigurationError(f"seed is {seed}; it must not be negative")
+        if not 0 <= l1 < inf:
+            raise ConfigurationError(f"l1 is {l1}; it must be a finite number of at least 0")
         self._save_plain_hyperparameters()
         self.network = network
         self.relaxation = relaxation or DeepPoly()
         self.estimator = estimator or RGS()
         self.objective = objective or Certified()
+        weight_penalty = L1(weight=l1, scope=l1_scope)
+        self.regularizers = [term for term in (weight_penalty if l1 else None, regularizer) if term is not None]
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.attack = attack or PGD()
@@ -254,6 +267,21 @@ class CertifiedTrainingModule(LightningModule):
             )
         if self._has_batch_norm and self.trainer.world_size > 1 and not self.population_parallel:
             rank_zero_warn("BatchNorm takes its statistics from each process's own part of the batch.")
+        self._warn_of_terms()
+
+    def _warn_of_terms(self) -> None:
+        """Says what terms of the loss will not do, though the run is a valid one."""
+        apart = self.trainer.world_size > 1 and not self.population_parallel
+        for term in (self.objective, *self.regularizers):
+            if apart and getattr(term, "uses_batch_statistics", False):
+                rank_zero_warn(f"{type(term).__name__} takes its statistics from each process's own part of the batch.")
+        annealed = self.epsilon > 0 and any(ramp.end_epoch for ramp in ramps_of(self.trainer))
+        for term in self.regularizers:
+            if term.fades_with_epsilon and not annealed:
+                rank_zero_warn(
+                    f"{type(term).__name__} acts only while epsilon is annealed, so in this run not at all; set "
+                    "epsilon_annealing.end_epoch"
+                )
 
     def on_fit_start(self) -> None:
         """Takes the weights of ``init_from``; only here is it known that the fit does not resume."""
@@ -309,7 +337,7 @@ class CertifiedTrainingModule(LightningModule):
     def _loss_of(self, batch: Batch) -> TrainingLoss:
         tensors = self.tensors()
         names = parameter_names(self, tensors)
-        return TrainingLoss(self.graph, self.relaxation, self.objective, tensors, names, batch)
+        return TrainingLoss(self.graph, self.relaxation, self.objective, tensors, names, batch, self.regularizers)
 
     def _reducer(self, share: Tensor | float) -> Reducer:
         """What sums over the processes, weighted by their shares of the samples."""

@@ -1,11 +1,11 @@
 """The objective of one batch as a function of the trainable parameters alone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
 from gls_lightning.bounds import Graph
-from gls_lightning.objectives import Batch, Objective
+from gls_lightning.objectives import Batch, Objective, Regularizer
 from gls_lightning.relaxations import Relaxation
 from gls_lightning.relaxations.parts import PEAK_OVER_KEPT
 
@@ -22,6 +22,7 @@ class TrainingLoss:
         tensors: The network's parameters and buffers by the graph's names.
         names: The names under which the trainable ones among them are passed, by the graph's names.
         batch: The samples.
+        regularizers: What is added to the objective's loss, and under its name to the metrics.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class TrainingLoss:
         tensors: Mapping[str, Tensor],
         names: Mapping[str, str],
         batch: Batch,
+        regularizers: Sequence[Regularizer] = (),
     ) -> None:
         self.graph = graph
         self.relaxation = relaxation
@@ -39,12 +41,18 @@ class TrainingLoss:
         self.tensors = tensors
         self.names = names
         self.batch = batch
+        self.regularizers = regularizers
 
     def __call__(self, params: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss at these parameters, and metrics."""
         tensors = {**self.tensors, **{name: params[own] for name, own in self.names.items()}}
         tensors |= self.graph.batch_statistics(tensors, self.batch.inputs)
-        return self.objective(self.graph, self.relaxation, tensors, self.batch)
+        loss, metrics = self.objective(self.graph, self.relaxation, tensors, self.batch)
+        for regularizer in self.regularizers:
+            term = regularizer(self.graph, tensors, self.batch, self.names)
+            loss = loss + term
+            metrics = {**metrics, regularizer.name: metrics.get(regularizer.name, 0) + term.detach()}
+        return loss, metrics
 
     @property
     def members_at_once(self) -> int:

@@ -1,5 +1,6 @@
 """How many members of a population are evaluated together."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from torch import nn
 from gls_lightning.attacks import PGD
 from gls_lightning.bounds import trace
 from gls_lightning.estimators import PGPE, RGS, Key
-from gls_lightning.objectives import Adversarial, Batch, Certified, Objective, Standard
+from gls_lightning.objectives import L1, Adversarial, Batch, Certified, Objective, Regularizer, ShiRegularizer, Standard
 from gls_lightning.relaxations import IBP, AlphaCROWN, DeepPoly, HBox, Relaxation
 from gls_lightning.training_loss import TrainingLoss, parameter_names
 
@@ -54,7 +55,9 @@ def test_the_fixed_tensors_stay_and_the_given_ones_count() -> None:
     assert fixed.item() != pytest.approx(value.item())
 
 
-def with_batch_norm(relaxation: Relaxation, objective: Objective) -> tuple[TrainingLoss, dict[str, torch.Tensor]]:
+def with_batch_norm(
+    relaxation: Relaxation, objective: Objective, regularizers: Sequence[Regularizer] = ()
+) -> tuple[TrainingLoss, dict[str, torch.Tensor]]:
     torch.manual_seed(0)
     network = nn.Sequential(
         *(nn.Conv2d(1, 3, 3, stride=2, padding=1), nn.BatchNorm2d(3), nn.ReLU()),
@@ -62,10 +65,43 @@ def with_batch_norm(relaxation: Relaxation, objective: Objective) -> tuple[Train
     )
     graph, params = trace(network, (1, 8, 8)), dict(network.named_parameters())
     tensors, starts = params | dict(network.named_buffers()), objective.draw_starts(graph, torch.arange(6), 0, 0)
-    batch = Batch(torch.rand(6, 1, 8, 8), torch.arange(6) % 3, torch.tensor(0.05), starts)
-    return TrainingLoss(graph, relaxation, objective, tensors, parameter_names(network, tensors), batch), params
+    batch = Batch(torch.rand(6, 1, 8, 8), torch.arange(6) % 3, torch.tensor(0.05), starts, progress=0.5)
+    names = parameter_names(network, tensors)
+    return TrainingLoss(graph, relaxation, objective, tensors, names, batch, regularizers), params
 
 
+REGULARIZERS = L1(weight=1e-3), ShiRegularizer(tolerance=0.9)
+
+
+def test_regularizers_are_added_and_see_the_statistics_and_parameters_that_the_loss_sees() -> None:
+    plain, params = with_batch_norm(IBP(), Certified())
+    weights = list(params.values())
+    regularized, _ = with_batch_norm(IBP(), Certified(), REGULARIZERS)
+    for scale in (1.0, 2.0):
+        member = {name: scale * p for name, p in params.items()}
+        tensors = {**plain.tensors, **member}
+        tensors |= plain.graph.batch_statistics(tensors, plain.batch.inputs)
+        terms = [term(plain.graph, tensors, plain.batch, member) for term in REGULARIZERS]
+        assert all(term > 0 for term in terms)
+        (loss, metrics), (expected, expected_metrics) = regularized(member), plain(member)
+        torch.testing.assert_close(loss, expected + terms[0] + terms[1])
+        assert metrics == {**expected_metrics, "l1": terms[0], "shi": terms[1]}
+        assert not any(metric.requires_grad for metric in metrics.values())
+        gradients = [
+            torch.autograd.grad(v, weights, retain_graph=True, materialize_grads=True) for v in (loss, expected, *terms)
+        ]
+        for total, *summands in zip(*gradients, strict=True):
+            torch.testing.assert_close(total, sum(summands))
+
+
+def test_regularizers_of_one_name_are_logged_together() -> None:
+    evaluate, params = with_batch_norm(IBP(), Certified(), [L1(weight=1.0), L1(weight=2.0, scope="all")])
+    weights = sum(p.abs().sum() for p in params.values() if p.ndim > 1)
+    _, metrics = evaluate(params)
+    torch.testing.assert_close(metrics["l1"], (weights + 2 * sum(p.abs().sum() for p in params.values())).detach())
+
+
+@pytest.mark.parametrize("regularizers", [(), REGULARIZERS], ids=["plain", "regularised"])
 @pytest.mark.parametrize(
     "objective", [Certified(), Certified(loss_fusion=True), Adversarial(attack=PGD(steps=2, restarts=2))]
 )
@@ -73,8 +109,10 @@ def with_batch_norm(relaxation: Relaxation, objective: Objective) -> tuple[Train
     ("estimator", "relaxation"),
     [(PGPE, IBP()), (PGPE, HBox()), (PGPE, AlphaCROWN(step_rule="sign")), (RGS, HBox()), (RGS, DeepPoly())],
 )
-def test_members_together_are_members_one_by_one(relaxation: Relaxation, objective: Objective, estimator: Any) -> None:
-    evaluate, params = with_batch_norm(relaxation, objective)
+def test_members_together_are_members_one_by_one(
+    relaxation: Relaxation, objective: Objective, estimator: Any, regularizers: Sequence[Regularizer]
+) -> None:
+    evaluate, params = with_batch_norm(relaxation, objective, regularizers)
     found = []
     for chunk_size in (1, 3):
         estimate = estimator(population_size=4, chunk_size=chunk_size)(evaluate, params, Key(0, 0))

@@ -36,6 +36,7 @@ class EXPIBP(ExpressiveLoss):
     ) -> None:
         super().__init__(alpha=alpha, attack=attack, attack_scale=attack_scale, natural_weight=natural_weight)
         self.of_batch = of_batch
+        self.uses_batch_statistics = of_batch
 
     @override
     def combine(self, lower: Tensor, attacked: Tensor) -> Tensor:

@@ -1,0 +1,51 @@
+"""L1 regularisation."""
+
+from collections.abc import Collection
+from typing import Literal, TypeAlias, get_args
+
+from torch import Tensor
+from typing_extensions import override
+
+from gls_lightning.bounds import Graph, Tensors
+from gls_lightning.bounds.operations import Convolution, Linear
+from gls_lightning.errors import ConfigurationError
+from gls_lightning.objectives.objective import Batch
+from gls_lightning.objectives.regularizer import Regularizer
+
+L1Scope: TypeAlias = Literal["weights", "all"]
+"""Which trained parameters count: the weights of linear and convolutional layers, or all, biases and BatchNorm too."""
+
+
+class L1(Regularizer):
+    """The sum of the absolute values of trained parameters, each counted once.
+
+    Args:
+        weight: Factor of the sum; 1e-6 to 1e-5 are usual.
+        scope: ``weights`` of linear and convolutional layers (Shi et al., 2021; CTBench), or ``all`` parameters with
+            biases and BatchNorm's (SABR's own code). A factor tuned for one is not for the other.
+
+    Raises:
+        ConfigurationError: If ``weight`` is negative or not finite, or ``scope`` is another one.
+    """
+
+    name = "l1"
+
+    def __init__(self, *, weight: float, scope: L1Scope = "weights") -> None:
+        super().__init__(weight=weight)
+        if scope not in get_args(L1Scope):
+            raise ConfigurationError(f"the scope of L1 is {scope!r}; it must be one of {', '.join(get_args(L1Scope))}")
+        self.scope = scope
+
+    @override
+    def __call__(self, graph: Graph, tensors: Tensors, batch: Batch, trainable: Collection[str]) -> Tensor:
+        names = trainable if self.scope == "all" else _weights(graph).intersection(trainable)
+        shared_once = {id(tensors[name]): tensors[name] for name in names}
+        total = batch.inputs.new_zeros(())
+        for parameter in shared_once.values():
+            total = total + parameter.abs().sum()
+        return self.weight * total
+
+
+def _weights(graph: Graph) -> set[str]:
+    """Names of the weights of linear and convolutional layers."""
+    return {n.operation.weight for n in graph.nodes if isinstance(n.operation, Linear | Convolution)}
