@@ -132,6 +132,25 @@ def test_no_smaller_than_the_loss_at_any_start(net):
         assert loss >= (1 + (-torch.stack(margins, 1)).exp().sum(1)).log().mean()
 
 
+class Kind(PGD):
+    """Finds the best of many points in place of the worst."""
+
+    def margin_points(self, logits, lower, upper, labels, starts):
+        points = lower + torch.rand(500, *lower.shape, dtype=lower.dtype) * (upper - lower)
+        smallest = torch.stack([margins_of(logits(x), labels).amin(1) for x in points])
+        best = points[smallest.argmax(0), torch.arange(len(labels))]
+        return best[:, None].expand(-1, CLASSES - 1, -1)
+
+
+def test_only_what_is_classified_correctly_counts(net):
+    """Though the latent points of some misclassified samples are not."""
+    objective = TAPS(latent_attack=Kind())
+    batch = make_batch(objective, net, epsilon=1.0)
+    _, metrics = evaluate(objective, net, batch)
+    assert 0 < metrics["natural_accuracy"] < 1
+    assert metrics["latent_adversarial_accuracy"] == metrics["natural_accuracy"]
+
+
 @both
 def test_until_the_radius_has_reached_its_target_it_is_the_relaxation_alone(kind, net):
     objective, limit = kind(), {TAPS: Certified(), STAPS: SABR()}[kind]
