@@ -35,12 +35,15 @@ from gls_lightning.diagnostics import TightnessMeter, radius_grid
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.evaluation import TightnessEvaluation, TightnessReport
 from gls_lightning.module import CertifiedTrainingModule
-from gls_lightning.objectives import Objective
+from gls_lightning.objectives import Objective, Regularizer
 from gls_lightning.relaxations import Relaxation
 from gls_lightning.version import __version__
 from gls_lightning.weights import read_checkpoint
 
-COMPONENTS = (Attack, Callback, LightningDataModule, LRScheduler, Objective, Optimizer, Relaxation, nn.Module)
+COMPONENTS = (
+    *(Attack, Callback, LightningDataModule, LRScheduler, Objective, Optimizer, Regularizer, Relaxation),
+    nn.Module,
+)
 CHECKPOINTS = ("checkpoint", "latest", "recovery")
 OTHER_COMMANDS = "gls configs [TEXT] lists the shipped configurations; gls configs --help says more."
 
