@@ -69,6 +69,11 @@ class TestCommandLine:
         (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("gls: "))
         assert message in line
 
+    def test_near_names(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit):
+            main(["fit", "--config", CONFIG, "--model.regularizer=ShiRegulariser"])
+        assert "there is no class ShiRegulariser; near: ShiRegularizer" in capsys.readouterr().err
+
 
 def fit(regularizer: Any = None, annealing: int = 0, epsilon: float = 0.05, **options: Any) -> dict[str, Any]:
     torch.manual_seed(0)
