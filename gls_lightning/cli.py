@@ -174,6 +174,12 @@ class GLSCLI(LightningCLI):
         """Schedules and checkpoints have keys of their own, which configurations, flags and sweeps can set singly."""
         parser.add_argument("--imports", type=list[str], default=[], help="Modules to import before parsing.")
         parser.add_argument("--import_paths", type=list[str], default=[], help="Further folders where these may be.")
+        parser.add_argument(
+            "--paper",
+            type=dict[str, Any] | None,
+            default=None,
+            help="Published accuracies, for reports; changes nothing.",
+        )
         parser.add_lightning_class_args(EpsilonAnnealing, "epsilon_annealing")
         parser.add_lightning_class_args(SigmaDecay, "sigma_decay")
         for key in CHECKPOINTS:
