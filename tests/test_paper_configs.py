@@ -272,11 +272,9 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for part in ("train", "t10k"):
-        labels = np.arange(4, dtype=np.uint8)
-        (raw / f"{part}-images-idx3-ubyte").write_bytes(
-            struct.pack(">4B3I", 0, 0, 8, 3, 4, 28, 28) + noise(4, 28, 28).tobytes()
-        )
-        (raw / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">4BI", 0, 0, 8, 1, 4) + labels.tobytes())
+        for name, array in (("images-idx3", noise(8, 28, 28)), ("labels-idx1", np.arange(8, dtype=np.uint8))):
+            header = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+            (raw / f"{part}-{name}-ubyte").write_bytes(header + array.tobytes())
 
     cifar = tmp_path / "cifar-10-batches-py"
     cifar.mkdir()
