@@ -9,7 +9,8 @@ from jsonargparse import ArgumentParser
 from gls_lightning.config_composition import SHIPPED, compose
 from gls_lightning.config_files import find_config
 
-FOLDERS = {".": "experiments", "paper": "rows of the paper's tables", "sweeps": "W&B sweeps"}
+TITLES = {".": "experiments", "paper": "rows of the paper's tables", "sweeps": "W&B sweeps"}
+"""What the folders hold, where their names do not say it."""
 
 
 def run(words: list[str]) -> None:
@@ -40,14 +41,15 @@ def listing(text: str = "") -> list[str]:
     for folder, names in groupby(found, lambda name: Path(name).parent.as_posix()):
         group = list(names)
         width = max(map(len, group))
-        lines += ["", f"{FOLDERS[folder]}:", *(f"  {name:<{width}}  {found[name]}" for name in group)]
+        lines += ["", f"{TITLES.get(folder, folder)}:", *(f"  {name:<{width}}  {found[name]}" for name in group)]
     return lines[1:]
 
 
 def shipped() -> list[str]:
-    """The names of the shipped configurations, folder by folder."""
-    paths = (path for folder in FOLDERS for path in sorted((SHIPPED / folder).glob("*.yaml")))
-    return [path.relative_to(SHIPPED).as_posix() for path in paths]
+    """The names of the shipped configurations, folder by folder; without the fragments, which train nothing."""
+    paths = (path.relative_to(SHIPPED) for path in SHIPPED.rglob("*.yaml"))
+    whole = (path for path in paths if path.parts[0] != "fragments")
+    return [path.as_posix() for path in sorted(whole, key=lambda path: (path.parent, path))]
 
 
 def description(config: Path) -> str:
