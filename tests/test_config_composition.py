@@ -236,3 +236,34 @@ trainer: {max_epochs: 70, gradient_clip_val: 10}
 
 def test_the_main_experiment_is_what_it_was_as_one_file() -> None:
     assert compose(SHIPPED / "cnn5_dp_rgs.yaml").content == yaml.safe_load(FLAT)
+
+
+class TestPage:
+    """docs/configs.md."""
+
+    page = (Path(__file__).parents[1] / "docs" / "configs.md").read_text()
+    blocks = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+
+    def test_examples(self) -> None:
+        shipped, own = self.blocks
+        assert shipped == (SHIPPED / "cnn5_dp_rgs.yaml").read_text()
+        Path("own.yaml").write_text(own)
+        changed = yaml.safe_load(FLAT)
+        changed["model"]["init_args"]["estimator"]["init_args"]["population_size"] = 4
+        assert compose(Path("own.yaml")).content == changed
+
+    def test_averaging(self, parsed: list[cli.GLSCLI]) -> None:
+        (words,) = re.findall(r"`(--trainer\.callbacks\+=SWA .*?)`", self.page)
+        main(["fit", "--config", "paper/table3_cnn5_mnist_0.1_mtl_ibp.yaml", *words.split()])
+        (swa,) = (callback for callback in parsed[0].trainer.callbacks if type(callback).__name__ == "SWA")
+        assert swa.start_epoch == 65
+
+    def test_fragments_that_configurations_name_are_described(self) -> None:
+        named = {
+            Path(base).stem
+            for path in (*SHIPPED.glob("*.yaml"), *(SHIPPED / "paper").glob("*.yaml"))
+            for base in yaml.safe_load(path.read_text()).get("bases", [])
+        }
+        described = set(re.findall(r"`(\w[\w.]*)`", self.page.split("## Fragments")[1].split("## The rows")[0]))
+        assert {name for name in named if not name.startswith("ctbench_")} <= described
+        assert all((SHIPPED / "fragments" / f"{name}.yaml").is_file() for name in named)
