@@ -272,8 +272,9 @@ class CertifiedTrainingModule(LightningModule):
     def _warn_of_terms(self) -> None:
         """Says what terms of the loss will not do, though the run is a valid one."""
         apart = self.trainer.world_size > 1 and not self.population_parallel
-        for term in (self.objective, *self.regularizers):
-            if apart and getattr(term, "uses_batch_statistics", False):
+        terms: list[Objective | Regularizer] = [self.objective, *self.regularizers]
+        for term in terms:
+            if apart and term.uses_batch_statistics:
                 rank_zero_warn(f"{type(term).__name__} takes its statistics from each process's own part of the batch.")
         annealed = self.epsilon > 0 and any(ramp.end_epoch for ramp in ramps_of(self.trainer))
         for term in self.regularizers:

@@ -71,9 +71,10 @@ class TrainingLoss:
         return max(1, members)
 
     def _coefficients_per_sample(self) -> int:
+        points = self.objective.points_per_sample(self.graph) * self.graph.size
         if not self.objective.uses_relaxation:
-            return self.graph.size
-        return self.relaxation.coefficients(self.graph, self.tensors, self.graph.num_outputs - 1)
+            return points
+        return max(points, self.relaxation.coefficients(self.graph, self.tensors, self.graph.num_outputs - 1))
 
 
 _LARGEST_ON_CPU = 2**22

@@ -34,15 +34,18 @@ class Objective(ABC):
 
     It changes no module, buffer or ``.grad``, draws no random numbers and does not ask whether the network is in
     training, so that an estimator may evaluate it anywhere, any number of times, under ``torch.no_grad`` or
-    ``torch.func.vmap``. The loss is a mean over samples, unless the subclass says otherwise.
+    ``torch.func.vmap``.
 
     Attributes:
         uses_relaxation: Whether the objective bounds the network; only then do the relaxation's flags matter.
         attack: The attack on the inputs that the objective runs, if any.
+        uses_batch_statistics: Whether the loss is no mean over samples; processes that share out a batch then do not
+            train on the loss of the whole one.
     """
 
     uses_relaxation: bool = True
     attack: Attack | None = None
+    uses_batch_statistics: bool = False
 
     @abstractmethod
     def __call__(
@@ -66,6 +69,10 @@ class Objective(ABC):
         Raises:
             ConfigurationError: The network does not suit the objective.
         """
+
+    def points_per_sample(self, graph: Graph) -> int:
+        """At how many points for each sample the network is evaluated at once."""
+        return 1
 
     def draw_starts(
         self, graph: Graph, indices: Tensor, *key: int, device: torch.device | str = "cpu"

@@ -70,12 +70,16 @@ class TAPS(RobustObjective):
         self.link_threshold = link_threshold
         self.gradient_scale = gradient_scale
         self.relaxation_multiplier = relaxation_multiplier
-        self.of_batch = of_batch
+        self.of_batch = self.uses_batch_statistics = of_batch
         self.relaxation_during_ramp = relaxation_during_ramp
 
     @override
     def check(self, graph: Graph) -> None:
         self._cut(graph)
+
+    @override
+    def points_per_sample(self, graph: Graph) -> int:
+        return graph.num_outputs - 1
 
     @override
     def draw_starts(
