@@ -29,7 +29,8 @@ from gls_lightning.version import __version__
 
 CONFIGS = Path(__file__).parent / "configs"
 TINY = str(CONFIGS / "tiny.yaml")
-EXPERIMENTS = [path.name for path in SHIPPED.glob("*.yaml")]  # the folders have tests of their own
+EXPERIMENTS = [path.name for path in SHIPPED.glob("*.yaml")]  # the other folders have tests of their own
+EXPERIMENTS += [f"comparison/{path.name}" for path in (SHIPPED / "comparison").glob("*.yaml")]
 
 
 @pytest.fixture(autouse=True)

@@ -305,6 +305,8 @@ def test_two_steps(row: Path, data: Path, tmp_path: Path, monkeypatch: pytest.Mo
     words += ["--trainer.max_epochs=2", "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=0"]
     if "PGPE" in described(row).method:
         words.append("--model.init_args.estimator.init_args.population_size=4")
+    if "swa_" in row.read_text():
+        words += ["--trainer.callbacks.start_epoch=1", "--trainer.callbacks.every_n_steps=1"]
     if "tinyimagenet" in row.stem:
         words.append("--data.init_args.num_workers=0")
     main(["fit", "--config", str(row), *words])

@@ -9,7 +9,12 @@ from jsonargparse import ArgumentParser
 from gls_lightning.config_composition import SHIPPED, compose
 from gls_lightning.config_files import find_config
 
-TITLES = {".": "experiments", "paper": "rows of the paper's tables", "sweeps": "W&B sweeps"}
+TITLES = {
+    ".": "experiments",
+    "comparison": "methods compared on a short schedule",
+    "paper": "rows of the paper's tables",
+    "sweeps": "W&B sweeps",
+}
 """What the folders hold, where their names do not say it."""
 
 
