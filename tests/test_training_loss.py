@@ -10,7 +10,17 @@ from torch import nn
 from gls_lightning.attacks import PGD
 from gls_lightning.bounds import trace
 from gls_lightning.estimators import PGPE, RGS, Key
-from gls_lightning.objectives import L1, Adversarial, Batch, Certified, Objective, Regularizer, ShiRegularizer, Standard
+from gls_lightning.objectives import (
+    L1,
+    TAPS,
+    Adversarial,
+    Batch,
+    Certified,
+    Objective,
+    Regularizer,
+    ShiRegularizer,
+    Standard,
+)
 from gls_lightning.relaxations import IBP, AlphaCROWN, DeepPoly, HBox, Relaxation
 from gls_lightning.training_loss import TrainingLoss, parameter_names
 
@@ -38,6 +48,14 @@ def test_a_member_fits_the_memory_budget(relaxation: Relaxation, monkeypatch: py
     whole = loss(relaxation, 1000, device="meta").members_at_once
     monkeypatch.setattr(relaxation, "memory_budget", relaxation.memory_budget / 10)
     assert loss(relaxation, 1000, device="meta").members_at_once == pytest.approx(whole / 10, abs=1)
+
+
+def test_points_behind_a_cut_count() -> None:
+    """With 3 classes TAPS evaluates 2 points of a sample at once, where adversarial training evaluates 1."""
+    one, two = (
+        loss(IBP(), 1000, objective=objective, device="meta").members_at_once for objective in (Adversarial(), TAPS())
+    )
+    assert two == pytest.approx(one / 2, abs=1)
 
 
 def test_a_relaxation_that_vmap_cannot_take_is_looped() -> None:
