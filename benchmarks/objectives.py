@@ -4,9 +4,9 @@
     python benchmarks/objectives.py --networks CNN3 --restarts 1
 
 Random weights and images of the data set's shape, GRAD, float32; loss and gradient, without data and optimizer. SABR,
-STAPS and TAPS bound with IBP, and all attacks take 10 steps (2 of MTL-IBP on CIFAR-10, as in CTBench, take 1). All
-objectives take their steps in turn in one process. One JSON line per network and data set: ``ibp_cpu_ms`` per image,
-and for each objective the median ratio; ``paper`` holds the ratios of the training times in the paper's Table 11.
+STAPS and TAPS bound with IBP, and all attacks take 10 steps. All objectives take their steps in turn in one process.
+One JSON line per network and data set: ``ibp_cpu_ms`` per image, and for each objective the median ratio; ``paper``
+holds the ratios of the training times in the paper's Table 11.
 """
 
 import argparse

@@ -4,6 +4,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.utilities import rank_zero_warn
 from typing_extensions import override
 
 from gls_lightning.callbacks.batch_norm_reset import set_population_statistics
@@ -18,7 +19,7 @@ class SWA(WeightAveraging):
     network that trains, and from then on the averaged one, with BatchNorm statistics of its own (those of the training
     set, as :class:`BatchNormReset` computes them: one more pass over it for each epoch). Callbacks that look at the
     network in validation, such as ``PeriodicCertification``, see the averaged one too. A resumed fit continues with
-    both networks.
+    both networks. A checkpoint within an epoch, made for that, has the statistics of an earlier average.
 
     Args:
         start_epoch: Averaging starts with this epoch, counted from 0.
@@ -40,7 +41,7 @@ class SWA(WeightAveraging):
         self.start_epoch = start_epoch
         self.every_n_steps = every_n_steps
         self._epoch = 0
-        self._stale = False
+        self._stale = False  # whether BatchNorm's statistics are not yet those of the average
         self._swapped = False
 
     @property
@@ -55,6 +56,7 @@ class SWA(WeightAveraging):
                 f"SWA has start_epoch {self.start_epoch}, but training ends after {trainer.max_epochs} epochs"
             )
         super().setup(trainer, pl_module, stage)
+        self._latest_update_step, self._epoch, self._stale = 0, 0, False
 
     @override
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
@@ -107,6 +109,11 @@ class SWA(WeightAveraging):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.averaging:
             self._swap_models(pl_module)
+        else:
+            rank_zero_warn(
+                f"SWA averaged nothing: training ended before epoch {self.start_epoch}, or too soon after it for "
+                f"every_n_steps {self.every_n_steps}"
+            )
 
     @override
     def _swap_models(self, pl_module: LightningModule) -> None:

@@ -117,7 +117,9 @@ class GLSParser(LightningArgumentParser):
         """Ends with the message."""
         if unknown := re.search(r"Expected a dot import path string: (\w+)$", message, re.MULTILINE):
             names = {name.lower(): name for base in COMPONENTS for name in _subclasses(base)}
-            near = [names[match] for match in get_close_matches(unknown[1].lower(), names, cutoff=0.5)]
+            word = unknown[1].lower()
+            longer = [name for name in names if word in name] if len(word) > 2 else []
+            near = [names[match] for match in longer[:3] or get_close_matches(word, names, cutoff=0.5)]
             message += f"\nthere is no class {unknown[1]}" + (f"; near: {', '.join(near)}" if near else "")
         if self._reading:
             message += f"\nin {self._reading}"

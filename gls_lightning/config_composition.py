@@ -65,6 +65,8 @@ def merge(lower: Any, upper: Any) -> Any:
     Mappings merge key by key; anything else is replaced, and so is a section whose class changes, with all its
     arguments. A list under a key that ends with ``+`` is appended.
     """
+    if isinstance(lower, str) and isinstance(upper, Mapping) and "init_args" in upper and "class_path" not in upper:
+        lower = {"class_path": lower}  # the short form of a class without arguments
     if not (isinstance(lower, Mapping) and isinstance(upper, Mapping)) or _is_another_class(lower, upper):
         return upper
     merged = dict(lower)
@@ -74,6 +76,7 @@ def merge(lower: Any, upper: Any) -> Any:
             added = value if isinstance(value, list) else [value]
             merged[longer] = [*(lower[longer] or []), *added]
         else:
+            merged.pop(f"{plain}+", None)
             merged[key] = merge(lower[key], value) if key in lower else value
     return merged
 

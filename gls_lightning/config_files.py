@@ -79,9 +79,10 @@ def find_config(name: str) -> Path:
     shipped = (path.relative_to(SHIPPED) for path in SHIPPED.rglob("*.yaml"))
     names = [path.as_posix() for path in shipped if path.parts[0] != "fragments"]
     names += [path.name for path in Path.cwd().glob("*.yaml")]
-    near = get_close_matches(name, names, n=3, cutoff=0.4) or sorted(names)
+    near = ", ".join(get_close_matches(name, names, n=3, cutoff=0.4))
     raise ConfigurationError(
-        f"there is no configuration {name}, here or among the shipped ones; near: {', '.join(near)}"
+        f"there is no configuration {name}, here or among the shipped ones; "
+        + (f"near: {near}" if near else "gls configs lists these")
     )
 
 

@@ -4,11 +4,12 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import replace
 from inspect import signature
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from lightning.pytorch import Callback, LightningModule
@@ -152,6 +153,14 @@ class CertifiedTrainingModule(LightningModule):
             name for name, value in objects.items() if name not in parameters or value is not parameters[name].default
         ]
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A copy that shares what makes the optimizer and its schedule: the command line's cannot always be copied."""
+        memo |= {id(factory): factory for factory in (self.optimizer, self.scheduler)}
+        copy = type(self).__new__(type(self))
+        memo[id(self)] = copy
+        copy.__dict__ = deepcopy(self.__getstate__(), memo)
+        return copy
+
     def forward(self, inputs: Tensor) -> Tensor:
         """The logits ``[B, K]`` of images ``[B, *input]``."""
         logits: Tensor = self.network(inputs)
@@ -275,7 +284,10 @@ class CertifiedTrainingModule(LightningModule):
         terms: list[Objective | Regularizer] = [self.objective, *self.regularizers]
         for term in terms:
             if apart and term.uses_batch_statistics:
-                rank_zero_warn(f"{type(term).__name__} takes its statistics from each process's own part of the batch.")
+                rank_zero_warn(
+                    f"{type(term).__name__} is no mean over samples, and each process computes it for its own part of "
+                    "the batch."
+                )
         annealed = self.epsilon > 0 and any(ramp.end_epoch for ramp in ramps_of(self.trainer))
         for term in self.regularizers:
             if term.fades_with_epsilon and not annealed:

@@ -267,3 +267,13 @@ class TestPage:
         described = set(re.findall(r"`(\w[\w.]*)`", self.page.split("## Fragments")[1].split("## The rows")[0]))
         assert {name for name in named if not name.startswith("ctbench_")} <= described
         assert all((SHIPPED / "fragments" / f"{name}.yaml").is_file() for name in named)
+
+
+def test_a_plain_list_replaces_one_that_was_to_be_appended() -> None:
+    assert merge({"callbacks+": [1]}, {"callbacks": [2]}) == {"callbacks": [2]}
+
+
+def test_the_short_form_of_a_class_takes_arguments() -> None:
+    lower, upper = {"relaxation": "DeepPoly"}, {"relaxation": {"init_args": {"lower_slope": "zero"}}}
+    assert merge(lower, upper) == {"relaxation": {"class_path": "DeepPoly", "init_args": {"lower_slope": "zero"}}}
+    assert merge(lower, {"relaxation": {"class_path": "IBP"}}) == {"relaxation": {"class_path": "IBP"}}

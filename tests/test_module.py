@@ -1,7 +1,10 @@
 """CertifiedTrainingModule against closed forms: for a linear network bounds and attacks are exact."""
 
+import copy
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -444,3 +447,15 @@ def test_public_names() -> None:
     with pytest.raises(AttributeError, match="nothing"):
         _ = gls_lightning.nothing
     assert issubclass(Certified, Objective)
+
+
+def test_a_copy_shares_what_makes_the_optimizer() -> None:
+    """In a process that starts others, the command line's optimizer holds a lock that cannot be copied."""
+    factory = partial(torch.optim.SGD, lr=Lock())  # type: ignore[arg-type]
+    original = module(optimizer=factory)
+    copied = copy.deepcopy(original)
+    assert copied.optimizer is factory
+    assert copied.network is not original.network
+    torch.testing.assert_close(copied.state_dict(), original.state_dict(), rtol=0, atol=0)
+    parameters = [{id(p) for p in own.parameters()} for own in (copied, original)]
+    assert parameters[0].isdisjoint(parameters[1])

@@ -86,7 +86,9 @@ class PGD(Attack):
         return reduce(_worse, map(towards, classes.unbind(1))).points
 
     @torch.no_grad()
-    def margin_points(self, logits: Logits, lower: Tensor, upper: Tensor, labels: Tensor, starts: Tensor) -> Tensor:
+    def margin_points(
+        self, logits: Logits, lower: Tensor, upper: Tensor, labels: Tensor, starts: Tensor, num_classes: int
+    ) -> Tensor:
         """For each wrong class the point where its logit leads most over the true one (multi-estimator PGD).
 
         Each class has an attack of its own (Mao et al., 2023, "Connecting Certified and Adversarial Training"); all
@@ -97,21 +99,23 @@ class PGD(Attack):
             lower: Lower corner of each box, ``[B, *input]``.
             upper: Upper corner of each box, ``[B, *input]``.
             labels: The true classes, ``[B]``.
-            starts: Relative positions for each wrong class, ``[restarts, B, K - 1, *input]``.
+            starts: Relative positions, ``[restarts, B, *input]``; those of a sample serve all its classes.
+            num_classes: K.
 
         Returns:
             Points ``[B, K - 1, *input]`` in the boxes, by the wrong classes in order.
         """
-        others = starts.shape[2]
-        targets = wrong_classes(labels, others + 1).flatten()
+        others = num_classes - 1
+        targets = wrong_classes(labels, num_classes).flatten()
+        starts = starts.repeat_interleave(others, 1)
         lower, upper, labels = (tensor.repeat_interleave(others, 0) for tensor in (lower, upper, labels))
 
         def losses(x: Tensor) -> tuple[Tensor, Tensor]:
             leads = lead_of(logits(x), labels, targets)
             return leads, leads
 
-        found = self._ascend(losses, lower, upper, starts.flatten(1, 2)).points
-        return found.reshape(starts.shape[1:])
+        points = self._ascend(losses, lower, upper, starts).points
+        return points.reshape(-1, others, *points.shape[1:])
 
     def _ascend(self, losses: "_Losses", lower: Tensor, upper: Tensor, starts: Tensor) -> "_Found":
         """Climbs the first of two losses from every start; the point where the second is largest."""

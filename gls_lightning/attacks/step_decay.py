@@ -27,7 +27,7 @@ def _taps(steps: int) -> tuple[float, Sequence[int]]:
 
 
 def _shares(steps: int, *tenths: int) -> list[int]:
-    return [steps * share // 10 for share in tenths]
+    return [drop for share in tenths if (drop := steps * share // 10)]
 
 
 STEP_DECAYS: dict[StepDecay, Callable[[int], tuple[float, Sequence[int]]]] = {

@@ -25,7 +25,9 @@ def run(words: list[str]) -> None:
         ConfigurationError: A configuration is to be shown that does not exist.
     """
     parser = ArgumentParser(prog="gls configs", description="List the shipped configurations and what they train.")
-    parser.add_argument("text", nargs="?", default="", help="List only those whose name or description has this text.")
+    parser.add_argument(
+        "text", nargs="?", default="", help="List only those whose name and description have all these words."
+    )
     parser.add_argument(
         "--show", metavar="NAME", help="Print a configuration together with all that it is composed of."
     )
@@ -35,13 +37,14 @@ def run(words: list[str]) -> None:
     elif found := listing(options.text):
         print("\n".join(found), flush=True)
     else:
-        print(f"no shipped configuration has {options.text!r} in its name or description")
+        print(f"no shipped configuration has {options.text!r} in its name and description")
 
 
 def listing(text: str = "") -> list[str]:
-    """The lines of the list: below the title of each folder the names and descriptions that have this text."""
+    """The lines of the list: below the title of each folder the names and descriptions that have all these words."""
     described = {name: description(SHIPPED / name) for name in shipped()}
-    found = {name: line for name, line in described.items() if text.lower() in f"{name} {line}".lower()}
+    words = text.lower().split()
+    found = {name: line for name, line in described.items() if all(w in f"{name} {line}".lower() for w in words)}
     lines = []
     for folder, names in groupby(found, lambda name: Path(name).parent.as_posix()):
         group = list(names)

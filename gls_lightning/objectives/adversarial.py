@@ -6,7 +6,7 @@ from typing_extensions import override
 
 from gls_lightning.attacks import PGD, Attack
 from gls_lightning.bounds import Box, Graph, Tensors
-from gls_lightning.objectives.losses import fraction
+from gls_lightning.objectives.losses import adversarial_accuracy
 from gls_lightning.objectives.objective import Batch
 from gls_lightning.objectives.robust import RobustObjective, adversarial_points
 from gls_lightning.relaxations import Relaxation
@@ -36,5 +36,6 @@ class Adversarial(RobustObjective):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         box = Box.around(batch.inputs, batch.epsilon)
         attacked = graph(tensors, adversarial_points(self.attack, graph, tensors, box, batch))
-        robust = correct & (attacked.argmax(1) == batch.labels)
-        return F.cross_entropy(attacked, batch.labels), {"adversarial_accuracy": fraction(robust, attacked)}
+        return F.cross_entropy(attacked, batch.labels), {
+            "adversarial_accuracy": adversarial_accuracy(correct, attacked, batch.labels)
+        }

@@ -6,7 +6,7 @@ from typing_extensions import override
 
 from gls_lightning.bounds import Box, Graph, Tensors, margin_specification
 from gls_lightning.objectives.loss_fusion import FusedLoss
-from gls_lightning.objectives.losses import fraction, robust_cross_entropy
+from gls_lightning.objectives.losses import certified_accuracy, robust_cross_entropy
 from gls_lightning.objectives.objective import Batch
 from gls_lightning.objectives.robust import RobustObjective
 from gls_lightning.relaxations import IBP, Relaxation
@@ -40,7 +40,7 @@ class Certified(RobustObjective):
             lower = relaxation(graph, tensors, box, spec)
             robust = robust_cross_entropy(lower)
         name = f"{'fused_' * self.loss_fusion}certified_accuracy"
-        return robust.mean(), {name: fraction(correct & (lower > 0).all(1), lower)}
+        return robust.mean(), {name: certified_accuracy(correct, lower)}
 
 
 def _fused_cross_entropy(

@@ -10,7 +10,7 @@ from typing_extensions import override
 from gls_lightning.attacks import PGD, Attack
 from gls_lightning.bounds import Box, Graph, Tensors, margin_specification
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.objectives.losses import fraction
+from gls_lightning.objectives.losses import adversarial_accuracy, certified_accuracy
 from gls_lightning.objectives.objective import Batch
 from gls_lightning.objectives.robust import RobustObjective, adversarial_points
 from gls_lightning.relaxations import Relaxation
@@ -20,9 +20,9 @@ class ExpressiveLoss(RobustObjective):
     """Between adversarial training and certified training (De Palma et al., 2024, "Expressive Losses").
 
     At ``alpha`` 0 the loss is the cross-entropy at adversarial points, at 1 the robust cross-entropy of the relaxation,
-    and it rises in between. The published names say IBP, but any relaxation serves. The points are constants for the
-    gradient. Training logs ``certified_accuracy``, what the relaxation proves at the current radius, and
-    ``adversarial_accuracy``, what the attack leaves at its own one.
+    and for an attack inside the box it rises in between. The published names say IBP, but any relaxation serves. The
+    points are constants for the gradient. Training logs ``certified_accuracy``, what the relaxation proves at the
+    current radius, and ``adversarial_accuracy``, what the attack leaves at its own one.
 
     Args:
         alpha: Share of the bounds, in [0, 1].
@@ -75,6 +75,6 @@ class ExpressiveLoss(RobustObjective):
         logits = graph(tensors, adversarial_points(self.attack, graph, tensors, box, batch))
         attacked = torch.einsum("bsk,bk->bs", spec, logits)
         return self.combine(lower, attacked), {
-            "certified_accuracy": fraction(correct & (lower > 0).all(1), lower),
-            "adversarial_accuracy": fraction(correct & (logits.argmax(1) == batch.labels), logits),
+            "certified_accuracy": certified_accuracy(correct, lower),
+            "adversarial_accuracy": adversarial_accuracy(correct, logits, batch.labels),
         }

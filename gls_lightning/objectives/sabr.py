@@ -5,7 +5,7 @@ from typing_extensions import override
 
 from gls_lightning.attacks import Attack
 from gls_lightning.bounds import Graph, Tensors, margin_specification
-from gls_lightning.objectives.losses import fraction, robust_cross_entropy
+from gls_lightning.objectives.losses import certified_accuracy, robust_cross_entropy
 from gls_lightning.objectives.objective import Batch
 from gls_lightning.objectives.robust import RobustObjective
 from gls_lightning.objectives.small_boxes import SmallBoxes, SmallRadius
@@ -49,5 +49,5 @@ class SABR(RobustObjective):
         box, metrics = self.small_boxes.find(graph, tensors, batch, correct)
         spec = margin_specification(batch.labels, graph.num_outputs, batch.inputs.dtype)
         lower = relaxation(graph, tensors, box, spec)
-        proved = fraction(correct & (lower > 0).all(1), lower)
-        return robust_cross_entropy(lower).mean(), {**metrics, "small_box_certified_accuracy": proved}
+        metrics["small_box_certified_accuracy"] = certified_accuracy(correct, lower)
+        return robust_cross_entropy(lower).mean(), metrics

@@ -7,7 +7,7 @@ from torch import Tensor
 from gls_lightning.attacks import PGD, Attack
 from gls_lightning.bounds import Box, Graph, Tensors
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.objectives.losses import fraction
+from gls_lightning.objectives.losses import adversarial_accuracy
 from gls_lightning.objectives.objective import Batch
 from gls_lightning.objectives.robust import adversarial_points
 
@@ -51,5 +51,6 @@ class SmallBoxes:
         whole = Box.around(batch.inputs, batch.epsilon)
         points = adversarial_points(self.attack, graph, tensors, whole, batch)
         logits = graph(tensors, points)
-        robust = correct & (logits.argmax(1) == batch.labels)
-        return self.around(points, whole, batch.epsilon), {"adversarial_accuracy": fraction(robust, logits)}
+        return self.around(points, whole, batch.epsilon), {
+            "adversarial_accuracy": adversarial_accuracy(correct, logits, batch.labels)
+        }

@@ -5,10 +5,10 @@ from torch import Tensor
 from typing_extensions import override
 
 from gls_lightning.attacks import PGD
-from gls_lightning.bounds import Box, Graph, Node, Tensors, margin_specification
+from gls_lightning.bounds import Box, Graph, Tensors, margin_specification
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.objectives.gradient_link import rectified_linear_link, scale_gradient
-from gls_lightning.objectives.losses import fraction, robust_cross_entropy
+from gls_lightning.objectives.losses import certified_accuracy, robust_cross_entropy
 from gls_lightning.objectives.objective import Batch
 from gls_lightning.objectives.robust import RobustObjective
 from gls_lightning.relaxations import Relaxation
@@ -70,7 +70,8 @@ class TAPS(RobustObjective):
         self.link_threshold = link_threshold
         self.gradient_scale = gradient_scale
         self.relaxation_multiplier = relaxation_multiplier
-        self.of_batch = self.uses_batch_statistics = of_batch
+        self.of_batch = of_batch
+        self.uses_batch_statistics = of_batch and relaxation_multiplier
         self.relaxation_during_ramp = relaxation_during_ramp
 
     @override
@@ -85,11 +86,10 @@ class TAPS(RobustObjective):
     def draw_starts(
         self, graph: Graph, indices: Tensor, *key: int, device: torch.device | str = "cpu"
     ) -> tuple[Tensor, ...]:
-        """Those of an attack on the inputs, if any; and of the latent one, ``[restarts, B, K - 1, *latent]``."""
-        *_, classifier = self._cut(graph)
-        shape = graph.num_outputs - 1, *classifier.input_shape
+        """Those of an attack on the inputs, if any; and of the latent one, ``[restarts, B, *latent]``."""
+        _, classifier = self._cut(graph)
         # The last number keeps the starts unrelated to those of an attack on the inputs.
-        latent = self.latent_attack.draw_starts(shape, indices, *key, 1, device=device)
+        latent = self.latent_attack.draw_starts(classifier.input_shape, indices, *key, 1, device=device)
         return *super().draw_starts(graph, indices, *key, device=device), latent
 
     @override
@@ -99,12 +99,12 @@ class TAPS(RobustObjective):
         box, metrics = self._box(graph, tensors, batch, correct)
         spec = margin_specification(batch.labels, graph.num_outputs, batch.inputs.dtype)
         lower = relaxation(graph, tensors, box, spec)
-        metrics[self.proved] = fraction(correct & (lower > 0).all(1), lower)
+        metrics[self.proved] = certified_accuracy(correct, lower)
         bounded = robust_cross_entropy(lower)
         if self.relaxation_during_ramp and batch.progress < 1:
             return bounded.mean(), metrics
         margins = self._latent_margins(graph, relaxation, tensors, box, batch, spec)
-        metrics["latent_adversarial_accuracy"] = fraction(correct & (margins > 0).all(1), margins)
+        metrics["latent_adversarial_accuracy"] = certified_accuracy(correct, margins)
         return self._combine(robust_cross_entropy(margins), bounded), metrics
 
     def _box(self, graph: Graph, tensors: Tensors, batch: Batch, correct: Tensor) -> tuple[Box, dict[str, Tensor]]:
@@ -123,30 +123,29 @@ class TAPS(RobustObjective):
     ) -> Tensor:
         """The true logit minus every other one where the attacks in the latent box make it smallest, ``[B, K - 1]``."""
         assert batch.starts, "the latent attack needs starts; see Objective.draw_starts"
-        first, relu, classifier = self._cut(graph)
-        latent = relu.operation.interval(tensors, relaxation.relu_bounds(first, tensors, box)[relu.name])
+        first, classifier = self._cut(graph)
+        latent = relaxation.activation_bounds(first, tensors, box)
         points = self.latent_attack.margin_points(
             lambda z: classifier(tensors, z),
             latent.lower.detach(),
             latent.upper.detach(),
             batch.labels,
             batch.starts[-1],
+            graph.num_outputs,
         )
         linked = rectified_linear_link(points, latent, self.link_threshold)
         logits = classifier(tensors, linked.flatten(0, 1))
         return (spec * logits.reshape(spec.shape)).sum(2)
 
-    def _cut(self, graph: Graph) -> tuple[Graph, Node, Graph]:
-        """The network up to the ReLU behind which it is cut, that ReLU, and the rest."""
+    def _cut(self, graph: Graph) -> tuple[Graph, Graph]:
+        """The network up to the ReLU behind which it is cut, and the rest."""
         count, relus = self.classifier_relus, graph.activations
         if count >= len(relus):
             raise ConfigurationError(
                 f"classifier_relus is {count}, but the network has {len(relus)} ReLUs; "
                 "it must have at least one more, in front of the cut"
             )
-        relu = relus[-1 - count]
         try:
-            first, classifier = graph.split(relu.name)
+            return graph.split(relus[-1 - count].name)
         except ConfigurationError as error:
             raise ConfigurationError(f"classifier_relus is {count}: {error}; choose another cut") from None
-        return first, relu, classifier

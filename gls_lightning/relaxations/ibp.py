@@ -44,6 +44,10 @@ class IBP(Relaxation):
         boxes = self._intervals(graph, tensors, box)
         return {node.name: boxes[node.inputs[0]] for node in graph.activations}
 
+    @override
+    def activation_bounds(self, graph: Graph, tensors: Tensors, box: Box) -> Box:
+        return self._intervals(graph, tensors, box)[graph.output]
+
     def _intervals(self, graph: Graph, tensors: Tensors, box: Box) -> dict[str, Box]:
         if self.relu_shrinkage == 1:
             return graph.intervals(tensors, box)

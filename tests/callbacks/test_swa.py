@@ -135,6 +135,19 @@ def test_checkpoints_hold_both_networks(tmp_path: Path) -> None:
         assert_is_average(cast(nn.Sequential, loaded.network), recorder.trained[-1:])
 
 
+def test_a_callback_serves_another_fit() -> None:
+    swa = SWA(start_epoch=1, every_n_steps=1)
+    fit(swa, max_epochs=2)
+    recorder = Recorder()
+    trained, _ = fit(swa, recorder, max_epochs=2)
+    assert_is_average(cast(nn.Sequential, trained.network), recorder.trained[3:])
+
+
+def test_a_fit_without_an_average_says_so() -> None:
+    with pytest.warns(UserWarning, match="SWA averaged nothing: training ended before epoch 1, or too soon"):
+        fit(SWA(start_epoch=1, every_n_steps=10), max_epochs=2)
+
+
 def test_bad_settings_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="start_epoch -1"):
         SWA(start_epoch=-1)

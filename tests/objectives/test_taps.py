@@ -127,19 +127,18 @@ def test_no_smaller_than_the_loss_at_any_start(net):
     loss, _ = evaluate(objective, net, batch)
     (starts,) = batch.starts
     for start in starts.double():
-        points = lower[:, None] + start * (upper - lower)[:, None]
-        margins = [margins_of(net[4:](points[:, k]), batch.labels)[:, k] for k in range(CLASSES - 1)]
-        assert loss >= (1 + (-torch.stack(margins, 1)).exp().sum(1)).log().mean()
+        margins = margins_of(net[4:](lower + start * (upper - lower)), batch.labels)
+        assert loss >= (1 + (-margins).exp().sum(1)).log().mean()
 
 
 class Kind(PGD):
     """Finds the best of many points in place of the worst."""
 
-    def margin_points(self, logits, lower, upper, labels, starts):
+    def margin_points(self, logits, lower, upper, labels, starts, num_classes):
         points = lower + torch.rand(500, *lower.shape, dtype=lower.dtype) * (upper - lower)
         smallest = torch.stack([margins_of(logits(x), labels).amin(1) for x in points])
         best = points[smallest.argmax(0), torch.arange(len(labels))]
-        return best[:, None].expand(-1, CLASSES - 1, -1)
+        return best[:, None].expand(-1, num_classes - 1, -1)
 
 
 def test_only_what_is_classified_correctly_counts(net):
@@ -213,7 +212,7 @@ def test_gradient_through_the_link_by_hand(net):
     batch = make_batch(objective, net)
     lower, upper = latent_box(net, Box.around(batch.inputs, batch.epsilon))
     attack = objective.latent_attack
-    points = attack.margin_points(net[4:], lower.detach(), upper.detach(), batch.labels, batch.starts[-1])
+    points = attack.margin_points(net[4:], lower.detach(), upper.detach(), batch.labels, batch.starts[-1], CLASSES)
     margins = torch.zeros(6, CLASSES - 1, dtype=torch.double)
     through, corners = torch.zeros(()), []
     for i, label in enumerate(batch.labels.tolist()):
@@ -290,7 +289,7 @@ def test_the_cuts_of_ctbench(classifier_relus, layer):
     net(torch.rand(1, 1, 16, 16))
     objective = TAPS(classifier_relus=classifier_relus, latent_attack=PGD(restarts=2))
     (starts,) = objective.draw_starts(trace(net, (1, 16, 16)), torch.arange(1), 0)
-    assert starts.shape == (2, 1, 9, *shapes[layer])
+    assert starts.shape == (2, 1, *shapes[layer])
 
 
 def test_starts_of_inputs_come_first_and_are_unrelated(net):
@@ -298,7 +297,7 @@ def test_starts_of_inputs_come_first_and_are_unrelated(net):
     graph, indices = trace(net, INPUT), torch.tensor([7, 3])
     inputs, latent = objective.draw_starts(graph, indices, 5, 6)
     assert torch.equal(inputs, PGD(restarts=2).draw_starts(INPUT, indices, 5, 6))
-    assert latent.shape == (4, 2, CLASSES - 1, WIDTH)
+    assert latent.shape == (4, 2, WIDTH)
     assert not torch.isin(latent, inputs).any()
     reordered = objective.draw_starts(graph, indices.flip(0), 5, 6)[1]
     assert torch.equal(reordered, latent.flip(1))
@@ -354,3 +353,17 @@ def test_bad_settings_are_refused(kind, options, message):
 def test_needs_starts(net):
     with pytest.raises(AssertionError, match="latent attack needs starts"):
         evaluate(TAPS(), net, make_batch(TAPS(), net)._replace(starts=()))
+
+
+def test_the_cut_relu_is_shrunk_like_the_others(net):
+    """In CTBench's TAPS for CIFAR-10 2/255 the ReLU behind which it cuts is the only one that is shrunk."""
+    box = Box.around(torch.full((1, *INPUT), 0.5, dtype=torch.double), torch.tensor(0.3, dtype=torch.double))
+    graph, tensors = trace(net, INPUT), dict(net.state_dict())
+    relu = graph.relus[0]
+    first, _ = graph.split(relu)
+    before = graph.intervals(tensors, box)[graph.by_name[relu].inputs[0]]
+    crossing = (before.lower < 0) & (before.upper > 0)
+    assert crossing.any()
+    lower, upper = IBP(relu_shrinkage=0.5).activation_bounds(first, tensors, box)
+    assert torch.equal(lower, before.lower.relu())
+    assert torch.equal(upper, torch.where(crossing, 0.5 * before.upper, before.upper.relu()))
