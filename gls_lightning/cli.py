@@ -45,7 +45,7 @@ COMPONENTS = (
     nn.Module,
 )
 CHECKPOINTS = ("checkpoint", "latest", "recovery")
-OTHER_COMMANDS = "gls configs [TEXT] lists the shipped configurations; gls configs --help says more."
+OTHER_COMMANDS = "gls configs [WORD ...] lists the shipped configurations; gls configs --help says more."
 
 
 class GLSTrainer(Trainer):

@@ -1,5 +1,6 @@
 """``gls configs``: the shipped configurations."""
 
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -25,26 +26,24 @@ def run(words: list[str]) -> None:
         ConfigurationError: A configuration is to be shown that does not exist.
     """
     parser = ArgumentParser(prog="gls configs", description="List the shipped configurations and what they train.")
-    parser.add_argument(
-        "text", nargs="?", default="", help="List only those whose name and description have all these words."
-    )
+    parser.add_argument("words", nargs="*", help="List only those whose name and description have all these words.")
     parser.add_argument(
         "--show", metavar="NAME", help="Print a configuration together with all that it is composed of."
     )
     options = parser.parse_args(words)
     if options.show is not None:
         print(yaml.safe_dump(compose(find_config(options.show)).content, sort_keys=False), end="", flush=True)
-    elif found := listing(options.text):
+    elif found := listing(options.words):
         print("\n".join(found), flush=True)
     else:
-        print(f"no shipped configuration has {options.text!r} in its name and description")
+        print(f"no shipped configuration has {' '.join(options.words)!r} in its name and description")
 
 
-def listing(text: str = "") -> list[str]:
+def listing(words: Sequence[str] = ()) -> list[str]:
     """The lines of the list: below the title of each folder the names and descriptions that have all these words."""
     described = {name: description(SHIPPED / name) for name in shipped()}
-    words = text.lower().split()
-    found = {name: line for name, line in described.items() if all(w in f"{name} {line}".lower() for w in words)}
+    sought = " ".join(words).lower().split()
+    found = {name: line for name, line in described.items() if all(w in f"{name} {line}".lower() for w in sought)}
     lines = []
     for folder, names in groupby(found, lambda name: Path(name).parent.as_posix()):
         group = list(names)
