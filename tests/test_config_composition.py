@@ -252,12 +252,6 @@ class TestPage:
         changed["model"]["init_args"]["estimator"]["init_args"]["population_size"] = 4
         assert compose(Path("own.yaml")).content == changed
 
-    def test_averaging(self, parsed: list[cli.GLSCLI]) -> None:
-        (words,) = re.findall(r"`(--trainer\.callbacks\+=SWA .*?)`", self.page)
-        main(["fit", "--config", "paper/table3_cnn5_mnist_0.1_mtl_ibp.yaml", *words.split()])
-        (swa,) = (callback for callback in parsed[0].trainer.callbacks if type(callback).__name__ == "SWA")
-        assert swa.start_epoch == 65
-
     def test_fragments_that_configurations_name_are_described(self) -> None:
         named = {
             Path(base).stem
@@ -277,3 +271,9 @@ def test_the_short_form_of_a_class_takes_arguments() -> None:
     lower, upper = {"relaxation": "DeepPoly"}, {"relaxation": {"init_args": {"lower_slope": "zero"}}}
     assert merge(lower, upper) == {"relaxation": {"class_path": "DeepPoly", "init_args": {"lower_slope": "zero"}}}
     assert merge(lower, {"relaxation": {"class_path": "IBP"}}) == {"relaxation": {"class_path": "IBP"}}
+
+
+def test_an_appended_callback_reaches_the_trainer(parsed: list[cli.GLSCLI]) -> None:
+    main(["fit", "--config", "paper/table3_cnn5_mnist_0.1_mtl_ibp.yaml"])
+    (swa,) = (callback for callback in parsed[0].trainer.callbacks if type(callback).__name__ == "SWA")
+    assert swa.start_epoch == 65

@@ -452,7 +452,8 @@ def test_public_names() -> None:
 def test_a_copy_shares_what_makes_the_optimizer() -> None:
     """In a process that starts others, the command line's optimizer holds a lock that cannot be copied."""
     factory = partial(torch.optim.SGD, lr=Lock())  # type: ignore[arg-type]
-    original = module(optimizer=factory)
+    original = module()
+    original.optimizer = factory
     copied = copy.deepcopy(original)
     assert copied.optimizer is factory
     assert copied.network is not original.network

@@ -45,13 +45,14 @@ def test_folder_by_folder(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_filter(capsys: pytest.CaptureFixture[str]) -> None:
-    assert set(listed(capsys, "TABLES 1, 5, 7")) == {"paper/table1_cnn3_mnist_0.1_dp_pgpe.yaml"}
+    assert set(listed(capsys, "Tables 1, 5, 7", "MNIST 0.1", "PGPE")) == {"paper/table1_cnn3_mnist_0.1_dp_pgpe.yaml"}
+    assert set(listed(capsys, "rgs", "CNN5-L,", "MNIST")) == {"paper/table3_cnn5_l_mnist_0.1_dp_rgs.yaml"}
     assert set(listed(capsys, "Scikit-Learn")) == {"digits_quickstart.yaml"}
 
 
 def test_nothing_found(capsys: pytest.CaptureFixture[str]) -> None:
     main(["configs", "cnn99"])
-    assert capsys.readouterr().out == "no shipped configuration has 'cnn99' in its name or description\n"
+    assert capsys.readouterr().out == "no shipped configuration has 'cnn99' in its name and description\n"
 
 
 def test_show(capsys: pytest.CaptureFixture[str]) -> None:
