@@ -76,14 +76,19 @@ def find_config(name: str) -> Path:
     for path in (Path(name), Path(name) / "config.yaml", SHIPPED / name):
         if path.is_file():
             return path
-    shipped = (path.relative_to(SHIPPED) for path in SHIPPED.rglob("*.yaml"))
-    names = [path.as_posix() for path in shipped if path.parts[0] != "fragments"]
-    names += [path.name for path in Path.cwd().glob("*.yaml")]
+    names = [*shipped(), *(path.name for path in Path.cwd().glob("*.yaml"))]
     near = ", ".join(get_close_matches(name, names, n=3, cutoff=0.4))
     raise ConfigurationError(
         f"there is no configuration {name}, here or among the shipped ones; "
         + (f"near: {near}" if near else "gls configs lists these")
     )
+
+
+def shipped() -> list[str]:
+    """The names of the shipped configurations, folder by folder; without the fragments, which train nothing."""
+    paths = (path.relative_to(SHIPPED) for path in SHIPPED.rglob("*.yaml"))
+    whole = (path for path in paths if path.parts[0] != "fragments")
+    return [path.as_posix() for path in sorted(whole, key=lambda path: (path.parent, path))]
 
 
 def _import_components(imports: Mapping[str, list[str]], folders: list[str]) -> None:

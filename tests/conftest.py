@@ -1,9 +1,12 @@
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads slow small tensors on busy cores
+
+from gls_lightning import cli  # after the setting, which PyTorch reads when it is imported
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +16,18 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("the reference data is not at hand")
     return folder
+
+
+@pytest.fixture
+def clean_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs lie in a folder of the test, and what it puts on the path is taken off again."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[cli.GLSCLI]:
+    """The command lines, parsed and instantiated but not run."""
+    seen: list[cli.GLSCLI] = []
+    monkeypatch.setattr(cli.GLSCLI, "_run_subcommand", lambda self, subcommand: seen.append(self))
+    return seen

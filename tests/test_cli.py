@@ -33,19 +33,7 @@ EXPERIMENTS = [path.name for path in SHIPPED.glob("*.yaml")]  # the other folder
 EXPERIMENTS += [f"comparison/{path.name}" for path in (SHIPPED / "comparison").glob("*.yaml")]
 
 
-@pytest.fixture(autouse=True)
-def clean_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs lie in a folder of the test, and what it puts on the path is taken off again."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-
-
-@pytest.fixture
-def parsed(monkeypatch: pytest.MonkeyPatch) -> list[cli.GLSCLI]:
-    """The command lines, parsed and instantiated but not run."""
-    seen: list[cli.GLSCLI] = []
-    monkeypatch.setattr(cli.GLSCLI, "_run_subcommand", lambda self, subcommand: seen.append(self))
-    return seen
+pytestmark = pytest.mark.usefixtures("clean_place")
 
 
 def fails(capsys: pytest.CaptureFixture[str], *words: str) -> str:

@@ -18,18 +18,7 @@ from gls_lightning.main import main
 TINY = (Path(__file__).parent / "configs" / "tiny.yaml").resolve()
 
 
-@pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-
-
-@pytest.fixture
-def parsed(monkeypatch: pytest.MonkeyPatch) -> list[cli.GLSCLI]:
-    """The command lines, parsed and instantiated but not run."""
-    seen: list[cli.GLSCLI] = []
-    monkeypatch.setattr(cli.GLSCLI, "_run_subcommand", lambda self, subcommand: seen.append(self))
-    return seen
+pytestmark = pytest.mark.usefixtures("clean_place")
 
 
 def write(name: str, **content: Any) -> Path:

@@ -1,7 +1,6 @@
 """Regularisers and expressive losses in training, from the command line and in Python."""
 
 import csv
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -22,12 +21,6 @@ from gls_lightning.objectives import EXPIBP, L1, Certified, ShiRegularizer
 from gls_lightning.relaxations import IBP
 
 CONFIG = str(Path(__file__).parent / "configs/regularized.yaml")
-
-
-@pytest.fixture
-def clean_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
 
 
 def column(name: str) -> list[float]:

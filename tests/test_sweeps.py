@@ -25,14 +25,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(f"WANDB_{name}", value)
 
 
-@pytest.fixture
-def parsed(monkeypatch: pytest.MonkeyPatch) -> list[cli.GLSCLI]:
-    """The command lines, parsed and instantiated but not run."""
-    seen: list[cli.GLSCLI] = []
-    monkeypatch.setattr(cli.GLSCLI, "_run_subcommand", lambda self, subcommand: seen.append(self))
-    return seen
-
-
 def words_of(sweep: dict[str, Any], values: dict[str, Any]) -> list[str]:
     """The command with which W&B's agent would start a run with these values."""
     started: list[list[str]] = []

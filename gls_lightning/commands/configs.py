@@ -8,7 +8,7 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from gls_lightning.config_composition import SHIPPED, compose
-from gls_lightning.config_files import find_config
+from gls_lightning.config_files import find_config, shipped
 
 TITLES = {
     ".": "experiments",
@@ -50,13 +50,6 @@ def listing(words: Sequence[str] = ()) -> list[str]:
         width = max(map(len, group))
         lines += ["", f"{TITLES.get(folder, folder)}:", *(f"  {name:<{width}}  {found[name]}" for name in group)]
     return lines[1:]
-
-
-def shipped() -> list[str]:
-    """The names of the shipped configurations, folder by folder; without the fragments, which train nothing."""
-    paths = (path.relative_to(SHIPPED) for path in SHIPPED.rglob("*.yaml"))
-    whole = (path for path in paths if path.parts[0] != "fragments")
-    return [path.as_posix() for path in sorted(whole, key=lambda path: (path.parent, path))]
 
 
 def description(config: Path) -> str:

@@ -2,7 +2,6 @@
 
 import csv
 import re
-import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -145,12 +144,6 @@ def test_certification_refuses_it() -> None:
     relaxations: list[Relaxation] = [IBP(relu_shrinkage=0.8)]
     with pytest.raises(ConfigurationError, match="IBP, which is not sound"):
         Certifier(relaxations=relaxations)
-
-
-@pytest.fixture
-def clean_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
 
 
 @pytest.mark.usefixtures("clean_place")
