@@ -1,4 +1,4 @@
-"""The one exception that bad input raises."""
+"""The exceptions of this package."""
 
 
 class ConfigurationError(ValueError):
@@ -7,3 +7,7 @@ class ConfigurationError(ValueError):
     The message names the key, its value and what would be right. ``gls`` prints it as one line; any other exception
     is a defect of the program and keeps its traceback.
     """
+
+
+class ContradictionError(RuntimeError):
+    """Two results that cannot both be true, such as a proof and a counterexample: some bound is wrong."""

@@ -1,7 +1,7 @@
 """The cascade from a cheap attack to tight bounds."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -12,7 +12,14 @@ from gls_lightning.bounds import Graph, Tensors
 from gls_lightning.certification.judgement import Conclusion, judge
 from gls_lightning.certification.precision import without_tf32
 from gls_lightning.certification.record import Record, Verdict
-from gls_lightning.certification.stages import AttackStage, NaturalStage, Problem, RelaxationStage, Stage
+from gls_lightning.certification.stages import (
+    AttackStage,
+    Evidence,
+    NaturalStage,
+    Problem,
+    RelaxationStage,
+    Stage,
+)
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly, Relaxation
 
@@ -55,7 +62,6 @@ class Certifier:
             self.stages.append(AttackStage(attack or PGD(steps=40, restarts=5, loss="margin"), seed))
         self.stages.extend(RelaxationStage(relaxation) for relaxation in relaxations)
 
-    @torch.no_grad()
     def certify(
         self, graph: Graph, tensors: Tensors, inputs: Tensor, labels: Tensor, indices: Tensor, epsilon: float
     ) -> list[Record]:
@@ -66,7 +72,7 @@ class Certifier:
             tensors: Its parameters and buffers, on the same device as the samples.
             inputs: The samples in [0, 1], ``[N, *input]``.
             labels: Their classes, ``[N]``, int64.
-            indices: Their indices in the data set, ``[N]``; the attack's starts depend on them.
+            indices: Their indices in the data set, ``[N]``, all different; the attack's starts depend on them.
             epsilon: Radius.
 
         Returns:
@@ -74,36 +80,55 @@ class Certifier:
 
         Raises:
             ConfigurationError: If ``epsilon`` is negative or not a number, or a sample leaves [0, 1].
+            ContradictionError: If a bound lies above a value that it should bound.
         """
+        records = {record.index: record for record in self.decide(graph, tensors, inputs, labels, indices, epsilon)}
+        return [records[index] for index in indices.tolist()]
+
+    @torch.no_grad()
+    def decide(
+        self, graph: Graph, tensors: Tensors, inputs: Tensor, labels: Tensor, indices: Tensor, epsilon: float
+    ) -> Iterator[Record]:
+        """As :meth:`certify`, but gives each record as soon as its sample is decided."""
         if not epsilon >= 0:
             raise ConfigurationError(f"epsilon is {epsilon}; a radius is at least 0")
         if not ((inputs >= 0) & (inputs <= 1)).all():
             raise ConfigurationError("a sample leaves [0, 1]; normalisation belongs into the network's first layer")
         tensors = {name: t.double() if t.is_floating_point() else t for name, t in tensors.items()}
-        records = []
         with without_tf32():
             batches = (torch.split(t, self.batch_size) for t in (inputs.double(), labels, indices))
             for x, y, index in zip(*batches, strict=True):
-                records += self._certify_batch(Problem.around(graph, tensors, x, y, index, epsilon))
-        return records
+                yield from self._decide_batch(Problem.around(graph, tensors, x, y, index, epsilon))
 
-    def _certify_batch(self, problem: Problem) -> list[Record]:
+    def _decide_batch(self, problem: Problem) -> Iterator[Record]:
         records = _undecided(problem)
-        rows = list(range(len(records)))
         for stage in self.stages:
-            if not rows:
-                break
-            started = time.perf_counter()
-            evidence = stage(problem)
-            problem = problem.improve(evidence.lower)
-            conclusions = judge(problem, evidence.points)
-            seconds = (time.perf_counter() - started) / len(rows)
-            for row, conclusion in zip(rows, conclusions, strict=True):
-                records[row] = _conclude(records[row], conclusion, stage.name, seconds)
-            unknown = [i for i, conclusion in enumerate(conclusions) if conclusion.verdict is Verdict.UNKNOWN]
-            rows = [rows[i] for i in unknown]
-            problem = problem.select(torch.tensor(unknown, dtype=torch.int64, device=problem.labels.device))
-        return records
+            unknown: list[int] = []
+            for evidence, seconds in _timed(stage, problem):
+                rows = range(len(records)) if evidence.rows is None else evidence.rows
+                some = problem.select(list(rows)).improve(evidence)
+                problem = problem.update(list(rows), some)
+                conclusions = judge(some, evidence.points, stage.name)
+                for number, (row, conclusion) in enumerate(zip(rows, conclusions, strict=True)):
+                    subdomains = evidence.subdomains[number] if evidence.subdomains else 0
+                    records[row] = _conclude(records[row], conclusion, stage.name, seconds[number], subdomains)
+                    if conclusion.verdict is Verdict.UNKNOWN:
+                        unknown.append(row)
+                    else:
+                        yield records[row]
+            problem, records = problem.select(unknown), [records[row] for row in unknown]
+            if not records:
+                return
+        yield from records
+
+
+def _timed(stage: Stage, problem: Problem) -> Iterator[tuple[Evidence, list[float]]]:
+    """What the stage gathers, and the time that it spent on each sample."""
+    started = time.perf_counter()
+    for evidence in stage(problem):
+        samples = len(problem.labels) if evidence.rows is None else len(evidence.rows)
+        yield evidence, evidence.seconds or [(time.perf_counter() - started) / samples] * samples
+        started = time.perf_counter()
 
 
 def _undecided(problem: Problem) -> list[Record]:
@@ -121,7 +146,7 @@ def _undecided(problem: Problem) -> list[Record]:
     ]
 
 
-def _conclude(record: Record, conclusion: Conclusion, stage: str, seconds: float) -> Record:
+def _conclude(record: Record, conclusion: Conclusion, stage: str, seconds: float, subdomains: int) -> Record:
     verdict, margin, counterexample = conclusion
     if verdict is Verdict.FALSIFIED and record.prediction != record.label:
         verdict, counterexample = Verdict.MISCLASSIFIED, None
@@ -131,5 +156,6 @@ def _conclude(record: Record, conclusion: Conclusion, stage: str, seconds: float
         stage=None if verdict is Verdict.UNKNOWN else stage,
         margin=margin,
         seconds=record.seconds + seconds,
+        subdomains=record.subdomains + subdomains,
         counterexample=counterexample,
     )

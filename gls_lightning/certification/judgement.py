@@ -8,6 +8,7 @@ from torch import Tensor
 from gls_lightning.attacks import margin
 from gls_lightning.certification.record import Verdict
 from gls_lightning.certification.stages import Problem
+from gls_lightning.errors import ContradictionError
 
 
 class Conclusion(NamedTuple):
@@ -18,14 +19,23 @@ class Conclusion(NamedTuple):
     counterexample: Tensor | None = None
 
 
-def judge(problem: Problem, points: Tensor | None) -> list[Conclusion]:
+def judge(problem: Problem, points: Tensor | None, stage: str) -> list[Conclusion]:
     """Concludes strictly: what is not a finite number or not above 0 certifies nothing.
 
     Args:
         problem: The samples, with the best bounds so far.
         points: Candidates for counterexamples, ``[B, *input]``. Each is checked by evaluating the network, and counts
             only inside the box.
+        stage: Whose evidence is the latest.
+
+    Raises:
+        ContradictionError: A bound lies above a value that it should bound.
     """
+    if (contradictions := problem.indices[problem.contradictions()]).numel():
+        raise ContradictionError(
+            f"after {stage}, a lower bound lies above the network's own value at a point of the box, for sample "
+            f"{contradictions[0]}: a relaxation or the network's tracing is wrong"
+        )
     bounds = problem.lower.amin(1)
     broken = (problem.lower.isnan() | problem.lower.isposinf()).any(1)
     conclusions = [
@@ -34,7 +44,7 @@ def judge(problem: Problem, points: Tensor | None) -> list[Conclusion]:
     ]
     if points is not None:
         margins = margin(problem.graph(problem.tensors, points), problem.labels)
-        inside = ((problem.box.lower <= points) & (points <= problem.box.upper)).flatten(1).all(1)
+        inside = problem.contains(points)
         broken |= inside & margins.isnan()
         for sample in (inside & (margins <= 0)).nonzero().flatten().tolist():
             conclusions[sample] = Conclusion(Verdict.FALSIFIED, margins[sample].item(), points[sample].cpu())

@@ -33,6 +33,7 @@ class Record:
         margin: The label's logit minus the largest other one: at the sample if misclassified, at the counterexample if
             falsified, otherwise the best proven lower bound over the box; None if there is none.
         seconds: Time spent; a batch's time is divided evenly among its samples.
+        subdomains: Number of parts of the box that branch and bound examined.
         counterexample: A point of the box that proves ``FALSIFIED``, ``[*input]``, float64.
     """
 
@@ -43,4 +44,5 @@ class Record:
     stage: str | None
     margin: float | None
     seconds: float
+    subdomains: int = 0
     counterexample: Tensor | None = None

@@ -1,6 +1,7 @@
 """The stages of certification: each gathers evidence, none gives a verdict."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple, Self
 
@@ -24,6 +25,7 @@ class Problem(NamedTuple):
         indices: Their indices in the data set, ``[B]``.
         box: What must be classified correctly.
         lower: Best lower bounds so far of the label's logit minus each other one, ``[B, K - 1]``.
+        upper: Smallest values of these differences at any point of the box that was evaluated, ``[B, K - 1]``.
     """
 
     graph: Graph
@@ -33,16 +35,17 @@ class Problem(NamedTuple):
     indices: Tensor
     box: Box
     lower: Tensor
+    upper: Tensor
 
     @classmethod
     def around(
         cls, graph: Graph, tensors: Tensors, inputs: Tensor, labels: Tensor, indices: Tensor, epsilon: float
     ) -> Self:
         """The problem of certifying the l-infinity balls around ``inputs`` within [0, 1], nothing known yet."""
-        unknown = inputs.new_full((len(inputs), graph.num_outputs - 1), -torch.inf)
-        return cls(graph, tensors, inputs, labels, indices, Box.around(inputs, epsilon), unknown)
+        unknown = inputs.new_full((len(inputs), graph.num_outputs - 1), torch.inf)
+        return cls(graph, tensors, inputs, labels, indices, Box.around(inputs, epsilon), -unknown, unknown)
 
-    def select(self, rows: Tensor) -> Self:
+    def select(self, rows: list[int]) -> Self:
         """The problem of some of the samples."""
         return self._replace(
             inputs=self.inputs[rows],
@@ -50,11 +53,34 @@ class Problem(NamedTuple):
             indices=self.indices[rows],
             box=Box(self.box.lower[rows], self.box.upper[rows]),
             lower=self.lower[rows],
+            upper=self.upper[rows],
         )
 
-    def improve(self, lower: Tensor | None) -> Self:
-        """The problem with the larger of its own and these lower bounds."""
-        return self if lower is None else self._replace(lower=torch.maximum(self.lower, lower))
+    def update(self, rows: list[int], some: Self) -> Self:
+        """The problem with the bounds of some of its samples."""
+        lower, upper = self.lower.clone(), self.upper.clone()
+        lower[rows], upper[rows] = some.lower, some.upper
+        return self._replace(lower=lower, upper=upper)
+
+    def improve(self, evidence: "Evidence") -> Self:
+        """The problem with the better ones of its own bounds and those that the evidence gives."""
+        lower, upper = self.lower, self.upper
+        if evidence.lower is not None:
+            lower = torch.maximum(lower, evidence.lower)
+        if evidence.points is not None:
+            logits = self.graph(self.tensors, evidence.points)
+            differences = (self.specification() @ logits.unsqueeze(-1)).squeeze(-1)
+            upper = torch.where(self.contains(evidence.points)[:, None], torch.fmin(upper, differences), upper)
+        return self._replace(lower=lower, upper=upper)
+
+    def contains(self, points: Tensor) -> Tensor:
+        """Whether each of these points ``[B, *input]`` lies in its box, ``[B]``."""
+        return ((self.box.lower <= points) & (points <= self.box.upper)).flatten(1).all(1)
+
+    def contradictions(self) -> Tensor:
+        """Whether a bound lies above a value that it should bound, by more than rounding, ``[B]``."""
+        tolerance = 1e-9 * (1 + self.upper.abs())
+        return (self.lower.isfinite() & (self.lower > self.upper + tolerance)).any(1)
 
     def specification(self) -> Tensor:
         """The differences that must be positive, ``[B, K - 1, K]``."""
@@ -62,15 +88,21 @@ class Problem(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """What a stage found out; the certifier draws the conclusions.
+    """What a stage found out about some of the samples; the certifier draws the conclusions.
 
     Attributes:
-        lower: Proven lower bounds of the differences of ``Problem.lower``, ``[B, K - 1]``.
-        points: Candidates for counterexamples, ``[B, *input]``; the certifier checks them.
+        lower: Proven lower bounds of the differences of ``Problem.lower``, ``[N, K - 1]``.
+        points: Candidates for counterexamples, ``[N, *input]``; the certifier checks them.
+        rows: Which samples of the problem it is about; None for all, in order.
+        seconds: Time spent on each of them, if the stage accounts for it.
+        subdomains: How many parts of each box were examined.
     """
 
     lower: Tensor | None = None
     points: Tensor | None = None
+    rows: list[int] | None = None
+    seconds: list[float] | None = None
+    subdomains: list[int] | None = None
 
 
 class Stage(ABC):
@@ -83,8 +115,8 @@ class Stage(ABC):
     name: str
 
     @abstractmethod
-    def __call__(self, problem: Problem) -> Evidence:
-        """Gathers evidence about every sample of the problem."""
+    def __call__(self, problem: Problem) -> Iterator[Evidence]:
+        """Gathers evidence about every sample of the problem once, all together or in parts as they are done."""
 
 
 class NaturalStage(Stage):
@@ -92,9 +124,9 @@ class NaturalStage(Stage):
 
     name = "natural"
 
-    def __call__(self, problem: Problem) -> Evidence:
+    def __call__(self, problem: Problem) -> Iterator[Evidence]:
         """See :meth:`Stage.__call__`."""
-        return Evidence(points=problem.inputs)
+        yield Evidence(points=problem.inputs)
 
 
 class AttackStage(Stage):
@@ -110,12 +142,12 @@ class AttackStage(Stage):
         self.attack = attack
         self.seed = seed
 
-    def __call__(self, problem: Problem) -> Evidence:
+    def __call__(self, problem: Problem) -> Iterator[Evidence]:
         """See :meth:`Stage.__call__`."""
         inputs = problem.inputs
         starts = self.attack.draw_starts(inputs.shape[1:], problem.indices, self.seed, device=inputs.device)
         logits = partial(problem.graph, problem.tensors)
-        return Evidence(points=self.attack(logits, *problem.box, problem.labels, starts))
+        yield Evidence(points=self.attack(logits, *problem.box, problem.labels, starts))
 
 
 class RelaxationStage(Stage):
@@ -134,6 +166,6 @@ class RelaxationStage(Stage):
             raise ConfigurationError(f"relaxations contains {self.name}, which is not sound; it can certify nothing")
         self.relaxation = relaxation
 
-    def __call__(self, problem: Problem) -> Evidence:
+    def __call__(self, problem: Problem) -> Iterator[Evidence]:
         """See :meth:`Stage.__call__`."""
-        return Evidence(lower=self.relaxation(problem.graph, problem.tensors, problem.box, problem.specification()))
+        yield Evidence(lower=self.relaxation(problem.graph, problem.tensors, problem.box, problem.specification()))

@@ -11,7 +11,7 @@ from torch import nn
 from gls_lightning.attacks import PGD, Attack
 from gls_lightning.bounds import trace
 from gls_lightning.certification import Certifier, Record, Verdict
-from gls_lightning.errors import ConfigurationError
+from gls_lightning.errors import ConfigurationError, ContradictionError
 from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly, Relaxation
 
 QUICK = PGD(steps=10, restarts=2, loss="margin")
@@ -194,6 +194,13 @@ def test_a_counterexample_ends_its_sample_whatever_a_relaxation_claims():
     assert not claim.boxes
 
 
+def test_a_claim_above_a_value_that_the_network_takes_stops_everything():
+    # the attack finds no counterexample, yet the margin at the sample itself is 0.1 only
+    with pytest.raises(ContradictionError, match=r"after Claim, .* for sample 0"):
+        certify(IDENTITY, X, Y, 0.01, relaxations=[Claim(0.2)], attack=QUICK)
+    certify(IDENTITY, X, Y, 0.0, relaxations=[Claim(0.1 + 1e-10)], attack=QUICK)  # rounding is no contradiction
+
+
 @pytest.mark.parametrize(
     ("shift", "verdict"), [(-0.5, Verdict.UNKNOWN), (0.9, Verdict.UNKNOWN), (0.0, Verdict.FALSIFIED)]
 )
@@ -207,7 +214,7 @@ def test_a_proposal_counts_only_inside_the_box(shift, verdict):
 
 def test_rows_are_proved_by_whichever_relaxation_is_better():
     net = linear([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]], (1.0, 0.0, 0.0))
-    (record,) = certify(net, X, Y, 0.1, relaxations=[Claim(1.0, -1.0), Claim(-1.0, 2.0)], use_attack=False)
+    (record,) = certify(net, X, Y, 0.1, relaxations=[Claim(1.0, -1.0), Claim(-1.0, 1.4)], use_attack=False)
     assert (record.verdict, record.margin) == (Verdict.CERTIFIED, 1.0)
 
 

@@ -94,7 +94,7 @@ def test_what_a_relaxation_claims_counts_only_where_the_network_is_right():
     torch.manual_seed(0)
     network, x = nn.Linear(3, 4), torch.rand(20, 3)
     labels = (network(x).argmax(1) + (torch.arange(20) < 5)) % 4
-    tightness = measure(network, x, labels, [0.0, 1.0], Claim(1.0), Claim(0.0), Claim(math.nan))
+    tightness = measure(network, x, labels, [0.0, 1.0], Claim(1e-9), Claim(0.0), Claim(math.nan))
     assert tightness.certified_accuracy == {"Claim": (0.75, 0.75), "Claim_2": (0, 0), "Claim_3": (0, 0)}
     assert tightness.errors == {"Claim": 0, "Claim_2": 0, "Claim_3": 30}
 
