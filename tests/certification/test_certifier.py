@@ -198,7 +198,8 @@ def test_a_claim_above_a_value_that_the_network_takes_stops_everything():
     # the attack finds no counterexample, yet the margin at the sample itself is 0.1 only
     with pytest.raises(ContradictionError, match=r"after Claim, .* for sample 0"):
         certify(IDENTITY, X, Y, 0.01, relaxations=[Claim(0.2)], attack=QUICK)
-    certify(IDENTITY, X, Y, 0.0, relaxations=[Claim(0.1 + 1e-10)], attack=QUICK)  # rounding is no contradiction
+    value = (X[0, 0].double() - X[0, 1].double()).item()
+    certify(IDENTITY, X, Y, 0.0, relaxations=[Claim(value + 1e-10)], attack=QUICK)  # rounding is no contradiction
 
 
 @pytest.mark.parametrize(
