@@ -39,8 +39,12 @@ def run_directory(trainer: Trainer) -> Path | None:
     """The directory of a run: that of its checkpoints, or the one above where they have a folder of their own."""
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.dirpath:
-            directory = Path(callback.dirpath)
-            return directory.parent if directory.name == "checkpoints" else directory
+            return run_of_checkpoint(Path(callback.dirpath, "any.ckpt"))
     # Not trainer.log_dir, which waits for the other processes.
     directories = (getattr(logger, "log_dir", None) or logger.save_dir for logger in trainer.loggers)
     return next((Path(directory) for directory in directories if directory), None)
+
+
+def run_of_checkpoint(path: Path) -> Path:
+    """The directory of the run that a checkpoint belongs to: its own, or the one above ``checkpoints``."""
+    return path.parent.parent if path.parent.name == "checkpoints" else path.parent

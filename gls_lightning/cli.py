@@ -29,6 +29,7 @@ import gls_lightning.networks
 import gls_lightning.optimizers  # noqa: F401
 from gls_lightning.attacks import Attack
 from gls_lightning.callbacks import EpsilonAnnealing, RunReport, SaveRunConfig, SigmaDecay
+from gls_lightning.callbacks.save_run_config import run_of_checkpoint
 from gls_lightning.config_composition import compose
 from gls_lightning.config_files import prepare
 from gls_lightning.diagnostics import TightnessMeter, radius_grid
@@ -89,11 +90,53 @@ class GLSTrainer(Trainer):
             raise ConfigurationError(f"radii is {radii} and max_epsilon is {max_epsilon}; give one of them")
         meter = TightnessMeter(radii, relaxations)
         evaluation = TightnessEvaluation(model, meter, samples=samples, report=TightnessReport(ckpt_path))
-        if ckpt_path is not None:
-            checkpoint = read_checkpoint(ckpt_path, weights_only=weights_only is not False)
-            model.on_load_checkpoint(checkpoint)
-            model.load_state_dict(checkpoint["state_dict"])
+        _load_weights(model, ckpt_path, weights_only)
         self.test(evaluation, datamodule=datamodule, verbose=False)
+
+    def export(
+        self,
+        model: CertifiedTrainingModule,
+        datamodule: LightningDataModule,
+        ckpt_path: str | None = None,
+        weights_only: bool | None = None,
+        output: Path | None = None,
+        samples: int = 100,
+        start: int = 0,
+        epsilon: float | None = None,
+        timeout: float = 100.0,
+    ) -> None:
+        """Write the network and the robustness of test images in the formats of other verifiers: ONNX and VNN-LIB.
+
+        Args:
+            model: The module with the network.
+            datamodule: The test images.
+            ckpt_path: Checkpoint with the weights; by default those of the initialisation.
+            weights_only: Whether objects other than tensors and plain values are refused; false trusts the checkpoint.
+            output: Directory for the files. By default ``export`` in the checkpoint's run, or here without one.
+            samples: How many test images get a property; all that follow where there are fewer.
+            start: Position of the first one in the test set.
+            epsilon: Radius of the properties. By default the model's.
+            timeout: Seconds for each property, noted in ``instances.csv``.
+
+        Raises:
+            ConfigurationError: A value is out of range, the checkpoint does not fit, or a package is missing.
+        """
+        from gls_lightning.interchange.benchmark import read_samples, write_benchmark  # needs optional packages
+
+        _load_weights(model, ckpt_path, weights_only)
+        if output is None:
+            output = Path("export") if ckpt_path is None else run_of_checkpoint(Path(ckpt_path)) / "export"
+        images = read_samples(datamodule, start, samples)
+        radius = model.epsilon if epsilon is None else epsilon
+        write_benchmark(model.network, images, output, epsilon=radius, timeout=timeout)
+        print(f"network and {len(images)} properties of radius {radius:g} in {output}")
+
+
+def _load_weights(model: CertifiedTrainingModule, ckpt_path: str | None, weights_only: bool | None) -> None:
+    if ckpt_path is not None:
+        checkpoint = read_checkpoint(ckpt_path, weights_only=weights_only is not False)
+        model.on_load_checkpoint(checkpoint)
+        model.load_state_dict(checkpoint["state_dict"])
 
 
 class GLSParser(LightningArgumentParser):
@@ -133,7 +176,7 @@ def _subclasses(base: Any) -> Iterator[str]:
 
 
 class GLSCLI(LightningCLI):
-    """``gls fit``, ``gls validate``, ``gls test`` and ``gls tightness``.
+    """``gls fit``, ``gls validate``, ``gls test``, ``gls tightness`` and ``gls export``.
 
     A network may be any class, so its section states the shape of the images, the number of classes and the
     normalisation itself; nothing is linked from the data. The module checks that they fit before training starts.
@@ -163,7 +206,7 @@ class GLSCLI(LightningCLI):
     def subcommands() -> dict[str, set[str]]:
         """The methods of the trainer that are commands, and which of their arguments are not options."""
         commands = LightningCLI.subcommands()
-        own = {"tightness": {"model", "datamodule"}}
+        own = {name: {"model", "datamodule"} for name in ("tightness", "export")}
         return {name: commands[name] for name in ("fit", "validate", "test")} | own
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:

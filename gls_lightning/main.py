@@ -9,7 +9,7 @@ from gls_lightning.allocation import keep_freed_memory
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.version import __version__
 
-COMMANDS = ("configs",)
+COMMANDS = ("configs", "verify")
 """The commands that need no model; the others are those of Lightning's trainer."""
 
 
@@ -23,12 +23,12 @@ def main(args: Sequence[str] | None = None) -> None:
     if words == ["--version"]:
         print(f"gls {__version__}")
         return
-    if words and words[0] in COMMANDS:
-        _checked(import_module(f"gls_lightning.commands.{words[0]}").run, words[1:])
-        return
     # PyTorch's threads spin while they wait, by default; on busy cores that makes small tensors many times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     keep_freed_memory()
+    if words and words[0] in COMMANDS:
+        _checked(import_module(f"gls_lightning.commands.{words[0]}").run, words[1:])
+        return
     from gls_lightning.cli import run  # takes seconds, which the commands above need not wait for
 
     _checked(run, words)

@@ -1,8 +1,7 @@
 """What ``gls tightness`` leaves behind."""
 
 import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from gls_lightning.diagnostics import Tightness, TightnessMeter
 from gls_lightning.diagnostics.tightness_figure import tightness_figure
 from gls_lightning.module import CertifiedTrainingModule
 from gls_lightning.relaxations import Relaxation
+from gls_lightning.whole_file import write_whole
 
 _COLUMNS = 6
 """The table shows at most so many radii."""
@@ -85,20 +85,10 @@ def _files(directory: Path, content: dict[str, Any], figure: Any) -> Iterator[tu
     """Writes the files; gives the kind and the path of each."""
     directory.mkdir(parents=True, exist_ok=True)
     curves, plot = directory / "tightness.json", directory / "tightness.png"
-    _write(curves, lambda path: path.write_text(json.dumps(content, indent=2) + "\n"))
+    write_whole(curves, lambda path: path.write_text(json.dumps(content, indent=2) + "\n"))
     yield "curves", curves
-    _write(plot, lambda path: figure.savefig(path, format="png"))
+    write_whole(plot, lambda path: figure.savefig(path, format="png"))
     yield "plot", plot
-
-
-def _write(path: Path, write: Callable[[Path], object]) -> None:
-    """Writes a file that is there completely or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(draft)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _table(tightness: Tightness, title: str) -> Table:

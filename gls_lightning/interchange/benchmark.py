@@ -1,0 +1,105 @@
+"""A network and its robustness properties in a directory, as the tools of VNN-COMP take them."""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from lightning.pytorch import LightningDataModule
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from gls_lightning.bounds import Box
+from gls_lightning.errors import ConfigurationError
+from gls_lightning.interchange.counterexample import decimal
+from gls_lightning.interchange.onnx_export import write_onnx
+from gls_lightning.interchange.robustness_property import robustness_property
+from gls_lightning.whole_file import write_whole
+
+
+class Sample(NamedTuple):
+    """A labelled image.
+
+    Attributes:
+        number: Its index in the test set.
+        image: In [0, 1], ``[*input]``.
+        label: Its class.
+    """
+
+    number: int
+    image: Tensor
+    label: int
+
+
+def read_samples(data: LightningDataModule, start: int, number: int) -> list[Sample]:
+    """Test images.
+
+    Args:
+        data: Where they come from.
+        start: Position of the first one.
+        number: How many; all that follow where there are fewer.
+
+    Raises:
+        ConfigurationError: A number is out of range, or an image leaves [0, 1].
+    """
+    if start < 0 or number < 1:
+        raise ConfigurationError(f"start is {start} and samples {number}; they must be at least 0 and 1")
+    data.prepare_data()
+    data.setup("test")
+    loader = data.test_dataloader()
+    if not isinstance(loader, DataLoader):
+        raise ConfigurationError("gls export needs one DataLoader of test data")
+    samples = list(islice(_samples(loader), start, start + number))
+    if not samples:
+        raise ConfigurationError(f"start is {start}, and there are no more test images than that")
+    if any(not ((sample.image >= 0) & (sample.image <= 1)).all() for sample in samples):
+        raise ConfigurationError("an image leaves [0, 1]; normalisation belongs into the network's first layer")
+    return samples
+
+
+def _samples(loader: DataLoader[Sequence[Tensor]]) -> Iterator[Sample]:
+    read = 0
+    for images, labels, *rest in loader:
+        indices = rest[0] if rest else torch.arange(read, read + len(labels))
+        yield from map(Sample, indices.tolist(), images, labels.tolist())
+        read += len(labels)
+
+
+def write_benchmark(
+    network: nn.Module, samples: Sequence[Sample], directory: Path, *, epsilon: float, timeout: float
+) -> None:
+    """Writes ``network.onnx``, ``network.safetensors``, ``vnnlib/image_<number>.vnnlib`` and ``instances.csv``.
+
+    Args:
+        network: Maps images in [0, 1] to logits; stays as it is.
+        samples: The images whose l-infinity balls, clipped to [0, 1], the properties are about.
+        directory: Where to; made if it is not there. Files of these names are replaced.
+        epsilon: Radius of the balls.
+        timeout: Seconds for each property, noted in ``instances.csv``.
+
+    Raises:
+        ConfigurationError: ``epsilon`` or ``timeout`` is out of range.
+        ContradictionError: The ONNX file computes something else than the network.
+    """
+    if not 0 <= epsilon <= 1:
+        raise ConfigurationError(f"epsilon is {epsilon}; a radius for images in [0, 1] lies between 0 and 1")
+    if not timeout > 0:
+        raise ConfigurationError(f"timeout is {timeout}; it must be positive")
+    (directory / "vnnlib").mkdir(parents=True, exist_ok=True)
+    num_classes = write_onnx(network, samples[0].image.shape, directory / "network.onnx")
+    state = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+    write_whole(directory / "network.safetensors", lambda path: path.write_bytes(save(state)))
+    instances = []
+    for sample in samples:
+        name = f"vnnlib/image_{sample.number}.vnnlib"
+        about = f"Image {sample.number}, label {sample.label}, epsilon {decimal(epsilon)}"
+        box = Box.around(sample.image.double()[None], epsilon)
+        _write_text(directory / name, robustness_property(box, sample.label, num_classes, about))
+        instances.append(f"network.onnx,{name},{decimal(timeout)}\n")
+    _write_text(directory / "instances.csv", "".join(instances))
+
+
+def _write_text(path: Path, text: str) -> None:
+    write_whole(path, lambda draft: draft.write_text(text))

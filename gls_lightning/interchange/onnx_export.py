@@ -1,0 +1,81 @@
+"""From a network to an ONNX file."""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from gls_lightning.errors import ContradictionError
+from gls_lightning.interchange.onnx_network import OnnxNetwork
+from gls_lightning.randomness import keyed_generator
+from gls_lightning.whole_file import write_whole
+
+_OPSET = 18
+"""The oldest version of the operations that PyTorch's exporter writes by itself; old tools know no newer ones."""
+
+
+@torch.no_grad()
+def write_onnx(network: nn.Module, input_shape: Sequence[int], path: Path) -> int:
+    """Writes a network in float32, with a first dimension of any size.
+
+    BatchNorm behind a convolution becomes part of it. The file is checked: evaluated by the onnx package at random
+    images, it must agree with the network.
+
+    Args:
+        network: Maps images ``[B, *input_shape]`` in [0, 1] to logits ``[B, K]``; stays as it is.
+        input_shape: Shape of an image.
+        path: The file; one that is there is replaced.
+
+    Returns:
+        K.
+
+    Raises:
+        ContradictionError: The file computes something else than the network, by more than float32's rounding.
+    """
+    network = copy.deepcopy(network).cpu().float().eval()
+    images = torch.rand(4, *input_shape, generator=keyed_generator("images for ONNX"))
+
+    def write(draft: Path) -> None:
+        _export(network, images, draft)
+        _check(network, images, OnnxNetwork(draft))
+
+    write_whole(path, write)
+    return len(network(images[:1])[0])
+
+
+def _export(network: nn.Module, images: torch.Tensor, path: Path) -> None:
+    program = torch.onnx.export(
+        network,
+        (images,),
+        dynamo=True,
+        input_names=["X"],
+        output_names=["Y"],
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        opset_version=_OPSET,
+        verbose=False,
+    )
+    assert program is not None
+    model = program.model_proto
+    for item in (
+        model,
+        model.graph,
+        *model.graph.node,
+        *model.graph.input,
+        *model.graph.output,
+        *model.graph.value_info,
+    ):
+        del item.metadata_props[:]  # which holds the paths of this machine's source files
+    path.write_bytes(model.SerializeToString())
+
+
+def _check(network: nn.Module, images: torch.Tensor, exported: OnnxNetwork) -> None:
+    ours, theirs = network(images).numpy(), exported(images.numpy())
+    difference = np.abs(ours - theirs).max()
+    if not difference <= 1e-4 * np.abs(ours).max():
+        raise ContradictionError(
+            f"the exported network differs from the network itself by {difference:.3g} at an image, which is more than "
+            "rounding: the export is wrong, or the network's numbers are not finite"
+        )

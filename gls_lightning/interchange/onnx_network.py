@@ -1,0 +1,77 @@
+"""A network in an ONNX file, evaluated by the onnx package itself."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+from onnx.reference import ReferenceEvaluator
+
+from gls_lightning.errors import ConfigurationError
+
+_PRECISIONS: dict[int, Any] = {onnx.TensorProto.FLOAT: np.float32, onnx.TensorProto.DOUBLE: np.float64}
+
+
+class OnnxNetwork:
+    """A network with one input and one output, whose first dimensions are the batch.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ConfigurationError: The file cannot be read or is no valid ONNX, or the network is of another form.
+
+    Attributes:
+        path: The file.
+        proto: The network's nodes and constants.
+        input_name: Name of the input.
+        output_name: Name of the output.
+        input_shape: Shape of the input without the batch.
+        precision: The type of the input, float32 or float64.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            model = onnx.load(path)
+            onnx.checker.check_model(model, full_check=True)
+        except (OSError, DecodeError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+            raise ConfigurationError(f"{path} cannot be read as ONNX: {error}") from error
+        self.proto = model.graph
+        constants = {constant.name for constant in self.proto.initializer}
+        inputs = [value for value in self.proto.input if value.name not in constants]
+        if len(inputs) != 1 or len(self.proto.output) != 1:
+            raise ConfigurationError(
+                f"{path} has {len(inputs)} inputs and {len(self.proto.output)} outputs; one of each is supported"
+            )
+        for node in self.proto.node:
+            if node.domain not in ("", "ai.onnx"):
+                raise ConfigurationError(
+                    f"{path}: operation {node.op_type} of {node.domain} at {node.name!r} is not part of ONNX itself"
+                )
+        self.input_name, self.output_name = inputs[0].name, self.proto.output[0].name
+        self.input_shape, self.precision = self._kind(inputs[0].type.tensor_type)
+        self._evaluator: Any = ReferenceEvaluator(model)
+
+    def _kind(self, kind: onnx.TypeProto.Tensor) -> tuple[torch.Size, type[np.floating]]:
+        batch, *shape = [dimension.dim_value for dimension in kind.shape.dim] or [0]
+        if batch > 1 or not all(size > 0 for size in shape) or kind.elem_type not in _PRECISIONS:
+            raise ConfigurationError(
+                f"{self.path}: the input has type {onnx.TensorProto.DataType.Name(kind.elem_type)} and shape "
+                f"{[batch, *shape]}; supported are FLOAT and DOUBLE, a first dimension of 1 or of any size (0), and "
+                "fixed others"
+            )
+        return torch.Size(shape), _PRECISIONS[kind.elem_type]
+
+    def __call__(self, points: NDArray[np.floating]) -> NDArray[np.floating]:
+        """The outputs ``[N, K]`` at points ``[N, *input_shape]``, computed in the precision of the points."""
+        outputs = [self._evaluator.run(None, {self.input_name: point[None]})[0] for point in points]
+        return np.stack(outputs).reshape(len(points), -1)
+
+    def values(self) -> dict[str, NDArray[np.generic]]:
+        """Every value of the network by its name, constants included, at one example."""
+        example = np.full((1, *self.input_shape), 0.5, self.precision)
+        return dict(self._evaluator.run(None, {self.input_name: example}, intermediate=True))
