@@ -40,6 +40,12 @@ def test_estimator_of_a_step_function(example: dict[str, Any]) -> None:
     assert (example["params"]["x"] - 1).abs().max() < 0.5
 
 
+@pytest.mark.parametrize("example", [("docs/metrics.md", "MetricCollection")], indirect=True)
+def test_metrics_of_an_own_loop(example: dict[str, Any]) -> None:
+    certified, adversarial = (example["metrics"].compute()[f"{name}Accuracy"] for name in ("Certified", "Adversarial"))
+    assert 0.6 < certified <= adversarial < 1
+
+
 @pytest.mark.parametrize("example", [("README.md", "CertifiedTrainingModule")], indirect=True)
 def test_own_project(example: dict[str, Any]) -> None:
     assert example["trainer"].callback_metrics["val/certified_accuracy"] > 0.2

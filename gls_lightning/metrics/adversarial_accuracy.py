@@ -1,0 +1,60 @@
+"""Adversarial accuracy as a metric."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from gls_lightning.attacks import PGD, Attack, margin
+from gls_lightning.bounds import Box
+from gls_lightning.metrics.robust_accuracy import RobustAccuracy, require_classes
+
+
+class AdversarialAccuracy(RobustAccuracy):
+    """The fraction of images that are classified correctly and that an attack leaves so.
+
+    An upper bound of the robust accuracy, of any network in evaluation mode and in the precision of its parameters.
+    See :class:`RobustAccuracy` for how the metric treats the network.
+
+    Args:
+        network: Maps images in [0, 1] to logits; normalisation is part of it.
+        epsilon: Radius of the boxes in the l-infinity norm, between 0 and 1.
+        attack: The attack. By default PGD.
+        seed: Seed of the attack's starts, which depend on it and on each image's index.
+        **options: Those of ``torchmetrics.Metric``, for example ``process_group``.
+
+    Raises:
+        ConfigurationError: If ``epsilon`` is out of its range.
+    """
+
+    def __init__(
+        self, network: nn.Module, *, epsilon: float, attack: Attack | None = None, seed: int = 0, **options: Any
+    ) -> None:
+        super().__init__(network, epsilon, **options)
+        self.attack = attack or PGD()
+        self.seed = seed
+
+    def _count_robust(self, images: Tensor, labels: Tensor, indices: Tensor) -> int:
+        precision = next((p.dtype for p in self.network.parameters() if p.is_floating_point()), images.dtype)
+        images = images.to(precision)
+        with _evaluation_mode(self.network):
+            logits = self.network(images)
+            require_classes(labels, logits.shape[1])
+            correct = margin(logits, labels) > 0
+            images, labels, indices = images[correct], labels[correct], indices[correct]
+            starts = self.attack.draw_starts(images.shape[1:], indices, self.seed, device=images.device)
+            points = self.attack(self.network, *Box.around(images, self.epsilon), labels, starts)
+            return int((margin(self.network(points), labels) > 0).sum())
+
+
+@contextmanager
+def _evaluation_mode(network: nn.Module) -> Iterator[None]:
+    """Puts the network into evaluation mode, and each of its modules back into its own mode afterwards."""
+    modes = [(module, module.training) for module in network.modules()]
+    try:
+        network.eval()
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

@@ -1,0 +1,61 @@
+"""Certified accuracy as a metric."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from gls_lightning.bounds import Graph, trace
+from gls_lightning.certification import Certifier, Verdict
+from gls_lightning.errors import ConfigurationError
+from gls_lightning.metrics.robust_accuracy import RobustAccuracy, require_classes
+
+
+class CertifiedAccuracy(RobustAccuracy):
+    """The fraction of images that are proved to be classified correctly in their whole box, clipped to [0, 1].
+
+    A lower bound of the robust accuracy, of the network in evaluation mode and in float64. See
+    :class:`RobustAccuracy` for how the metric treats the network.
+
+    Args:
+        network: Maps images in [0, 1] to logits by operations that can be bounded; normalisation is part of it.
+        epsilon: Radius of the boxes in the l-infinity norm, between 0 and 1.
+        certifier: What proves. By default IBP, CROWN-IBP and DeepPoly, without an attack.
+        input_shape: Shape of one image. By default that of the first batch; given, the network is traced at once.
+        **options: Those of ``torchmetrics.Metric``, for example ``process_group``.
+
+    Raises:
+        ConfigurationError: If ``epsilon`` is out of its range, or the network contains what cannot be bounded.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        epsilon: float,
+        certifier: Certifier | None = None,
+        input_shape: Sequence[int] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(network, epsilon, **options)
+        self.certifier = certifier or Certifier(use_attack=False)
+        self._graph = None if input_shape is None else trace(network, input_shape)
+
+    def _count_robust(self, images: Tensor, labels: Tensor, indices: Tensor) -> int:
+        graph = self._graph_for(images)
+        require_classes(labels, graph.num_outputs)
+        tensors = {
+            **dict(self.network.named_parameters(remove_duplicate=False)),
+            **dict(self.network.named_buffers(remove_duplicate=False)),
+        }
+        records = self.certifier.decide(graph, tensors, images, labels, indices, self.epsilon)
+        return sum(record.verdict is Verdict.CERTIFIED for record in records)
+
+    def _graph_for(self, images: Tensor) -> Graph:
+        shape = images.shape[1:]
+        if self._graph is None:
+            self._graph = trace(self.network, shape)
+        if self._graph.input_shape != shape:
+            expected = tuple(self._graph.input_shape)
+            raise ConfigurationError(f"images are of shape {tuple(shape)}; they must be of shape {expected}")
+        return self._graph

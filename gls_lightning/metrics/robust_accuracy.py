@@ -1,0 +1,133 @@
+"""What the metrics of robustness share."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from gls_lightning.certification.precision import without_tf32
+from gls_lightning.errors import ConfigurationError
+
+
+class RobustAccuracy(Metric):
+    """The fraction of images around which a network is judged robust.
+
+    Each update reads the network's weights as they are then. The network stays its owner's: it is not among the
+    metric's parameters or in its ``state_dict``, does not move with it, and a copy of the metric measures the same
+    network, or its copy if both are copied together, the network first. A pickled metric holds its network.
+
+    Args:
+        network: Maps images in [0, 1] to logits; normalisation is part of it.
+        epsilon: Radius of the perturbations in the l-infinity norm, between 0 and 1.
+        **options: Those of ``torchmetrics.Metric``, for example ``process_group``.
+
+    Raises:
+        ConfigurationError: If ``epsilon`` is out of its range.
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+    plot_lower_bound = 0.0
+    plot_upper_bound = 1.0
+
+    robust: Tensor
+    total: Tensor
+
+    def __init__(self, network: nn.Module, epsilon: float, **options: Any) -> None:
+        super().__init__(**options)
+        if not 0 <= epsilon <= 1:
+            raise ConfigurationError(f"epsilon is {epsilon}; it must lie between 0 and 1")
+        self._borrowed = _Borrowed(network)
+        self.epsilon = epsilon
+        self.add_state("robust", torch.tensor(0), dist_reduce_fx="sum")
+        self.add_state("total", torch.tensor(0), dist_reduce_fx="sum")
+        # A MetricCollection updates one of several metrics whose states are equal after the first batch, in place of
+        # all: wrong for two radii. NaN equals nothing.
+        self.add_state("never_equal", torch.tensor(torch.nan), dist_reduce_fx="sum")
+
+    @property
+    def network(self) -> nn.Module:
+        """The network that is measured."""
+        return self._borrowed.network
+
+    def forward(self, images: Tensor, labels: Tensor, indices: Tensor | None = None) -> Tensor:
+        """Counts a batch as :meth:`update` does, and gives the accuracy of this batch alone, 0-dim."""
+        if indices is None:  # torchmetrics sets the count to 0 for the batch
+            indices = self._next_indices(len(images))
+        accuracy: Tensor = super().forward(images, labels, indices)
+        return accuracy
+
+    def update(self, images: Tensor, labels: Tensor, indices: Tensor | None = None) -> None:
+        """Counts a batch.
+
+        Args:
+            images: Images in [0, 1], ``[B, *input]``.
+            labels: Their classes, ``[B]``, integers.
+            indices: Their indices in the data set, ``[B]``; the starts of an attack depend on them. By default the
+                images are numbered as they come, from 0 after each reset.
+
+        Raises:
+            ConfigurationError: If an image leaves [0, 1], or labels or indices do not fit the images or the network.
+        """
+        if indices is None:
+            indices = self._next_indices(len(images))
+        _check(images, labels=labels, indices=indices)
+        if len(images) == 0:
+            return
+        autocast_off = torch.autocast(images.device.type, enabled=False)
+        with torch.inference_mode(False), torch.no_grad(), autocast_off, without_tf32():
+            # Autograd, on which an attack may depend, refuses the tensors of inference mode; hence the copies.
+            robust = self._count_robust(images.clone(), labels.long().clone(), indices.to(images.device))
+            self.robust = self.robust + robust
+            self.total = self.total + len(images)
+
+    def compute(self) -> Tensor:
+        """The accuracy over all counted images, 0-dim; NaN if there are none."""
+        return self.robust / self.total
+
+    @abstractmethod
+    def _count_robust(self, images: Tensor, labels: Tensor, indices: Tensor) -> int:
+        """How many of the images the network is robust around."""
+
+    def _next_indices(self, number: int) -> Tensor:
+        return torch.arange(number) + self.total.item()
+
+
+@dataclass(frozen=True)
+class _Borrowed:
+    """A network that a metric refers to; the wrapping keeps it out of the metric's submodules and of its copies."""
+
+    network: nn.Module
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return type(self)(memo.get(id(self.network), self.network))
+
+
+def require_classes(labels: Tensor, number: int) -> None:
+    """Refuses labels of classes that the network does not have.
+
+    Raises:
+        ConfigurationError: If a label is ``number`` or more.
+    """
+    if (labels >= number).any():
+        raise ConfigurationError(f"labels contains {labels.max()}; the network has the classes 0 to {number - 1}")
+
+
+def _check(images: Tensor, **integers: Tensor) -> None:
+    if not ((images >= 0) & (images <= 1)).all():
+        raise ConfigurationError(
+            f"images lie between {images.min():.3g} and {images.max():.3g}; they must lie in [0, 1], and normalisation "
+            "must be the first layer of the network"
+        )
+    for name, values in integers.items():
+        if values.shape != (len(images),) or values.is_floating_point():
+            raise ConfigurationError(
+                f"{name} are of shape {tuple(values.shape)} and type {values.dtype}; they must be one integer for each "
+                f"of the {len(images)} images"
+            )
+        if (values < 0).any():
+            raise ConfigurationError(f"{name} contains {values.min()}; the smallest is 0")
