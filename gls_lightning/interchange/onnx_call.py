@@ -36,12 +36,12 @@ class GraphInProgress:
     nodes: list[Node] = field(default_factory=list)
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
 
-    def append(self, name: str, kind: type[Operation], *inputs: str, shape: torch.Size, **fields: Any) -> str:
+    def append(self, name: str, kind: type[Operation], *inputs: str, output_shape: torch.Size, **fields: Any) -> str:
         """Appends an operation; returns the name of its node, which begins with ``name``."""
-        operation = kind(input_shapes=tuple(self.shapes[i] for i in inputs), output_shape=shape, **fields)
+        operation = kind(input_shapes=tuple(self.shapes[i] for i in inputs), output_shape=output_shape, **fields)
         unique = f"{name}.{len(self.nodes)}"
         self.nodes.append(Node(unique, operation, inputs))
-        self.shapes[unique] = shape
+        self.shapes[unique] = output_shape
         return unique
 
 
@@ -110,11 +110,9 @@ class OnnxCall:
         """Shape of one of the graph's values, without the batch."""
         return self.graph.shapes[source]
 
-    def append(self, kind: type[Operation], *inputs: str, shape: torch.Size | None = None, **fields: Any) -> str:
-        """Appends an operation, by default with the shape of the node's output; the name of its output."""
-        return self.graph.append(
-            self.name, kind, *inputs, shape=self.output_shape if shape is None else shape, **fields
-        )
+    def append(self, kind: type[Operation], *inputs: str, **fields: Any) -> str:
+        """Appends an operation, by default with the shape of the node's output; returns the name of its node."""
+        return self.graph.append(self.name, kind, *inputs, **{"output_shape": self.output_shape, **fields})
 
     def refuse(self, why: str = "") -> NoReturn:
         """Says that this node cannot be verified.

@@ -34,7 +34,7 @@ def read_graph(network: OnnxNetwork) -> tuple[Graph, dict[str, Tensor]]:
     output = graph.sources[network.output_name]
     shape = torch.Size([graph.shapes[output].numel()])
     if output == INPUT or graph.shapes[output] != shape:
-        output = graph.append(network.output_name, Reshape, output, shape=shape)
+        output = graph.append(network.output_name, Reshape, output, output_shape=shape)
     return Graph(Graph(tuple(graph.nodes), network.input_shape).ancestors(output), network.input_shape), graph.tensors
 
 
@@ -45,8 +45,9 @@ def compare(graph: Graph, tensors: dict[str, Tensor], network: OnnxNetwork, poin
         UnsupportedOperationError: They differ.
     """
     ours, theirs = graph(tensors, points).numpy(), network(points.numpy())
-    if not np.allclose(ours, theirs, rtol=0, atol=1e-9 + 1e-6 * np.abs(theirs).max()):
+    difference = np.abs(ours - theirs).max()
+    if not difference <= 1e-3 * np.abs(theirs).max():
         raise UnsupportedOperationError(
-            f"{network.path} computes something else than the operations that were read from it, by "
-            f"{np.abs(ours - theirs).max():.3g}"
+            f"{network.path} differs by {difference:.3g} from the operations that were read from it, beyond "
+            "rounding: it has an operation that is not understood, or its numbers are not finite"
         )

@@ -39,7 +39,8 @@ class OnnxNetwork:
             model = onnx.load(path)
             onnx.checker.check_model(model, full_check=True)
         except (OSError, DecodeError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-            raise ConfigurationError(f"{path} cannot be read as ONNX: {error}") from error
+            reason = " ".join(str(error).split())
+            raise ConfigurationError(f"{path} cannot be read as ONNX: {reason}") from error
         self.proto = model.graph
         constants = {constant.name for constant in self.proto.initializer}
         inputs = [value for value in self.proto.input if value.name not in constants]
@@ -50,7 +51,7 @@ class OnnxNetwork:
         for node in self.proto.node:
             if node.domain not in ("", "ai.onnx"):
                 raise ConfigurationError(
-                    f"{path}: operation {node.op_type} of {node.domain} at {node.name!r} is not part of ONNX itself"
+                    f"{path}: operation {node.op_type} of {node.domain} at {node.name or node.output[0]!r} is not part of ONNX itself"
                 )
         self.input_name, self.output_name = inputs[0].name, self.proto.output[0].name
         self.input_shape, self.precision = self._kind(inputs[0].type.tensor_type)
@@ -66,12 +67,20 @@ class OnnxNetwork:
             )
         return torch.Size(shape), _PRECISIONS[kind.elem_type]
 
-    def __call__(self, points: NDArray[np.floating]) -> NDArray[np.floating]:
-        """The outputs ``[N, K]`` at points ``[N, *input_shape]``, computed in the precision of the points."""
-        outputs = [self._evaluator.run(None, {self.input_name: point[None]})[0] for point in points]
-        return np.stack(outputs).reshape(len(points), -1)
+    def __call__(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
+        """The outputs ``[N, K]`` at points ``[N, *input_shape]``, computed in ``precision``; float64."""
+        inputs = (point[None].astype(self.precision) for point in points)
+        outputs = [self._evaluator.run(None, {self.input_name: point})[0] for point in inputs]
+        return np.stack(outputs).reshape(len(points), -1).astype(np.float64)
 
     def values(self) -> dict[str, NDArray[np.generic]]:
-        """Every value of the network by its name, constants included, at one example."""
+        """Every value of the network by its name, constants included, at one example.
+
+        Raises:
+            ConfigurationError: The onnx package cannot evaluate the network.
+        """
         example = np.full((1, *self.input_shape), 0.5, self.precision)
-        return dict(self._evaluator.run(None, {self.input_name: example}, intermediate=True))
+        try:
+            return dict(self._evaluator.run(None, {self.input_name: example}, intermediate=True))
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ConfigurationError(f"{self.path} cannot be evaluated by the onnx package: {error}") from error

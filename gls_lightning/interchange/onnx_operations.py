@@ -105,9 +105,9 @@ def _linear(call: OnnxCall, source: str, weight: Array, bias: Array | None) -> s
     if (call.shape(source).numel(), call.output_shape.numel()) != (columns, rows):
         call.refuse(f"its input has the shape {[1, *call.shape(source)]}, and is not one vector")
     if call.shape(source) != (columns,):
-        source = call.append(Reshape, source, shape=torch.Size([columns]))
+        source = call.append(Reshape, source, output_shape=torch.Size([columns]))
     names = call.tensor(weight), call.tensor(bias)
-    product = call.append(Linear, source, shape=torch.Size([rows]), weight=names[0], bias=names[1])
+    product = call.append(Linear, source, output_shape=torch.Size([rows]), weight=names[0], bias=names[1])
     return product if call.output_shape == (rows,) else call.append(Reshape, product)
 
 
@@ -168,4 +168,4 @@ def _global_average(call: OnnxCall) -> str:
 
 def _pooling(call: OnnxCall, shape: torch.Size, windows: dict[str, Any]) -> str:
     groups = call.shape(call.source())[0]
-    return call.append(AveragePooling, call.source(), shape=shape, groups=groups, dilation=(1, 1), **windows)
+    return call.append(AveragePooling, call.source(), output_shape=shape, groups=groups, dilation=(1, 1), **windows)

@@ -136,7 +136,7 @@ class Verifier:
         """The first of the points ``[N, *input]`` that is a counterexample beyond doubt."""
         lower, upper = (side.numpy() for side in question.box)
         inputs = _rounded(points.numpy(), lower, upper, self.network.precision)
-        outputs = self.network(inputs.astype(self.network.precision)).astype(np.float64)
+        outputs = self.network(inputs)
         values = np.einsum("qmk,nk->nqm", question.rows.numpy(), outputs) + question.offsets.numpy()
         inside = ((lower <= inputs) & (inputs <= upper)).reshape(len(inputs), -1).all(1)
         for row in np.flatnonzero(inside & (values <= 0).all(2).any(1)):
