@@ -34,6 +34,8 @@ class BackSubstitution:
 
     Attributes:
         lines: Lines of the activations relaxed so far, by the name of the node.
+        multipliers: Numbers ``[B, *shape]`` by the name of an activation whose inputs, times these, are added to every
+            function: the Lagrange multipliers of constraints on their signs (beta-CROWN, Wang et al., 2021).
         references: The reference values needed so far, by the name of the node.
     """
 
@@ -45,6 +47,7 @@ class BackSubstitution:
         self.boxes = boxes
         self.chunks = chunks or {}
         self.lines: dict[str, Lines] = {}
+        self.multipliers: dict[str, Tensor] = {}
         self._bands: dict[str, Band] = {}
         self.references = {name: box.centre for name, box in boxes.items()}
 
@@ -176,6 +179,10 @@ class BackSubstitution:
     def _step(self, node: Node, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
         if isinstance(node.operation, Activation):
             relaxed, constant = rows.relax(self._band(node))
+            if node.name in self.multipliers:
+                multiplier = self.multipliers[node.name]
+                relaxed = relaxed + DenseRows.of(multiplier[:, None, None])
+                constant = constant + (multiplier * self.reference(node.inputs[0])).flatten(1).sum(1)[:, None, None]
             return (relaxed,), constant
         assert isinstance(node.operation, AffineOperation)
         return node.operation.backward(self.tensors, rows), None

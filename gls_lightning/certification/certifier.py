@@ -9,11 +9,13 @@ from torch import Tensor
 
 from gls_lightning.attacks import PGD, Attack
 from gls_lightning.bounds import Graph, Tensors
+from gls_lightning.certification.branch_and_bound import BranchAndBound
 from gls_lightning.certification.judgement import Conclusion, judge
 from gls_lightning.certification.precision import without_tf32
 from gls_lightning.certification.record import Record, Verdict
 from gls_lightning.certification.stages import (
     AttackStage,
+    BranchAndBoundStage,
     Evidence,
     NaturalStage,
     Problem,
@@ -27,15 +29,17 @@ from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly, Relaxation
 class Certifier:
     """Decides for each sample whether its whole l-infinity ball, clipped to [0, 1], is classified correctly.
 
-    Misclassified samples are set aside; then the attack and the relaxations follow, and only samples that are still
-    undecided go on. A counterexample ends its sample, so nothing that was attacked can be certified. A sample is
-    certified if every margin has a lower bound above 0, from whichever relaxation. All numbers are float64.
+    Misclassified samples are set aside; then the attack, the relaxations and branch and bound follow, and only samples
+    that are still undecided go on. A counterexample ends its sample, so nothing that was attacked can be certified. A
+    sample is certified if every margin has a lower bound above 0, from whichever stage. All verdicts rest on float64.
 
     Args:
         relaxations: Relaxations in the order of their cost. By default IBP, CROWN-IBP, and
             DeepPoly for the ReLUs that IBP leaves unstable.
         attack: Attack that runs before them. By default PGD with 40 steps, 5 restarts and the margin loss.
-        use_attack: Whether the attack runs; without it no sample that is classified correctly is falsified.
+        use_attack: Whether the attack runs; without it relaxations alone falsify no sample that is classified
+            correctly.
+        branch_and_bound: Complete search for what is still undecided then. By default none.
         batch_size: Number of samples that are processed together.
         seed: Seed of the attack's starts.
 
@@ -49,6 +53,7 @@ class Certifier:
         relaxations: Sequence[Relaxation] | None = None,
         attack: Attack | None = None,
         use_attack: bool = True,
+        branch_and_bound: BranchAndBound | None = None,
         batch_size: int = 100,
         seed: int = 0,
     ) -> None:
@@ -61,6 +66,8 @@ class Certifier:
         if use_attack:
             self.stages.append(AttackStage(attack or PGD(steps=40, restarts=5, loss="margin"), seed))
         self.stages.extend(RelaxationStage(relaxation) for relaxation in relaxations)
+        if branch_and_bound is not None:
+            self.stages.append(BranchAndBoundStage(branch_and_bound))
 
     def certify(
         self, graph: Graph, tensors: Tensors, inputs: Tensor, labels: Tensor, indices: Tensor, epsilon: float

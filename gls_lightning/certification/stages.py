@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gls_lightning.attacks import Attack
 from gls_lightning.bounds import Box, Graph, Tensors, margin_specification
+from gls_lightning.certification.branch_and_bound import BranchAndBound, Question
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.relaxations import Relaxation
 
@@ -169,3 +170,35 @@ class RelaxationStage(Stage):
     def __call__(self, problem: Problem) -> Iterator[Evidence]:
         """See :meth:`Stage.__call__`."""
         yield Evidence(lower=self.relaxation(problem.graph, problem.tensors, problem.box, problem.specification()))
+
+
+class BranchAndBoundStage(Stage):
+    """Decides completely what time allows: the margins that are not proven yet, the hardest ones first.
+
+    Args:
+        branch_and_bound: The search.
+    """
+
+    name = "BranchAndBound"
+
+    def __init__(self, branch_and_bound: BranchAndBound) -> None:
+        self.branch_and_bound = branch_and_bound
+
+    def __call__(self, problem: Problem) -> Iterator[Evidence]:
+        """See :meth:`Stage.__call__`."""
+        open_margins = [_from_hardest(lower) for lower in problem.lower]
+        rows = problem.specification()
+        questions = [
+            Question(Box(*(side[[i]] for side in problem.box)), rows[i, margins, None], rows.new_zeros(len(margins), 1))
+            for i, margins in enumerate(open_margins)
+        ]
+        for answer in self.branch_and_bound.search(problem.graph, problem.tensors, questions):
+            lower = torch.full_like(problem.lower[[answer.number]], -torch.inf)
+            lower[0, open_margins[answer.number]] = answer.lower
+            yield Evidence(lower, answer.point, [answer.number], [answer.seconds], [answer.subdomains])
+
+
+def _from_hardest(lower: Tensor) -> Tensor:
+    """Positions of the bounds ``[K - 1]`` that are not above 0, from the lowest on."""
+    order = lower.argsort()
+    return order[~(lower[order] > 0)]

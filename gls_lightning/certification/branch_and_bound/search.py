@@ -1,33 +1,71 @@
 """Branch and bound over the signs of ReLU inputs."""
 
+import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 
-from gls_lightning.bounds import Graph, Tensors
+import torch
+from torch import Tensor
+
+from gls_lightning.bounds import Box, Graph, Tensors
+from gls_lightning.bounds.operations import ReLU
+from gls_lightning.certification.branch_and_bound.branching import choose_relu
+from gls_lightning.certification.branch_and_bound.leaf import solve_leaf
+from gls_lightning.certification.branch_and_bound.optimisation import Bounded, optimise
 from gls_lightning.certification.branch_and_bound.question import Answer, Question
+from gls_lightning.certification.branch_and_bound.subdomains import Subdomains
+from gls_lightning.certification.branch_and_bound.tree import Subdomain, Tree
 from gls_lightning.errors import ConfigurationError
+from gls_lightning.relaxations import DeepPoly
+
+Batch = list[tuple[Tree, Subdomain]]
 
 
 class BranchAndBound:
-    """Decides questions about a ReLU network completely, if time allows.
+    """Decides questions about ReLU networks completely, if time allows.
+
+    A subdomain is bounded with optimised slopes and multipliers of its splits (beta-CROWN, Wang et al., 2021), over
+    bounds of the ReLU inputs that are computed once. If that does not prove it, it is split at a ReLU (filtered smart
+    branching, De Palma et al., 2021); if no unstable ReLU is left, a linear program decides it. Subdomains of all
+    questions are bounded together. Every point where a bound is smallest is tried in the network itself.
 
     Args:
-        time_limit: Seconds for each question; what is undecided then stays so.
+        time_limit: Seconds for each question; what is undecided then stays so. Time that questions spend together is
+            divided among them.
         batch_size: Number of subdomains that are bounded together.
+        steps: Steps of Adam for each subdomain.
+        learning_rate: Size of the first step.
+        candidates: Number of ReLUs that are tried before a subdomain is split.
 
     Raises:
         ConfigurationError: An argument is out of its range.
     """
 
-    def __init__(self, *, time_limit: float = 100.0, batch_size: int = 256) -> None:
+    def __init__(
+        self,
+        *,
+        time_limit: float = 100.0,
+        batch_size: int = 256,
+        steps: int = 20,
+        learning_rate: float = 0.1,
+        candidates: int = 8,
+    ) -> None:
         if not time_limit > 0:
             raise ConfigurationError(f"time_limit is {time_limit}; it must be positive")
-        if batch_size < 1:
-            raise ConfigurationError(f"batch_size is {batch_size}; it must be at least 1")
+        if not learning_rate > 0:
+            raise ConfigurationError(f"learning_rate is {learning_rate}; it must be positive")
+        for name, value in (("batch_size", batch_size), ("steps", steps), ("candidates", candidates)):
+            if value < 1:
+                raise ConfigurationError(f"{name} is {value}; it must be at least 1")
         self.time_limit = time_limit
         self.batch_size = batch_size
+        self.steps = steps
+        self.learning_rate = learning_rate
+        self.candidates = candidates
+        self._intermediate = DeepPoly(skip_ibp_stable=True, intersect_ibp=True)
 
     def search(self, graph: Graph, tensors: Tensors, questions: Sequence[Question]) -> Iterator[Answer]:
-        """Answers questions in the order in which they are decided.
+        """Answers questions as they are decided, or as their time is over.
 
         Args:
             graph: The network.
@@ -36,5 +74,105 @@ class BranchAndBound:
 
         Raises:
             ConfigurationError: The network has activations other than ReLU.
+            ContradictionError: A bound lies above a value that it should bound.
         """
-        raise NotImplementedError
+        others = sorted({type(n.operation).__name__ for n in graph.activations if not isinstance(n.operation, ReLU)})
+        if others:
+            raise ConfigurationError(
+                f"the network has {', '.join(others)}; branch and bound takes networks whose only activation is ReLU"
+            )
+        waiting = deque(enumerate(questions))
+        active: deque[Tree] = deque()
+        while waiting or active:
+            while waiting and len(active) < self.batch_size:
+                active.append(self._plant(graph, tensors, *waiting.popleft()))
+            self._examine(graph, tensors, active)
+            for tree in [tree for tree in active if tree.done or tree.seconds >= self.time_limit]:
+                active.remove(tree)
+                yield tree.answer()
+
+    def _plant(self, graph: Graph, tensors: Tensors, number: int, question: Question) -> Tree:
+        started = time.perf_counter()
+        bounds = self._intermediate.relu_bounds(graph, tensors, question.box)
+        lower = upper = question.rows.new_empty(1, 0)
+        for name in graph.relus:
+            lower = torch.cat([lower, bounds[name].lower.flatten(1)], 1)
+            upper = torch.cat([upper, bounds[name].upper.flatten(1)], 1)
+        tree = Tree(number, question, Box(lower, upper))
+        tree.seconds += time.perf_counter() - started
+        return tree
+
+    def _examine(self, graph: Graph, tensors: Tensors, active: deque[Tree]) -> None:
+        """Takes a batch of subdomains of all trees in turn, and bounds them."""
+        started = time.perf_counter()
+        batch: Batch = []
+        while len(batch) < self.batch_size and (able := [tree for tree in active if tree.has_open]):
+            batch += [(tree, tree.take()) for tree in able[: self.batch_size - len(batch)]]
+        active.rotate(-len(batch))  # whoever came too late for this batch is first in the next one
+        self._bound(_assemble(graph, tensors, batch), batch)
+        seconds = (time.perf_counter() - started) / len(batch)
+        for tree, _ in batch:
+            tree.seconds += seconds
+        for tree in active:
+            tree.finish_group()
+
+    def _bound(self, subdomains: Subdomains, batch: Batch) -> None:
+        """Bounds the subdomains of a batch, and closes them or puts parts in their place."""
+        shares = torch.stack([subdomain.shares for _, subdomain in batch]).float() / 255
+        multipliers = _spread([(s.relus, s.multipliers) for _, s in batch], torch.zeros_like(shares))
+        bounded = optimise(subdomains, shares, multipliers, steps=self.steps, learning_rate=self.learning_rate)
+        values = subdomains.largest(bounded.points)
+        for (tree, _), point, value in zip(batch, bounded.points, values.tolist(), strict=True):
+            tree.try_point(point[None], value)
+        open_: list[int] = []
+        for i, (tree, subdomain) in enumerate(batch):
+            lower = max(bounded.lower[i].item(), subdomain.lower)
+            if lower > 0:
+                tree.close(lower)
+            elif not tree.done:
+                open_.append(i)
+        has_unstable = subdomains.unstable.any(1).tolist()
+        for i in open_:
+            if not has_unstable[i]:
+                _decide_leaf(subdomains.select(torch.tensor([i])), *batch[i])
+        if to_split := [i for i in open_ if has_unstable[i]]:
+            rows = torch.tensor(to_split)
+            self._split(subdomains.select(rows), bounded.select(rows), [batch[i] for i in to_split])
+
+    def _split(self, subdomains: Subdomains, bounded: Bounded, batch: Batch) -> None:
+        relus = choose_relu(subdomains, bounded, self.candidates)
+        rows = zip(batch, relus, bounded.lower.tolist(), bounded.multipliers, bounded.shares, strict=True)
+        for (tree, subdomain), relu, lower, multipliers, shares in rows:
+            known = max(lower, subdomain.lower)
+            tree.branch(subdomain.parts(relu, lower=known, multipliers=multipliers, shares=shares))
+
+
+def _assemble(graph: Graph, tensors: Tensors, batch: Batch) -> Subdomains:
+    """The subdomains of a batch side by side."""
+    trees = [tree for tree, _ in batch]
+    relu_box = Box(*(torch.cat(sides) for sides in zip(*(tree.relu_box for tree in trees), strict=True)))
+    unsplit = torch.zeros_like(relu_box.lower, dtype=torch.int8)
+    return Subdomains(
+        graph,
+        tensors,
+        Box(*(torch.cat(sides) for sides in zip(*(tree.question.box for tree in trees), strict=True))),
+        relu_box,
+        _spread([(subdomain.relus, subdomain.signs) for _, subdomain in batch], unsplit),
+        torch.stack([tree.question.rows[tree.group] for tree in trees]),
+        torch.stack([tree.question.offsets[tree.group] for tree in trees]),
+    )
+
+
+def _spread(values: list[tuple[Tensor, Tensor]], everywhere: Tensor) -> Tensor:
+    """Puts positions and values of each row into ``everywhere [B, N]``."""
+    for row, (positions, numbers) in zip(everywhere, values, strict=True):
+        row[positions] = numbers
+    return everywhere
+
+
+def _decide_leaf(leaf: Subdomains, tree: Tree, subdomain: Subdomain) -> None:
+    minimum = solve_leaf(leaf)
+    if minimum.point is not None:
+        tree.try_point(minimum.point, leaf.largest(minimum.point).item())
+    if not tree.done:
+        tree.close(max(minimum.lower, subdomain.lower))

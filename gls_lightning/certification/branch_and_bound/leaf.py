@@ -1,0 +1,102 @@
+"""Subdomains in which every ReLU has a known sign: linear programs."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import linprog
+from torch import Tensor
+
+from gls_lightning.bounds import Node
+from gls_lightning.bounds.operations import Activation
+from gls_lightning.certification.branch_and_bound.subdomains import Subdomains
+
+Array = NDArray[np.float64]
+
+
+class AffineFunctions(NamedTuple):
+    """Functions ``coefficients @ x + constants`` of the flattened input, ``[m, n]`` and ``[m]``."""
+
+    coefficients: Array
+    constants: Array
+
+    def stack(self, other: "AffineFunctions") -> "AffineFunctions":
+        """These functions, and then the other ones."""
+        return AffineFunctions(*(np.concatenate(pair) for pair in zip(self, other, strict=True)))
+
+
+class Minimum(NamedTuple):
+    """What a linear program found.
+
+    Attributes:
+        lower: A lower bound of the minimum; infinite if the subdomain is empty.
+        point: A point of the box near the minimum, ``[1, *input]``; None if the subdomain is empty or nothing was
+            found.
+    """
+
+    lower: float
+    point: Tensor | None
+
+
+def solve_leaf(leaf: Subdomains) -> Minimum:
+    """Minimises the largest function of a group over a single subdomain without unstable ReLUs.
+
+    The network is affine there, and HiGHS solves the linear program. Its claims are not believed but checked: any
+    multipliers give a lower bound, and that of HiGHS's multipliers is computed in float64.
+
+    Args:
+        leaf: The subdomain, float64.
+    """
+    functions, splits = _affine(leaf)
+    lower, upper = (side.flatten().cpu().numpy() for side in leaf.box)
+    bound, x = _minimise_largest(functions, splits, lower, upper)
+    if x is None:  # HiGHS claims that no point satisfies all splits: then the largest of them is above 0 everywhere
+        least, _ = _minimise_largest(splits, AffineFunctions(*(part[:0] for part in splits)), lower, upper)
+        return Minimum(np.inf if least > 0 else -np.inf, None)
+    return Minimum(bound, torch.from_numpy(x).to(leaf.box.lower).view_as(leaf.box.lower))
+
+
+def _affine(leaf: Subdomains) -> tuple[AffineFunctions, AffineFunctions]:
+    """The group's functions of the input, and functions that are at most 0 where the splits hold."""
+    active = {name: lower >= 0 for name, lower in leaf.by_relu(leaf.split_relu_box.lower).items()}
+    relu_inputs: list[Tensor] = []
+
+    def evaluate(node: Node, *values: Tensor) -> Tensor:
+        if not isinstance(node.operation, Activation):
+            return node.operation.evaluate(leaf.tensors, *values)
+        relu_inputs.append(values[0].flatten(1))
+        return values[0] * active[node.name]
+
+    size = leaf.graph.input_shape.numel()
+    corners = torch.cat([leaf.rows.new_zeros(1, size), torch.eye(size).to(leaf.rows)])
+    outputs = leaf.graph.propagate(corners.view(-1, *leaf.graph.input_shape), evaluate)[leaf.graph.output]
+    split = leaf.signs[0].nonzero().flatten()
+    splits = -leaf.signs[0, split] * torch.cat(relu_inputs, 1)[:, split]
+    return _from_corners(outputs @ leaf.rows[0].mT + leaf.offsets[0]), _from_corners(splits)
+
+
+def _from_corners(values: Tensor) -> AffineFunctions:
+    """The affine functions with these values ``[1 + n, m]`` at 0 and at the unit vectors."""
+    return AffineFunctions((values[1:] - values[0]).mT.cpu().numpy(), values[0].cpu().numpy())
+
+
+def _minimise_largest(
+    functions: AffineFunctions, constraints: AffineFunctions, lower: Array, upper: Array
+) -> tuple[float, Array | None]:
+    """A lower bound of the largest function where all constraints are at most 0, and a point of the box near it."""
+    (number, size), everything = functions.coefficients.shape, functions.stack(constraints)
+    of_largest = np.arange(len(everything.constants)) < number
+    result = linprog(
+        np.append(np.zeros(size), 1),
+        A_ub=np.column_stack([everything.coefficients, -of_largest.astype(float)]),
+        b_ub=-everything.constants,
+        bounds=[*zip(lower, upper, strict=True), (None, None)],
+    )
+    if result.x is None:
+        return -np.inf, None
+    multipliers = np.maximum(-result.ineqlin.marginals, 0)
+    multipliers /= multipliers[of_largest].sum()
+    slope = multipliers @ everything.coefficients
+    bound = multipliers @ everything.constants + np.where(slope > 0, lower, upper) @ slope
+    return float(bound), np.clip(result.x[:size], lower, upper)

@@ -1,0 +1,91 @@
+"""Parts of boxes in which some ReLU inputs have a given sign."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from gls_lightning.bounds import Box, Graph, Tensors
+
+
+@dataclass(frozen=True)
+class Subdomains:
+    """A batch of subdomains, each with a group of functions whose largest is to be bounded from below.
+
+    Attributes:
+        graph: The network, with ReLUs as its only activations.
+        tensors: Its parameters and buffers.
+        box: The input boxes, each side ``[B, *input]``.
+        relu_box: Bounds of the inputs of all ``N`` ReLUs side by side over the whole box, each side ``[B, N]``.
+        signs: 1 where a split makes a ReLU active, -1 where it makes it dead, 0 elsewhere, ``[B, N]``, int8.
+        rows: The functions' coefficients, ``[B, m, K]``.
+        offsets: Their constants, ``[B, m]``.
+    """
+
+    graph: Graph
+    tensors: Tensors
+    box: Box
+    relu_box: Box
+    signs: Tensor
+    rows: Tensor
+    offsets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.signs)
+
+    @cached_property
+    def split_relu_box(self) -> Box:
+        """Bounds of the ReLU inputs over the subdomains, each side ``[B, N]``."""
+        lower, upper = self.relu_box
+        return Box(
+            torch.where(self.signs > 0, lower.clamp_min(0), lower),
+            torch.where(self.signs < 0, upper.clamp_max(0), upper),
+        )
+
+    @cached_property
+    def unstable(self) -> Tensor:
+        """Which ReLUs have an unknown sign, ``[B, N]``."""
+        return (self.signs == 0) & (self.relu_box.lower < 0) & (self.relu_box.upper > 0)
+
+    def by_relu(self, values: Tensor) -> dict[str, Tensor]:
+        """Values ``[B, N]`` of all ReLUs as ``[B, *shape]`` by the name of each."""
+        shapes = {name: self.graph.by_name[name].operation.output_shape for name in self.graph.relus}
+        parts = values.split([shape.numel() for shape in shapes.values()], 1)
+        return {name: part.unflatten(1, shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+
+    def side_by_side(self, values: Sequence[Tensor]) -> Tensor:
+        """Values ``[B, *shape]`` of each ReLU as ``[B, N]`` of all."""
+        return torch.cat([self.offsets.new_empty(len(self), 0), *(value.flatten(1) for value in values)], 1)
+
+    def select(self, rows: Tensor) -> "Subdomains":
+        """Some of the subdomains, by their positions."""
+        return replace(
+            self,
+            box=Box(*(side[rows] for side in self.box)),
+            relu_box=Box(*(side[rows] for side in self.relu_box)),
+            signs=self.signs[rows],
+            rows=self.rows[rows],
+            offsets=self.offsets[rows],
+        )
+
+    def split_at(self, relus: Tensor, signs: Tensor) -> "Subdomains":
+        """The parts where one more ReLU of each, at ``relus [B]``, has the sign ``signs [B]``."""
+        return replace(self, signs=self.signs.scatter(1, relus[:, None], signs[:, None]))
+
+    def float(self) -> "Subdomains":
+        """The same in float32, for what need not be exact."""
+        return replace(
+            self,
+            tensors={name: t.float() if t.is_floating_point() else t for name, t in self.tensors.items()},
+            box=Box(*(side.float() for side in self.box)),
+            relu_box=Box(*(side.float() for side in self.relu_box)),
+            rows=self.rows.float(),
+            offsets=self.offsets.float(),
+        )
+
+    def largest(self, points: Tensor) -> Tensor:
+        """The largest function of each group at ``points [B, *input]``, ``[B]``."""
+        outputs = self.graph(self.tensors, points).unsqueeze(-1)
+        return ((self.rows @ outputs).squeeze(-1) + self.offsets).amax(1)

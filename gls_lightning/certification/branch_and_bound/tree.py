@@ -1,0 +1,141 @@
+"""The search for the answer to one question."""
+
+import heapq
+from dataclasses import dataclass
+from math import inf
+
+import torch
+from torch import Tensor
+
+from gls_lightning.bounds import Box
+from gls_lightning.certification.branch_and_bound.question import Answer, Question
+from gls_lightning.errors import ContradictionError
+
+_TOLERANCE = 1e-9
+"""Rounding that is no contradiction, relative to the value where it is above 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subdomain:
+    """A part of a box that is to be bounded. The one with the lowest known bound comes first.
+
+    Attributes:
+        lower: A lower bound from what it is a part of.
+        relus: Positions of the ReLUs that are split, ``[D]``.
+        signs: Their signs, 1 or -1, ``[D]``, int8.
+        multipliers: Where the optimisation of the splits' multipliers starts, ``[D]``.
+        shares: Where that of the lower slopes starts, 255 standing for 1, ``[N]``, uint8.
+    """
+
+    lower: float
+    relus: Tensor
+    signs: Tensor
+    multipliers: Tensor
+    shares: Tensor
+
+    def __lt__(self, other: "Subdomain") -> bool:
+        return self.lower < other.lower
+
+    @classmethod
+    def whole(cls, relu_box: Box) -> "Subdomain":
+        """The whole box, with DeepPoly's slopes."""
+        none = torch.empty(0, device=relu_box.lower.device)
+        shares = (relu_box.upper > -relu_box.lower).squeeze(0) * torch.tensor(255, dtype=torch.uint8)
+        return cls(-inf, none.long(), none.to(torch.int8), none, shares)
+
+    def parts(self, relu: Tensor, *, lower: float, multipliers: Tensor, shares: Tensor) -> "list[Subdomain]":
+        """The two parts where the ReLU at this position is active and where it is dead.
+
+        Args:
+            relu: The position, 0-dim.
+            lower: What this subdomain's bound turned out to be.
+            multipliers: The multipliers that gave it, ``[N]``.
+            shares: The lower slopes that gave it, ``[N]``.
+        """
+        relus = torch.cat([self.relus, relu[None]])
+        kept = (shares * 255).round().to(torch.uint8)
+        signs = (torch.cat([self.signs, self.signs.new_tensor([sign])]) for sign in (1, -1))
+        return [Subdomain(lower, relus, sign, multipliers[relus], kept) for sign in signs]
+
+
+class Tree:
+    """The open subdomains of a question, whose groups are examined one after the other.
+
+    Args:
+        number: The question's position.
+        question: The question.
+        relu_box: Bounds of the ReLU inputs over the whole box, each side ``[1, N]``.
+
+    Attributes:
+        group: The group that is examined now.
+        point: The point that was found, if any.
+        seconds: Time spent.
+        done: Whether there is nothing left to examine.
+    """
+
+    def __init__(self, number: int, question: Question, relu_box: Box) -> None:
+        self.number = number
+        self.question = question
+        self.relu_box = relu_box
+        self.group = 0
+        self.point: Tensor | None = None
+        self.seconds = 0.0
+        self.done = False
+        self._subdomains = 0
+        self._lower = question.offsets.new_full((len(question.rows),), -inf)
+        self._start()
+
+    def _start(self) -> None:
+        self._open = [Subdomain.whole(self.relu_box)]
+        self._least = self._smallest = inf
+
+    @property
+    def has_open(self) -> bool:
+        """Whether a subdomain can be taken."""
+        return bool(self._open) and not self.done
+
+    def take(self) -> Subdomain:
+        """The open subdomain with the lowest bound."""
+        self._subdomains += 1
+        return heapq.heappop(self._open)
+
+    def close(self, lower: float) -> None:
+        """A subdomain is done, with this bound: above 0 it is proven, otherwise it stays undecided."""
+        self._least = min(self._least, lower)
+
+    def branch(self, parts: list[Subdomain]) -> None:
+        """Puts parts in place of a subdomain."""
+        for part in parts:
+            heapq.heappush(self._open, part)
+
+    def try_point(self, point: Tensor, value: float) -> None:
+        """Notes the largest function's value at a point of the box; at most 0, the question is answered."""
+        self._smallest = min(self._smallest, value)
+        if value <= 0 and self.point is None:
+            self.point, self.done = point, True
+
+    def finish_group(self) -> None:
+        """Once no subdomain of a group is left, goes on to the next group.
+
+        Raises:
+            ContradictionError: A value lies below what was proven.
+        """
+        if self._open or self.done:
+            return
+        if self._least > self._smallest + _TOLERANCE * max(1, abs(self._smallest)):
+            raise ContradictionError(
+                f"branch and bound proved {self._least} for group {self.group} of question {self.number}, but a point "
+                f"has {self._smallest}"
+            )
+        self._lower[self.group] = self._least
+        self.group += 1
+        self.done = self.group == len(self.question.rows)
+        if not self.done:
+            self._start()
+
+    def answer(self) -> Answer:
+        """What is known now."""
+        lower = self._lower.clone()
+        if not self.done:
+            lower[self.group] = min([self._least, *(subdomain.lower for subdomain in self._open)])
+        return Answer(self.number, lower, self.point, self._subdomains, self.seconds)
