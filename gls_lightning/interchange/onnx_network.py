@@ -35,12 +35,7 @@ class OnnxNetwork:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            model = onnx.load(path)
-            onnx.checker.check_model(model, full_check=True)
-        except (OSError, DecodeError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-            reason = " ".join(str(error).split())
-            raise ConfigurationError(f"{path} cannot be read as ONNX: {reason}") from error
+        model = _read(path)
         self.proto = model.graph
         constants = {constant.name for constant in self.proto.initializer}
         inputs = [value for value in self.proto.input if value.name not in constants]
@@ -48,11 +43,6 @@ class OnnxNetwork:
             raise ConfigurationError(
                 f"{path} has {len(inputs)} inputs and {len(self.proto.output)} outputs; one of each is supported"
             )
-        for node in self.proto.node:
-            if node.domain not in ("", "ai.onnx"):
-                raise ConfigurationError(
-                    f"{path}: operation {node.op_type} of {node.domain} at {node.name or node.output[0]!r} is not part of ONNX itself"
-                )
         self.input_name, self.output_name = inputs[0].name, self.proto.output[0].name
         self.input_shape, self.precision = self._kind(inputs[0].type.tensor_type)
         self._evaluator: Any = ReferenceEvaluator(model)
@@ -84,3 +74,17 @@ class OnnxNetwork:
             return dict(self._evaluator.run(None, {self.input_name: example}, intermediate=True))
         except (TypeError, ValueError, RuntimeError) as error:
             raise ConfigurationError(f"{self.path} cannot be evaluated by the onnx package: {error}") from error
+
+
+def _read(path: Path) -> onnx.ModelProto:
+    try:
+        model = onnx.load(path)
+        onnx.checker.check_model(model, full_check=True)
+    except (OSError, DecodeError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigurationError(f"{path} cannot be read as ONNX: {reason}") from error
+    for node in model.graph.node:
+        if node.domain not in ("", "ai.onnx"):
+            where = f"operation {node.op_type} of {node.domain} at {node.name or node.output[0]!r}"
+            raise ConfigurationError(f"{path}: {where} is not part of ONNX itself")
+    return model

@@ -1,0 +1,180 @@
+"""``gls verify``, on networks whose outputs are known in closed form."""
+
+import re
+import sys
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx.reference import ReferenceEvaluator
+
+from gls_lightning.main import main
+
+Holds = Callable[[str, dict[str, Fraction]], bool]
+
+pytestmark = pytest.mark.usefixtures("clean_place")
+
+
+def write_network(nodes: str, given: str = "float[1,2] X", **constants: np.ndarray) -> None:
+    header = '<ir_version: 8, opset_import: ["": 18]>'
+    model = onnx.parser.parse_model(f"{header} g ({given}) => (float[1,K] Y) {{{nodes}}}")
+    tensors = (onnx.numpy_helper.from_array(np.float32(value), name) for name, value in constants.items())
+    model.graph.initializer.extend(tensors)
+    onnx.save(model, "net.onnx")
+
+
+def write_distance_and_sum() -> None:
+    """Y_0 = abs(X_0 - X_1) and Y_1 = X_0 + X_1, where that is not negative."""
+    write_network("A = Gemm(X, W) B = Relu(A) Y = Gemm(B, V)", W=[[1, -1, 1], [-1, 1, 1]], V=[[1, 0], [1, 0], [0, 1]])
+
+
+def write_property(*assertions: str, box: tuple[str, str] = ("0", "1"), outputs: int = 2) -> str:
+    text = "".join(
+        f"(declare-const X_{i} Real)(assert (>= X_{i} {box[0]}))(assert (<= X_{i} {box[1]}))" for i in (0, 1)
+    )
+    text += "".join(f"(declare-const Y_{j} Real)" for j in range(outputs))
+    text += "".join(f"(assert {assertion})" for assertion in assertions)
+    Path("spec.vnnlib").write_text(text)
+    return text
+
+
+@pytest.fixture
+def verify(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """What ``gls verify`` prints."""
+
+    def run(*options: str) -> str:
+        capsys.readouterr()
+        main(["verify", "net.onnx", "spec.vnnlib", *options])
+        return capsys.readouterr().out
+
+    return run
+
+
+def require_counterexample(printed: str, text: str, holds: Holds) -> None:
+    """Reads the numbers as they are printed, and evaluates network and property at them."""
+    assert re.fullmatch(r"sat\n\((\([XY]_\d+ -?\d+\.\d+\)\n?)+\)\n", printed)
+    values = {name: Fraction(number) for name, number in re.findall(r"\(([XY]_\d+) ([^)]+)\)", printed)}
+    evaluator = ReferenceEvaluator("net.onnx")
+    point = np.float32([[float(value) for name, value in values.items() if name[0] == "X"]])
+    outputs = evaluator.run(None, {"X": point})[0].flatten().tolist()
+    assert [float(value) for name, value in values.items() if name[0] == "Y"] == outputs
+    assert holds(text, values)
+
+
+CASES = {
+    "(>= Y_0 1.01)": False,
+    "(>= Y_0 0.99)": True,
+    "(>= Y_0 1)": True,  # at two corners only, and with equality
+    "(and (>= Y_0 0.5) (>= Y_1 1.6))": False,
+    "(and (>= Y_0 0.5) (>= Y_1 1.4))": True,
+    "(or (and (>= Y_0 1.01)) (and (>= Y_1 1.99)))": True,
+    "(or (and (>= Y_0 1.01)) (and (>= Y_1 2.01)))": False,
+    "(or (and (>= Y_0 0.6) (<= Y_1 0.5)) (and (>= Y_0 0.6) (>= Y_1 1.5)))": False,
+    "(or (and (>= Y_0 0.6) (<= Y_1 0.5)) (and (>= Y_0 0.6) (>= Y_1 1.3)))": True,
+    "(<= (+ Y_0 (* -0.5 Y_1)) -1.01)": False,
+    "(<= (+ Y_0 (* -0.5 Y_1)) -0.9)": True,
+    "(<= 1 0)": False,
+    "(<= 0 1)": True,
+    # two boxes: small and large inputs
+    "(or (and (<= X_0 0.1) (<= X_1 0.1) (>= Y_0 0.2)) (and (>= X_0 0.9) (>= X_1 0.9) (>= Y_0 0.2)))": False,
+    "(or (and (<= X_0 0.1) (<= X_1 0.1) (>= Y_1 1.9)) (and (>= X_0 0.9) (>= X_1 0.9) (>= Y_1 1.9)))": True,
+    "(and (or (and (<= X_0 0.1) (<= X_1 0.1)) (and (>= X_0 0.9) (>= X_1 0.9))) (>= Y_1 0.3) (<= Y_1 1.7))": False,
+    "(and (<= X_0 0.1) (>= X_0 0.2))": False,
+    "(and (<= X_0 0.7) (>= X_0 0.7) (>= Y_0 0.69))": True,  # 0.7 is no number of float32
+    "(and (<= X_0 0.7) (>= X_0 0.7) (>= Y_0 0.71))": False,
+}
+
+
+@pytest.mark.parametrize("assertion", CASES)
+def test_closed_form(assertion: str, verify: Callable[..., str], holds: Holds) -> None:
+    write_distance_and_sum()
+    text = write_property(assertion)
+    if CASES[assertion]:
+        require_counterexample(verify(), text, holds)
+    else:
+        assert verify() == "unsat\n"
+
+
+def test_without_relu(verify: Callable[..., str], holds: Holds) -> None:
+    write_network("Y = Gemm(X, W)", W=[[1], [2]])
+    for threshold, reachable in (("3.01", False), ("2.99", True)):
+        text = write_property(f"(>= Y_0 {threshold})", outputs=1)
+        if reachable:
+            require_counterexample(verify(), text, holds)
+        else:
+            assert verify() == "unsat\n"
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_networks_against_a_grid(seed: int, verify: Callable[..., str], holds: Holds) -> None:
+    """The largest value on a grid is reachable; none beyond it by more than the network can change between points."""
+    random = np.random.default_rng(seed)
+    first, second = random.normal(size=(2, 8)), random.normal(size=(8, 1))
+    write_network("A = Gemm(X, W, b) B = Relu(A) Y = Gemm(B, V)", W=first, b=random.normal(size=8), V=second)
+    axis = np.linspace(0, 1, 201, dtype=np.float32)
+    grid = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
+    model = onnx.load("net.onnx")
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "N"
+    largest = float(ReferenceEvaluator(model).run(None, {"X": grid})[0].max())
+    change = float((abs(first) @ abs(second)).sum()) / 400
+    text = write_property(f"(>= Y_0 {largest - 1e-4:.6f})", outputs=1)
+    require_counterexample(verify(), text, holds)
+    write_property(f"(>= Y_0 {largest + change + 1e-4:.6f})", outputs=1)
+    assert verify() == "unsat\n"
+
+
+def test_a_counterexample_that_rounding_undoes_is_unknown(verify: Callable[..., str]) -> None:
+    """3 * float32(0.1) is not a number of float32; the network rounds it up."""
+    write_network("A = Relu(X) Y = Gemm(A, W)", W=[[3], [0]])
+    x = np.float32(0.1)
+    exact, rounded = 3 * float(x), float(np.float32(3) * x)
+    assert exact < rounded
+    write_property(f"(<= Y_0 {exact!r})", box=(repr(float(x)), repr(float(x))), outputs=1)
+    assert verify() == "unknown\n"
+
+
+def test_time_is_up(verify: Callable[..., str]) -> None:
+    write_distance_and_sum()
+    write_property("(>= Y_0 1.01)")
+    assert verify("--time_limit=1e-9") == "timeout\n"
+
+
+def test_result_in_a_file(verify: Callable[..., str]) -> None:
+    write_distance_and_sum()
+    write_property("(>= Y_0 1.01)")
+    printed = verify("--output", "result.txt")
+    assert Path("result.txt").read_text() == printed == "unsat\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere.onnx", "spec.vnnlib"], "nowhere.onnx cannot be read as ONNX"),
+        (["net.onnx", "nowhere.vnnlib"], "nowhere.vnnlib cannot be read"),
+        (["net.onnx", "spec.vnnlib", "--time_limit=0"], "time_limit is 0.0; it must be positive"),
+        (["net.onnx", "spec.vnnlib", "--output=no/where"], "output is no/where; there is no directory no"),
+        (["net.onnx", "other.vnnlib"], "the property is about 2 inputs and 3 outputs, but net.onnx has 2 and 2"),
+    ],
+)
+def test_bad_input(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write_distance_and_sum()
+    write_property("(>= Y_2 1)", outputs=3)
+    Path("spec.vnnlib").rename("other.vnnlib")
+    write_property("(>= Y_0 1)")
+    with pytest.raises(SystemExit) as exit_:
+        main(["verify", *words])
+    assert exit_.value.code == 2
+    assert f"gls: {message}" in capsys.readouterr().err
+
+
+def test_without_onnx(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in [name for name in sys.modules if name.startswith("gls_lightning.interchange")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(SystemExit):
+        main(["verify", "net.onnx", "spec.vnnlib"])
+    expected = "gls: the package onnx is not installed; pip install 'gls-lightning[onnx]' adds it\n"
+    assert capsys.readouterr().err == expected
