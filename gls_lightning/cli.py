@@ -30,11 +30,20 @@ import gls_lightning.optimizers  # noqa: F401
 from gls_lightning.attacks import Attack
 from gls_lightning.callbacks import EpsilonAnnealing, RunReport, SaveRunConfig, SigmaDecay
 from gls_lightning.callbacks.save_run_config import run_of_checkpoint
+from gls_lightning.certification import Certifier
+from gls_lightning.certification.complete_certifier import complete_certifier, select_stages
 from gls_lightning.config_composition import compose
 from gls_lightning.config_files import prepare
 from gls_lightning.diagnostics import TightnessMeter, radius_grid
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.evaluation import TightnessEvaluation, TightnessReport
+from gls_lightning.evaluation import (
+    CertificationEvaluation,
+    CertificationOptions,
+    CertificationReport,
+    ChosenTestImages,
+    TightnessEvaluation,
+    TightnessReport,
+)
 from gls_lightning.module import CertifiedTrainingModule
 from gls_lightning.objectives import Objective, Regularizer
 from gls_lightning.relaxations import Relaxation
@@ -93,6 +102,67 @@ class GLSTrainer(Trainer):
         _load_weights(model, ckpt_path, weights_only)
         self.test(evaluation, datamodule=datamodule, verbose=False)
 
+    def certify(
+        self,
+        model: CertifiedTrainingModule,
+        datamodule: LightningDataModule,
+        ckpt_path: str | None = None,
+        weights_only: bool | None = None,
+        samples: int | None = None,
+        start: int = 0,
+        end: int | None = None,
+        epsilon: float | None = None,
+        stages: list[str] | None = None,
+        time_limit: float | None = None,
+        certifier: Certifier | None = None,
+        counterexamples: bool = False,
+        retry_unknown: bool = False,
+        output: Path | None = None,
+    ) -> None:
+        """Decide for each test image whether its whole box is classified correctly; what is decided is kept.
+
+        Args:
+            model: The module with the network.
+            datamodule: The test images.
+            ckpt_path: Checkpoint with the weights; by default those of the initialisation.
+            weights_only: Whether objects other than tensors and plain values are refused; false trusts the checkpoint.
+            samples: How many test images, in place of ``end``; all that follow where there are fewer.
+            start: Position of the first one in the test set.
+            end: Position behind the last one. By default the end of the test set.
+            epsilon: Radius. By default the model's.
+            stages: Names of the stages that run, in the certifier's order. By default all.
+            time_limit: Seconds for each image that reaches branch and bound. By default 100.
+            certifier: Certifies in place of PGD, IBP, CROWNIBP, DeepPoly, AlphaCROWN and BranchAndBound.
+            counterexamples: Whether counterexamples are stored, too.
+            retry_unknown: Whether images are tried again that earlier runs left unknown or failed at.
+            output: Directory of the records, which a later run continues. By default ``certification`` in the
+                checkpoint's run, or here without one.
+
+        Raises:
+            ConfigurationError: A value is out of range, the checkpoint does not fit, or the directory's records are of
+                something else.
+            ContradictionError: Two results cannot both be true.
+        """
+        if certifier is None:
+            certifier = complete_certifier(time_limit=100.0 if time_limit is None else time_limit)
+        elif time_limit is not None:
+            raise ConfigurationError(f"time_limit is {time_limit}, which a certifier has its own of; give one of them")
+        if stages is not None:
+            certifier = select_stages(certifier, stages)
+        options = CertificationOptions(
+            epsilon=model.epsilon if epsilon is None else epsilon,
+            output=_in_run(ckpt_path, "certification") if output is None else output,
+            start=start,
+            end=end,
+            samples=samples,
+            counterexamples=counterexamples,
+            retry_unknown=retry_unknown,
+        )
+        images = ChosenTestImages(datamodule, certifier.batch_size)
+        report = CertificationReport(ckpt_path, options, certifier)
+        _load_weights(model, ckpt_path, weights_only)
+        self.test(CertificationEvaluation(model, certifier, images, options, report), datamodule=images, verbose=False)
+
     def export(
         self,
         model: CertifiedTrainingModule,
@@ -125,11 +195,16 @@ class GLSTrainer(Trainer):
 
         _load_weights(model, ckpt_path, weights_only)
         if output is None:
-            output = Path("export") if ckpt_path is None else run_of_checkpoint(Path(ckpt_path)) / "export"
+            output = _in_run(ckpt_path, "export")
         images = read_samples(datamodule, start, samples)
         radius = model.epsilon if epsilon is None else epsilon
         write_benchmark(model.network, images, output, epsilon=radius, timeout=timeout)
         print(f"network and {len(images)} properties of radius {radius:g} in {output}")
+
+
+def _in_run(ckpt_path: str | None, name: str) -> Path:
+    """The directory of this name in the checkpoint's run, or here without one."""
+    return Path(name) if ckpt_path is None else run_of_checkpoint(Path(ckpt_path)) / name
 
 
 def _load_weights(model: CertifiedTrainingModule, ckpt_path: str | None, weights_only: bool | None) -> None:
@@ -176,7 +251,7 @@ def _subclasses(base: Any) -> Iterator[str]:
 
 
 class GLSCLI(LightningCLI):
-    """``gls fit``, ``gls validate``, ``gls test``, ``gls tightness`` and ``gls export``.
+    """``gls fit``, ``gls validate``, ``gls test``, ``gls tightness``, ``gls certify`` and ``gls export``.
 
     A network may be any class, so its section states the shape of the images, the number of classes and the
     normalisation itself; nothing is linked from the data. The module checks that they fit before training starts.
@@ -206,7 +281,7 @@ class GLSCLI(LightningCLI):
     def subcommands() -> dict[str, set[str]]:
         """The methods of the trainer that are commands, and which of their arguments are not options."""
         commands = LightningCLI.subcommands()
-        own = {name: {"model", "datamodule"} for name in ("tightness", "export")}
+        own = {name: {"model", "datamodule"} for name in ("tightness", "certify", "export")}
         return {name: commands[name] for name in ("fit", "validate", "test")} | own
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:

@@ -27,6 +27,7 @@ from gls_lightning.bounds import Box, Graph, OpaqueGraph, UnsupportedOperationEr
 from gls_lightning.callbacks.batch_norm_reset import BatchNormReset
 from gls_lightning.callbacks.certified_module import ACCURACIES
 from gls_lightning.callbacks.epsilon_annealing import ramps_of
+from gls_lightning.callbacks.first_process import on_first_process
 from gls_lightning.callbacks.non_finite_guard import NonFiniteGuard
 from gls_lightning.callbacks.process_sum import process_sum
 from gls_lightning.certification import Certifier, summarise
@@ -300,23 +301,13 @@ class CertifiedTrainingModule(LightningModule):
         """Takes the weights of ``init_from``; only here is it known that the fit does not resume."""
         self.estimator.start_fit()
         if self._unread_init_from is not None:
-            self.network.load_state_dict(self._read_on_first_process(self._unread_init_from))
+            path = self._unread_init_from
+            self.network.load_state_dict(on_first_process(self.trainer, lambda: self._read_weights(path)))
             self._unread_init_from = None
 
-    def _read_on_first_process(self, path: str) -> dict[str, Tensor]:
-        """The same weights, or the same error, on every process."""
-        outcome: dict[str, Tensor] | ConfigurationError | None = None
-        if self.trainer.is_global_zero:
-            try:
-                with _configuration_of("model.init_from"):
-                    outcome = read_weights(path, self.network)
-            except ConfigurationError as error:
-                outcome = error
-        outcome = self.trainer.strategy.broadcast(outcome)
-        if isinstance(outcome, ConfigurationError):
-            raise outcome
-        assert outcome is not None
-        return outcome
+    def _read_weights(self, path: str) -> dict[str, Tensor]:
+        with _configuration_of("model.init_from"):
+            return read_weights(path, self.network)
 
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
         """One evaluation of the estimator on a batch."""
@@ -439,7 +430,7 @@ class CertifiedTrainingModule(LightningModule):
             records = self.certifier.certify(self.graph, self.tensors(), inputs, labels, indices, self.epsilon)
         summary = summarise(records)
         for name in ACCURACIES:
-            self._log_mean(f"test/{name}", getattr(summary, name), summary.samples)
+            self._log_mean(f"test/{name}", getattr(summary, name), len(records))
 
     def _unpack(self, batch: Sequence[Tensor], batch_idx: int) -> tuple[Tensor, Tensor, Tensor]:
         inputs, labels, *rest = batch

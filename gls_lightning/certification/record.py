@@ -19,6 +19,11 @@ class Verdict(StrEnum):
     MISCLASSIFIED = "misclassified"
     ERROR = "error"
 
+    @property
+    def decided(self) -> bool:
+        """Whether nothing is left to find out."""
+        return self not in (Verdict.UNKNOWN, Verdict.ERROR)
+
 
 @dataclass(frozen=True)
 class Record:

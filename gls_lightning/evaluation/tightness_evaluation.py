@@ -1,16 +1,15 @@
 """Tightness measured in Lightning's test loop."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from gls_lightning.callbacks.process_sum import process_sum
 from gls_lightning.diagnostics import TightnessMeter
 from gls_lightning.errors import ConfigurationError
+from gls_lightning.evaluation.test_images import loader_of_test_images
 from gls_lightning.evaluation.tightness_report import TightnessReport
 from gls_lightning.module import CertifiedTrainingModule
 
@@ -44,10 +43,8 @@ class TightnessEvaluation(LightningModule):
     def setup(self, stage: str) -> None:
         """Checks the module, and lets the test end with the last sample."""
         self.module.setup(stage)
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        loader = data.test_dataloader()
-        if not isinstance(loader, DataLoader) or loader.batch_size is None:
-            raise ConfigurationError("gls tightness needs one DataLoader of test data, with a batch_size")
+        loader = loader_of_test_images(self.trainer.datamodule, "gls tightness")  # type: ignore[attr-defined]
+        assert loader.batch_size is not None
         if self.trainer.limit_test_batches == 1.0 and isinstance(self.trainer.limit_test_batches, float):
             self.trainer.limit_test_batches = -(-self._share(0) // loader.batch_size)
 

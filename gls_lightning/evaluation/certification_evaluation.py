@@ -1,0 +1,104 @@
+"""Complete certification in Lightning's test loop."""
+
+from collections.abc import Sequence
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from gls_lightning.callbacks.first_process import on_first_process
+from gls_lightning.certification import Certifier, Record, Verdict
+from gls_lightning.certification.fingerprint import fingerprint
+from gls_lightning.certification.record_directory import RecordDirectory
+from gls_lightning.errors import ConfigurationError
+from gls_lightning.evaluation.certification_options import CertificationOptions
+from gls_lightning.evaluation.certification_progress import CertificationProgress
+from gls_lightning.evaluation.certification_report import CertificationReport
+from gls_lightning.evaluation.test_images import ChosenTestImages
+from gls_lightning.module import CertifiedTrainingModule
+
+
+class CertificationEvaluation(LightningModule):
+    """Certifies test images, in place of the module's own test, and keeps the records in a directory.
+
+    Only what the records there leave open is certified; several processes share it.
+
+    Args:
+        module: The module with the network.
+        certifier: What decides.
+        images: The test images.
+        options: What is to be done.
+        report: What is made of the records.
+
+    Raises:
+        ConfigurationError: When the test starts: options do not fit the data, or the directory's records are of
+            something else.
+        ContradictionError: When the test starts: records cannot both be true.
+    """
+
+    def __init__(
+        self,
+        module: CertifiedTrainingModule,
+        certifier: Certifier,
+        images: ChosenTestImages,
+        options: CertificationOptions,
+        report: CertificationReport,
+    ) -> None:
+        super().__init__()
+        self.module = module
+        self.certifier = certifier
+        self.images = images
+        self.options = options
+        self.report = report
+
+    def setup(self, stage: str) -> None:
+        """Finds out which images are open."""
+        self.module.setup(stage)
+        chosen = self.options.chosen(self.images.available)
+        self.directory, known = on_first_process(self.trainer, self._read)
+        self.images.positions = [index for index in chosen if self._is_open(known.get(index))]
+        if not self.images.positions:
+            self.trainer.limit_test_batches = 0  # or Lightning warns of an empty DataLoader
+        done = [known[index] for index in set(chosen) - set(self.images.positions)]
+        self.progress = CertificationProgress(self.trainer, done, len(self.images.share))
+        self._file = self.directory.new_file(chosen, self.global_rank) if self.images.share else None
+
+    def _read(self) -> tuple[RecordDirectory, dict[int, Record]]:
+        """The directory, and the records that are there."""
+        network = self.module.graph, self.module.tensors()
+        name = type(self.images.data).__name__
+        print_of_all = fingerprint(*network, self.options.epsilon, name, self.images.read_all())
+        directory = RecordDirectory(self.options.output, print_of_all)
+        try:
+            directory.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"output is {directory.path}: {error.strerror}; choose a directory") from error
+        return directory, directory.read().records
+
+    def _is_open(self, record: Record | None) -> bool:
+        if record is None:
+            return True
+        if self.options.counterexamples and record.verdict is Verdict.FALSIFIED:
+            return not self.directory.counterexample(record.index).is_file()
+        return self.options.retry_unknown and not record.verdict.decided
+
+    def test_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
+        """Certifies a batch; each record is written as soon as its sample is decided."""
+        assert self._file is not None
+        size = self.images.batch_size
+        positions = self.images.share[batch_idx * size : (batch_idx + 1) * size]
+        with self.module.evaluation(batch, batch_idx) as (inputs, labels, _):
+            indices = torch.tensor(positions, device=self.device)
+            network = self.module.graph, self.module.tensors()
+            for record in self.certifier.decide(*network, inputs, labels, indices, self.options.epsilon):
+                if self.options.counterexamples:
+                    self.directory.store_counterexample(record)
+                self._file.append(record)
+                self.progress.add(record)
+
+    def teardown(self, stage: str) -> None:
+        """Reports on the records of all processes."""
+        self.progress.close()
+        self.trainer.strategy.barrier("certification")
+        if self.trainer.is_global_zero:
+            self.report(self.trainer, self.module, self.directory)
