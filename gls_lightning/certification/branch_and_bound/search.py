@@ -16,9 +16,13 @@ from gls_lightning.certification.branch_and_bound.question import Answer, Questi
 from gls_lightning.certification.branch_and_bound.subdomains import Subdomains
 from gls_lightning.certification.branch_and_bound.tree import Subdomain, Tree
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.relaxations import DeepPoly
+from gls_lightning.relaxations import CROWNIBP, DeepPoly
+from gls_lightning.relaxations.parts import PEAK_OVER_KEPT
 
 Batch = list[tuple[Tree, Subdomain]]
+
+_TENSORS_PER_RELU = 12
+"""Lines, slopes, multipliers, their gradients and moments."""
 
 
 class BranchAndBound:
@@ -32,10 +36,11 @@ class BranchAndBound:
     Args:
         time_limit: Seconds for each question; what is undecided then stays so. Time that questions spend together is
             divided among them.
-        batch_size: Number of subdomains that are bounded together.
+        batch_size: Number of subdomains that are bounded together, as far as the memory budget allows.
         steps: Steps of Adam for each subdomain.
         learning_rate: Size of the first step.
         candidates: Number of ReLUs that are tried before a subdomain is split.
+        memory_budget: GiB that a batch of subdomains may take, gradients included.
 
     Raises:
         ConfigurationError: An argument is out of its range.
@@ -46,22 +51,24 @@ class BranchAndBound:
         *,
         time_limit: float = 100.0,
         batch_size: int = 256,
-        steps: int = 20,
+        steps: int = 10,
         learning_rate: float = 0.1,
-        candidates: int = 8,
+        candidates: int = 4,
+        memory_budget: float = 4.0,
     ) -> None:
-        if not time_limit > 0:
-            raise ConfigurationError(f"time_limit is {time_limit}; it must be positive")
-        if not learning_rate > 0:
-            raise ConfigurationError(f"learning_rate is {learning_rate}; it must be positive")
-        for name, value in (("batch_size", batch_size), ("steps", steps), ("candidates", candidates)):
-            if value < 1:
-                raise ConfigurationError(f"{name} is {value}; it must be at least 1")
+        positive = {"time_limit": time_limit, "learning_rate": learning_rate, "memory_budget": memory_budget}
+        for name, value in positive.items():
+            if not value > 0:
+                raise ConfigurationError(f"{name} is {value}; it must be positive")
+        for name, number in {"batch_size": batch_size, "steps": steps, "candidates": candidates}.items():
+            if number < 1:
+                raise ConfigurationError(f"{name} is {number}; it must be at least 1")
         self.time_limit = time_limit
         self.batch_size = batch_size
         self.steps = steps
         self.learning_rate = learning_rate
         self.candidates = candidates
+        self.memory_budget = memory_budget
         self._intermediate = DeepPoly(skip_ibp_stable=True, intersect_ibp=True)
 
     def search(self, graph: Graph, tensors: Tensors, questions: Sequence[Question]) -> Iterator[Answer]:
@@ -81,15 +88,22 @@ class BranchAndBound:
             raise ConfigurationError(
                 f"the network has {', '.join(others)}; branch and bound takes networks whose only activation is ReLU"
             )
+        size = self._size_of_batch(graph, tensors)
         waiting = deque(enumerate(questions))
         active: deque[Tree] = deque()
         while waiting or active:
-            while waiting and len(active) < self.batch_size:
+            while waiting and len(active) < size:
                 active.append(self._plant(graph, tensors, *waiting.popleft()))
-            self._examine(graph, tensors, active)
+            self._examine(graph, tensors, active, size)
             for tree in [tree for tree in active if tree.done or tree.seconds >= self.time_limit]:
                 active.remove(tree)
                 yield tree.answer()
+
+    def _size_of_batch(self, graph: Graph, tensors: Tensors) -> int:
+        neurons = sum(graph.by_name[name].operation.output_shape.numel() for name in graph.relus)
+        numbers = CROWNIBP().coefficients(graph, tensors, rows=1) + _TENSORS_PER_RELU * neurons
+        budget = int(self.memory_budget * 2**30) // PEAK_OVER_KEPT
+        return max(1, min(self.batch_size, budget // (numbers * 8)))
 
     def _plant(self, graph: Graph, tensors: Tensors, number: int, question: Question) -> Tree:
         started = time.perf_counter()
@@ -102,12 +116,12 @@ class BranchAndBound:
         tree.seconds += time.perf_counter() - started
         return tree
 
-    def _examine(self, graph: Graph, tensors: Tensors, active: deque[Tree]) -> None:
+    def _examine(self, graph: Graph, tensors: Tensors, active: deque[Tree], size: int) -> None:
         """Takes a batch of subdomains of all trees in turn, and bounds them."""
         started = time.perf_counter()
         batch: Batch = []
-        while len(batch) < self.batch_size and (able := [tree for tree in active if tree.has_open]):
-            batch += [(tree, tree.take()) for tree in able[: self.batch_size - len(batch)]]
+        while len(batch) < size and (able := [tree for tree in active if tree.has_open]):
+            batch += [(tree, tree.take()) for tree in able[: size - len(batch)]]
         active.rotate(-len(batch))  # whoever came too late for this batch is first in the next one
         self._bound(_assemble(graph, tensors, batch), batch)
         seconds = (time.perf_counter() - started) / len(batch)
@@ -126,7 +140,7 @@ class BranchAndBound:
             tree.try_point(point[None], value)
         open_: list[int] = []
         for i, (tree, subdomain) in enumerate(batch):
-            lower = max(bounded.lower[i].item(), subdomain.lower)
+            lower = max(subdomain.lower, bounded.lower[i].item())  # in this order, NaN counts for nothing
             if lower > 0:
                 tree.close(lower)
             elif not tree.done:
@@ -143,7 +157,7 @@ class BranchAndBound:
         relus = choose_relu(subdomains, bounded, self.candidates)
         rows = zip(batch, relus, bounded.lower.tolist(), bounded.multipliers, bounded.shares, strict=True)
         for (tree, subdomain), relu, lower, multipliers, shares in rows:
-            known = max(lower, subdomain.lower)
+            known = max(subdomain.lower, lower)
             tree.branch(subdomain.parts(relu, lower=known, multipliers=multipliers, shares=shares))
 
 
@@ -175,4 +189,4 @@ def _decide_leaf(leaf: Subdomains, tree: Tree, subdomain: Subdomain) -> None:
     if minimum.point is not None:
         tree.try_point(minimum.point, leaf.largest(minimum.point).item())
     if not tree.done:
-        tree.close(max(minimum.lower, subdomain.lower))
+        tree.close(max(subdomain.lower, minimum.lower))

@@ -252,7 +252,7 @@ def test_questions_are_answered_in_the_order_in_which_they_are_decided() -> None
             graph(tensors, torch.rand(5000, 4).double() * (b.upper - b.lower) + b.lower) @ row.flatten() for b in boxes
         ]
         questions = [Question(b, row, 1e-3 - v.amin()[None, None]) for b, v in zip(boxes, least, strict=True)]
-        answers = list(BranchAndBound(batch_size=4).search(graph, tensors, questions))
+        answers = list(BranchAndBound(batch_size=4, steps=1, candidates=1).search(graph, tensors, questions))
     assert [answer.number for answer in answers] == [1, 0]
     assert all(answer.decided for answer in answers)
     assert answers[0].subdomains == 1 < answers[1].subdomains
@@ -275,7 +275,7 @@ def test_other_activations_are_refused() -> None:
         ask(net, box, torch.ones(1, 1, 2).double(), torch.zeros(1, 1).double())
 
 
-@pytest.mark.parametrize("name", ["time_limit", "batch_size", "steps", "learning_rate", "candidates"])
+@pytest.mark.parametrize("name", ["time_limit", "batch_size", "steps", "learning_rate", "candidates", "memory_budget"])
 def test_bad_options(name: str) -> None:
     with pytest.raises(ConfigurationError, match=f"{name} is 0; it must be"):
         BranchAndBound(**{name: 0})
