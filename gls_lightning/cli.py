@@ -48,13 +48,14 @@ from gls_lightning.module import CertifiedTrainingModule
 from gls_lightning.objectives import Objective, Regularizer
 from gls_lightning.relaxations import Relaxation
 from gls_lightning.version import __version__
-from gls_lightning.weights import read_checkpoint
+from gls_lightning.weights import read_checkpoint, read_weights
 
 COMPONENTS = (
     *(Attack, Callback, LightningDataModule, LRScheduler, Objective, Optimizer, Regularizer, Relaxation),
     nn.Module,
 )
 CHECKPOINTS = ("checkpoint", "latest", "recovery")
+OWN_COMMANDS = ("tightness", "certify", "export")
 OTHER_COMMANDS = "gls configs [WORD ...] lists the shipped configurations; gls configs --help says more."
 
 
@@ -81,7 +82,8 @@ class GLSTrainer(Trainer):
         Args:
             model: The module with the network.
             datamodule: The test images.
-            ckpt_path: Checkpoint with the weights; by default those of the initialisation.
+            ckpt_path: Checkpoint with the weights, or ``.safetensors`` file of the network alone; by default those of
+                the initialisation.
             weights_only: Whether objects other than tensors and plain values are refused; false trusts the checkpoint.
             relaxations: What to compare. By default IBP, HBox, CROWN-IBP and DeepPoly.
             radii: The radii, increasing; instead of an even grid.
@@ -124,7 +126,8 @@ class GLSTrainer(Trainer):
         Args:
             model: The module with the network.
             datamodule: The test images.
-            ckpt_path: Checkpoint with the weights; by default those of the initialisation.
+            ckpt_path: Checkpoint with the weights, or ``.safetensors`` file of the network alone; by default those of
+                the initialisation.
             weights_only: Whether objects other than tensors and plain values are refused; false trusts the checkpoint.
             samples: How many test images, in place of ``end``; all that follow where there are fewer.
             start: Position of the first one in the test set.
@@ -180,7 +183,8 @@ class GLSTrainer(Trainer):
         Args:
             model: The module with the network.
             datamodule: The test images.
-            ckpt_path: Checkpoint with the weights; by default those of the initialisation.
+            ckpt_path: Checkpoint with the weights, or ``.safetensors`` file of the network alone; by default those of
+                the initialisation.
             weights_only: Whether objects other than tensors and plain values are refused; false trusts the checkpoint.
             output: Directory for the files. By default ``export`` in the checkpoint's run, or here without one.
             samples: How many test images get a property; all that follow where there are fewer.
@@ -208,7 +212,9 @@ def _in_run(ckpt_path: str | None, name: str) -> Path:
 
 
 def _load_weights(model: CertifiedTrainingModule, ckpt_path: str | None, weights_only: bool | None) -> None:
-    if ckpt_path is not None:
+    if ckpt_path is not None and Path(ckpt_path).suffix == ".safetensors":
+        model.network.load_state_dict(read_weights(ckpt_path, model.network))
+    elif ckpt_path is not None:
         checkpoint = read_checkpoint(ckpt_path, weights_only=weights_only is not False)
         model.on_load_checkpoint(checkpoint)
         model.load_state_dict(checkpoint["state_dict"])
@@ -281,7 +287,7 @@ class GLSCLI(LightningCLI):
     def subcommands() -> dict[str, set[str]]:
         """The methods of the trainer that are commands, and which of their arguments are not options."""
         commands = LightningCLI.subcommands()
-        own = {name: {"model", "datamodule"} for name in ("tightness", "certify", "export")}
+        own = {name: {"model", "datamodule"} for name in OWN_COMMANDS}
         return {name: commands[name] for name in ("fit", "validate", "test")} | own
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -332,7 +338,8 @@ class GLSCLI(LightningCLI):
             rank_zero_warn(
                 f"gls {self.config.subcommand} without ckpt_path evaluates the network as it is initialised."
             )
-        if path not in (None, "last", "best", "hpc"):
+        of_network = self.config.subcommand in OWN_COMMANDS and Path(path or "").suffix == ".safetensors"
+        if path not in (None, "last", "best", "hpc") and not of_network:
             read_checkpoint(path, weights_only=config.get("weights_only") is not False)
 
     def before_instantiate_classes(self) -> None:
