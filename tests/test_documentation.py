@@ -12,6 +12,8 @@ from torch import nn
 from gls_lightning.bounds import Box, margin_specification, trace
 from gls_lightning.bounds.operations.registry import BUILDERS
 from gls_lightning.estimators import Key
+from gls_lightning.interchange.onnx_graph import CONVERTERS
+from gls_lightning.interchange.robustness_property import robustness_property
 from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly, HBox
 
 ROOT = Path(__file__).parents[1]
@@ -113,3 +115,13 @@ def test_affine_operation_is_exact(example: dict[str, Any]) -> None:
     for relaxation in (HBox(), CROWNIBP(), DeepPoly()):
         torch.testing.assert_close(relaxation(*problem), expected)
     assert (IBP()(*problem) <= expected).all()
+
+
+def test_interchange() -> None:
+    """The operations that the page lists are those that are supported, and its property is the one that is written."""
+    text = (ROOT / "docs/interchange.md").read_text()
+    rows = re.findall(r"^\| (`[A-Z].*?) \|", text, re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == set(CONVERTERS)
+    (block,) = re.findall(r"```\n(\(declare-const.*?)```", text, re.DOTALL)
+    box = Box(*torch.tensor([[[0.4]], [[0.6]]], dtype=torch.float64))
+    assert robustness_property(box, 1, 3, "an image").split("\n", 1)[1] == block
