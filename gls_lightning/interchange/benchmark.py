@@ -80,7 +80,8 @@ def write_benchmark(
         timeout: Seconds for each property, noted in ``instances.csv``.
 
     Raises:
-        ConfigurationError: ``epsilon`` or ``timeout`` is out of range.
+        ConfigurationError: ``epsilon`` or ``timeout`` is out of range, or the network cannot be exported or has too few
+            outputs.
         ContradictionError: The ONNX file computes something else than the network.
     """
     if not 0 <= epsilon <= 1:
@@ -89,7 +90,12 @@ def write_benchmark(
         raise ConfigurationError(f"timeout is {timeout}; it must be positive")
     (directory / "vnnlib").mkdir(parents=True, exist_ok=True)
     num_classes = write_onnx(network, samples[0].image.shape, directory / "network.onnx")
-    state = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+    if (largest := max(sample.label for sample in samples)) >= num_classes:
+        raise ConfigurationError(f"the network has {num_classes} outputs, but an image has the label {largest}")
+    state = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in network.state_dict().items()
+    }
     write_whole(directory / "network.safetensors", lambda path: path.write_bytes(save(state)))
     instances = []
     for sample in samples:

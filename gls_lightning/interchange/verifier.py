@@ -23,10 +23,10 @@ Array = NDArray[np.floating]
 
 
 class Verdict(StrEnum):
-    """Results in the terms of VNN-COMP, from the one that needs all questions answered to the one that needs none.
+    """Results in the terms of VNN-COMP; of those of several boxes the last in this order counts.
 
-    ``UNSAT``: the network cannot do what the property describes. ``SAT``: it can. ``TIMEOUT``: the time was too short.
-    ``UNKNOWN``: not known for another reason, such as a counterexample that rounding undoes.
+    ``UNSAT``: the network cannot do what the property describes. ``TIMEOUT``: the time was too short. ``UNKNOWN``: not
+    known for another reason, such as a counterexample that rounding undoes. ``SAT``: it can.
     """
 
     UNSAT = "unsat"
@@ -133,7 +133,7 @@ class Verifier:
         return Verification(Verdict.TIMEOUT if answer.seconds >= left else Verdict.UNKNOWN)
 
     def _confirmed(self, question: Question, points: Tensor) -> Verification | None:
-        """The first of the points ``[N, *input]`` that is a counterexample beyond doubt."""
+        """The first of the points ``[N, *input]`` that is a counterexample in the eyes of the onnx package."""
         lower, upper = (side.numpy() for side in question.box)
         inputs = _rounded(points.numpy(), lower, upper, self.network.precision)
         outputs = self.network(inputs)

@@ -16,7 +16,8 @@ import gls_lightning
 from gls_lightning.bounds import Box
 from gls_lightning.certification import Certifier, Verdict
 from gls_lightning.data import Digits
-from gls_lightning.errors import ContradictionError
+from gls_lightning.errors import ConfigurationError, ContradictionError
+from gls_lightning.interchange.benchmark import Sample, write_benchmark
 from gls_lightning.interchange.onnx_export import write_onnx
 from gls_lightning.interchange.onnx_graph import read_graph
 from gls_lightning.interchange.onnx_network import OnnxNetwork
@@ -149,6 +150,35 @@ def test_a_wrong_file_is_not_kept(tmp_path: Path) -> None:
         with pytest.raises(ContradictionError, match="the exported network differs"):
             write_onnx(network, (4,), path)
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [before]
+
+
+class OfOneBatchSize(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.reshape(4, -1))
+
+
+class Deciding(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x if x.sum() > 0 else -x)
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (OfOneBatchSize(4, 3), "OfOneBatchSize cannot be exported: it takes batches of one size only"),
+        (Deciding(4, 3), "PyTorch cannot export Deciding: "),
+    ],
+)
+def test_networks_that_cannot_be_exported(network: nn.Module, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        write_onnx(network, (4,), tmp_path / "network.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_labels_beyond_the_outputs(tmp_path: Path) -> None:
+    sample = Sample(0, torch.zeros(4), 3)
+    with pytest.raises(ConfigurationError, match="the network has 3 outputs, but an image has the label 3"):
+        write_benchmark(nn.Linear(4, 3), [sample], tmp_path, epsilon=0.1, timeout=1)
 
 
 def test_the_network_stays_as_it_is(tmp_path: Path) -> None:

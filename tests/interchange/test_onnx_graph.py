@@ -38,6 +38,7 @@ VECTORS = {
     "differences": ("A = MatMul(X, W) B = Sub(A, b) C = Sub(b, B) D = Relu(C) Y = Sub(B, D)", {}),
     "scaled": ("A = MatMul(X, W) B = Mul(A, b) C = Div(B, s) D = Neg(C) Y = Relu(D)", {"s": np.float32(3)}),
     "branches": ("A = MatMul(X, W) B = Relu(A) C = Relu(b2) D = Add(A, B) Y = Add(D, C)", {"b2": random(1, 3)}),
+    "a branch twice": ("A = MatMul(X, W) B = Relu(A) Y = Add(B, B)", {}),
     "gemm": ("A = Gemm(X, W, b) Y = Relu(A)", {}),
     "gemm with factors": (
         "Y = Gemm<alpha = 0.5, beta = 2.0, transB = 1>(X, U, s)",
@@ -155,6 +156,8 @@ REFUSED = {
     "A = Reshape(X, image) B = ReduceMean(A, a) Y = Flatten(B)": "only over height and width",
     "A = Mul(X, inf) Y = Relu(A)": "it has a constant that is not finite",
     "Y = own.Mine(X)": "operation Mine of own at 'Y' is not part of ONNX itself",
+    "c = Constant<value_int = 1>() d = Cast<to = 9>(c) Y = If(d)<then_branch = t () => (float[M,K] Z) {Z = Relu(X)}, "
+    "else_branch = e () => (float[M,K] Z) {Z = Identity(X)}>": "ONNX operation If at 'Y'",
     "Y = Identity(W)": "does not depend on its input",
 }
 
