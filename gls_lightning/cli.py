@@ -30,8 +30,8 @@ import gls_lightning.optimizers  # noqa: F401
 from gls_lightning.attacks import Attack
 from gls_lightning.callbacks import EpsilonAnnealing, RunReport, SaveRunConfig, SigmaDecay
 from gls_lightning.callbacks.save_run_config import run_of_checkpoint
-from gls_lightning.certification import Certifier
-from gls_lightning.certification.complete_certifier import complete_certifier, select_stages
+from gls_lightning.certification import Certifier, complete_certifier
+from gls_lightning.certification.complete_certifier import select_stages
 from gls_lightning.config_composition import compose
 from gls_lightning.config_files import prepare
 from gls_lightning.diagnostics import TightnessMeter, radius_grid

@@ -1,6 +1,8 @@
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -31,3 +33,13 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[cli.GLSCLI]:
     seen: list[cli.GLSCLI] = []
     monkeypatch.setattr(cli.GLSCLI, "_run_subcommand", lambda self, subcommand: seen.append(self))
     return seen
+
+
+@pytest.fixture
+def wandb(clean_place: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """W&B without a network, its files in the test's folder."""
+    wandb = pytest.importorskip("wandb")
+    for name, value in {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "WANDB_DIR": str(Path.cwd())}.items():
+        monkeypatch.setenv(name, value)
+    yield wandb
+    wandb.finish()

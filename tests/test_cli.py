@@ -7,7 +7,6 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -571,15 +570,6 @@ class TestVersion:
             main(["fit", "--help"])
         assert exit_.value.code == 0
         assert "--epsilon_annealing.end_epoch" in capsys.readouterr().out
-
-
-@pytest.fixture
-def wandb(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    wandb = pytest.importorskip("wandb")
-    for name, value in {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "WANDB_DIR": str(Path.cwd())}.items():
-        monkeypatch.setenv(name, value)
-    yield wandb
-    wandb.finish()
 
 
 def test_weights_and_biases_offline(wandb: ModuleType) -> None:

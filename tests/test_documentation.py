@@ -11,9 +11,12 @@ from torch import nn
 
 from gls_lightning.bounds import Box, margin_specification, trace
 from gls_lightning.bounds.operations.registry import BUILDERS
+from gls_lightning.callbacks import PeriodicCertification
+from gls_lightning.cli import GLSCLI
 from gls_lightning.estimators import Key
 from gls_lightning.interchange.onnx_graph import CONVERTERS
 from gls_lightning.interchange.robustness_property import robustness_property
+from gls_lightning.main import main
 from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly, HBox
 
 ROOT = Path(__file__).parents[1]
@@ -46,6 +49,37 @@ def test_estimator_of_a_step_function(example: dict[str, Any]) -> None:
 def test_metrics_of_an_own_loop(example: dict[str, Any]) -> None:
     certified, adversarial = (example["metrics"].compute()[f"{name}Accuracy"] for name in ("Certified", "Adversarial"))
     assert 0.6 < certified <= adversarial < 1
+
+
+@pytest.mark.parametrize("example", [("docs/certification.md", "complete_certifier")], indirect=True)
+def test_complete_certification(example: dict[str, Any]) -> None:
+    records, network = example["records"], example["network"].double()
+    assert {record.verdict for record in records} == {"certified", "falsified"}
+    for record in records:
+        noise = torch.rand(1000, 4, dtype=torch.double).mul(2).sub(1).sign() * 0.1
+        points = (example["images"][record.index].double() + noise).clamp(0, 1)
+        if record.verdict == "certified":
+            assert (network(points).argmax(1) == record.label).all()
+
+
+COMMANDS = re.findall(r"^gls (certify .*)", (ROOT / "docs/certification.md").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_are_understood(command: str, clean_place: None, parsed: list[GLSCLI]) -> None:
+    checkpoint = Path(re.search(r"--ckpt_path (\S+)", command)[1])
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"state_dict": {}}, checkpoint)
+    main([*command.split(), "--config", str(ROOT / "tests/configs/tiny.yaml")])
+    assert parsed[0].subcommand == "certify"
+
+
+def test_callback_of_the_page_on_certification(clean_place: None, parsed: list[GLSCLI]) -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/certification.md").read_text(), re.DOTALL)
+    Path("callback.yaml").write_text(text)
+    main(["fit", "--config", str(ROOT / "tests/configs/tiny.yaml"), "--config", "callback.yaml"])
+    (added,) = (c for c in parsed[0].trainer.callbacks if isinstance(c, PeriodicCertification))
+    assert (added.time_budget, added.certifier.stages[-1].branch_and_bound.time_limit) == (60, 2)
 
 
 @pytest.mark.parametrize("example", [("README.md", "CertifiedTrainingModule")], indirect=True)

@@ -99,6 +99,8 @@ class CertificationEvaluation(LightningModule):
     def teardown(self, stage: str) -> None:
         """Reports on the records of all processes."""
         self.progress.close()
+        if self._file is not None:
+            self._file.close()
         self.trainer.strategy.barrier("certification")
         if self.trainer.is_global_zero:
             self.report(self.trainer, self.module, self.directory)

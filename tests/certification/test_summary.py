@@ -26,6 +26,37 @@ def test_counts_as_the_paper_does():
     assert counts == {"certified": 4, "falsified": 3, "unknown": 1, "misclassified": 10, "error": 2}
 
 
+def test_where_the_time_went():
+    records = [
+        Record(0, 1, 0, Verdict.MISCLASSIFIED, "natural", -1.0, 0.5),
+        Record(1, 1, 1, Verdict.FALSIFIED, "PGD", -1.0, 1.0),
+        Record(2, 1, 1, Verdict.CERTIFIED, "IBP", 1.0, 2.0),
+        Record(3, 1, 1, Verdict.CERTIFIED, "IBP", 1.0, 3.0),
+        Record(4, 1, 1, Verdict.FALSIFIED, "BranchAndBound", -1.0, 10.0, subdomains=5),
+        Record(5, 1, 1, Verdict.CERTIFIED, "BranchAndBound", 1.0, 30.0, subdomains=1),
+        Record(6, 1, 1, Verdict.UNKNOWN, None, -1.0, 50.0, subdomains=9),
+        Record(7, 1, 1, Verdict.UNKNOWN, None, None, 6.0),
+        Record(8, 1, None, Verdict.ERROR, "IBP", None, 0.25),
+    ]
+    summary = summarise(records)
+    assert summary.stages == {
+        "IBP": (2, 5, 3),
+        "BranchAndBound": (2, 40, 30),
+        "natural": (1, 0.5, 0.5),
+        "PGD": (1, 1, 1),
+    }
+    assert list(summary.stages)[:2] == ["IBP", "BranchAndBound"]
+    assert summary.verdicts == {
+        "certified": (3, 35, 30),
+        "falsified": (2, 11, 10),
+        "unknown": (2, 56, 50),
+        "misclassified": (1, 0.5, 0.5),
+        "error": (1, 0.25, 0.25),
+    }
+    assert (summary.hard, summary.hard.mean) == ((4, 96, 50), 24)
+    assert (summary.total, summary.total.mean) == ((9, 102.75, 50), pytest.approx(102.75 / 9))
+
+
 def test_no_record_is_refused():
     with pytest.raises(ConfigurationError, match="no certified sample"):
         summarise([])

@@ -1,0 +1,150 @@
+import json
+from collections.abc import Sequence
+from itertools import permutations
+from math import inf
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from gls_lightning.bounds import trace
+from gls_lightning.certification import Record, Verdict
+from gls_lightning.certification.fingerprint import Fingerprint, differences, fingerprint
+from gls_lightning.certification.record_directory import RecordDirectory, merge
+from gls_lightning.errors import ConfigurationError, ContradictionError
+
+
+def record(index: int, verdict: Verdict = Verdict.CERTIFIED, seconds: float = 0.5, **options: object) -> Record:
+    return Record(index, 1, 1, verdict, "IBP", 0.25, seconds, **options)
+
+
+def directory(path: Path, **fingerprint: float) -> RecordDirectory:
+    return RecordDirectory(path, {"epsilon": 0.1, **fingerprint})
+
+
+def write(path: Path, records: Sequence[Record], chosen: range = range(10), rank: int = 0) -> Path:
+    file = directory(path).new_file(chosen, rank)
+    for each in records:
+        file.append(each)
+    return max(path.glob(f"records-*-rank{rank}*.jsonl"), key=lambda found: found.stat().st_mtime_ns)
+
+
+def test_files_of_shards_ranks_and_runs_add_up(tmp_path: Path) -> None:
+    write(tmp_path, [record(3), record(0)], range(4))
+    write(tmp_path, [record(1)], range(4), rank=1)
+    write(tmp_path, [record(2, Verdict.UNKNOWN, subdomains=7)], range(4))
+    write(tmp_path, [record(8)], range(7, 9))
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {f"records-{n}.jsonl" for n in ("0-4-rank0", "0-4-rank0-2", "0-4-rank1", "7-9-rank0")}
+    found = directory(tmp_path).read()
+    expected = [record(0), record(1), record(2, Verdict.UNKNOWN, subdomains=7), record(3), record(8)]
+    assert list(found.records.values()) == expected
+    assert found.chosen == {0, 1, 2, 3, 7, 8}
+
+
+def test_two_processes_with_the_same_samples_at_once(tmp_path: Path) -> None:
+    files = [directory(tmp_path).new_file(range(4), 0) for _ in range(2)]
+    for index in range(4):
+        for number, file in enumerate(files):
+            file.append(record(index, seconds=1 + number))
+    assert list(directory(tmp_path).read().records.values()) == [record(index, seconds=2) for index in range(4)]
+
+
+def test_each_record_is_in_the_file_at_once(tmp_path: Path) -> None:
+    file = directory(tmp_path).new_file(range(10), 0)
+    file.append(record(0))
+    assert list(directory(tmp_path).read().records) == [0]
+
+
+def test_a_file_cut_anywhere_keeps_its_whole_lines(tmp_path: Path) -> None:
+    path = write(tmp_path, [record(0), record(1)])
+    content = path.read_bytes()
+    ends = [position for position, byte in enumerate(content) if byte == ord("\n")]
+    for length in range(len(content) + 1):
+        path.write_bytes(content[:length])
+        assert len(directory(tmp_path).read().records) == max(0, sum(end < length for end in ends) - 1)
+    path.write_bytes(content[:-5])
+    write(tmp_path, [record(2)])
+    assert list(directory(tmp_path).read().records) == [0, 2]
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"index": 1}', '{"verdict": "perhaps"}', "\0\0"])
+def test_damage_within_a_file(damage: str, tmp_path: Path) -> None:
+    path = write(tmp_path, [record(0)])
+    path.write_text(f"{path.read_text()}{damage}\n")
+    with pytest.raises(ConfigurationError, match=path.name):
+        directory(tmp_path).read()
+
+
+def test_strict_json_without_infinity(tmp_path: Path) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    path = write(tmp_path, [Record(0, 1, None, Verdict.FALSIFIED, "PGD", -inf, 0.0)])
+    fields = json.loads(path.read_text().splitlines()[1], parse_constant=refuse)
+    assert (fields["margin"], fields["prediction"]) == (None, None)
+
+
+def test_records_of_something_else_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, [record(0)])
+    with pytest.raises(ConfigurationError, match=r"epsilon \(0.1 there, 0.2 here\); choose another .* with --output"):
+        directory(tmp_path, epsilon=0.2).read()
+
+
+def test_counterexamples(tmp_path: Path) -> None:
+    point = torch.rand(2, 3, dtype=torch.double).T
+    found = record(4, Verdict.FALSIFIED, counterexample=point)
+    directory(tmp_path).store_counterexample(found)
+    directory(tmp_path).store_counterexample(record(5))
+    assert [path.name for path in (tmp_path / "counterexamples").iterdir()] == ["4.safetensors"]
+    assert torch.equal(load_file(directory(tmp_path).counterexample(4))["counterexample"], point)
+
+
+class TestMerge:
+    def test_what_says_most_stays_in_any_order(self) -> None:
+        ranking = [
+            record(0, Verdict.ERROR, 9.0),
+            record(0, Verdict.UNKNOWN, 1.0),
+            record(0, Verdict.UNKNOWN, 5.0),
+            record(0, Verdict.CERTIFIED, 0.1),
+        ]
+        for best in range(1, len(ranking) + 1):
+            for order in permutations(ranking[:best]):
+                assert merge(order) == {0: ranking[best - 1]}
+
+    @pytest.mark.parametrize("verdict", [Verdict.FALSIFIED, Verdict.MISCLASSIFIED])
+    def test_contradictions(self, verdict: Verdict) -> None:
+        for order in permutations([record(0, Verdict.CERTIFIED), record(0, verdict), record(0, Verdict.UNKNOWN)]):
+            with pytest.raises(ContradictionError, match="sample 0"):
+                merge(order)
+        assert len(merge([record(0, Verdict.CERTIFIED), record(1, verdict)])) == 2
+
+
+class TestFingerprint:
+    def make(self, network: nn.Module | None = None, epsilon: float = 0.1, **changes: int) -> Fingerprint:
+        torch.manual_seed(0)
+        network = network or nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 3))
+        x, y = torch.rand(6, 4), torch.arange(6) % 3
+        for name, position in changes.items():
+            {"image": x, "label": y, "weight": network[0].weight.data}[name].view(-1)[position] += 1
+        batches = zip(x.split(4), y.split(4), strict=True)
+        return fingerprint(trace(network, (4,)), network.state_dict(), epsilon, "Noise", batches)
+
+    def test_the_same_again(self) -> None:
+        assert self.make() == self.make()
+        assert differences(json.loads(json.dumps(self.make())), self.make()) == ""
+
+    @pytest.mark.parametrize(
+        ("change", "key"), [({"image": 23}, "images"), ({"label": 5}, "labels"), ({"weight": 15}, "weights")]
+    )
+    def test_one_number_changes_it(self, change: dict[str, int], key: str) -> None:
+        different = differences(self.make(), self.make(**change))
+        assert different.startswith(f"{key} (")
+        assert ")," not in different
+
+    def test_another_architecture_with_the_same_weights(self) -> None:
+        torch.manual_seed(0)
+        leaky = nn.Sequential(nn.Linear(4, 4), nn.LeakyReLU(), nn.Linear(4, 3))
+        assert differences(self.make(), self.make(leaky)).startswith("architecture (")
