@@ -43,3 +43,4 @@ def wandb(clean_place: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Module
         monkeypatch.setenv(name, value)
     yield wandb
     wandb.finish()
+    wandb.teardown()  # the service keeps to the folder in which it started
