@@ -42,7 +42,8 @@ class LinearRelaxation(RelaxationInParts):
 
     @override
     def relu_bounds(self, graph: Graph, tensors: Tensors, box: Box) -> dict[str, Box]:
-        return self._relax(BackSubstitution(graph, tensors, graph.exact_boxes(tensors, box)))
+        nothing = box.lower.new_empty(len(box.lower), 1, graph.num_outputs)
+        return self._relax(self._substitution(graph, tensors, box, nothing))
 
     @override
     def _bound(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> Tensor:
