@@ -55,31 +55,30 @@ class CertificationEvaluation(LightningModule):
         """Finds out which images are open."""
         self.module.setup(stage)
         chosen = self.options.chosen(self.images.available)
-        self.directory, known = on_first_process(self.trainer, self._read)
-        self.images.positions = [index for index in chosen if self._is_open(known.get(index))]
+        # On one process alone, so that all share the same images whatever others write meanwhile.
+        self.directory, done = on_first_process(self.trainer, lambda: self._read(chosen))
+        self.images.positions = [index for index in chosen if index not in done]
         if not self.images.positions:
             self.trainer.limit_test_batches = 0  # or Lightning warns of an empty DataLoader
-        done = [known[index] for index in set(chosen) - set(self.images.positions)]
-        self.progress = CertificationProgress(self.trainer, done, len(self.images.share))
+        self.progress = CertificationProgress(self.trainer, done.values(), len(self.images.share))
         self._file = self.directory.new_file(chosen, self.global_rank) if self.images.share else None
 
-    def _read(self) -> tuple[RecordDirectory, dict[int, Record]]:
-        """The directory, and the records that are there."""
+    def _read(self, chosen: range) -> tuple[RecordDirectory, dict[int, Record]]:
+        """The directory, and the records there of images that are not open."""
         network = self.module.graph, self.module.tensors()
         name = type(self.images.data).__name__
-        print_of_all = fingerprint(*network, self.options.epsilon, name, self.images.read_all())
-        directory = RecordDirectory(self.options.output, print_of_all)
+        of_all = fingerprint(*network, self.options.epsilon, name, self.images.read_all())
+        directory = RecordDirectory(self.options.output, of_all)
         try:
             directory.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigurationError(f"output is {directory.path}: {error.strerror}; choose a directory") from error
-        return directory, directory.read().records
+        known = directory.read().records
+        return directory, {i: known[i] for i in chosen if i in known and not self._is_open(directory, known[i])}
 
-    def _is_open(self, record: Record | None) -> bool:
-        if record is None:
-            return True
+    def _is_open(self, directory: RecordDirectory, record: Record) -> bool:
         if self.options.counterexamples and record.verdict is Verdict.FALSIFIED:
-            return not self.directory.counterexample(record.index).is_file()
+            return not directory.counterexample(record.index).is_file()
         return self.options.retry_unknown and not record.verdict.decided
 
     def test_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
