@@ -86,7 +86,8 @@ class Certifier:
             One record per sample, in the given order.
 
         Raises:
-            ConfigurationError: If ``epsilon`` is negative or not a number, or a sample leaves [0, 1].
+            ConfigurationError: If ``epsilon`` is negative or not a number, a sample leaves [0, 1], or a stage does not
+                take the network.
             ContradictionError: If a bound lies above a value that it should bound.
         """
         records = {record.index: record for record in self.decide(graph, tensors, inputs, labels, indices, epsilon)}
@@ -97,6 +98,8 @@ class Certifier:
         self, graph: Graph, tensors: Tensors, inputs: Tensor, labels: Tensor, indices: Tensor, epsilon: float
     ) -> Iterator[Record]:
         """As :meth:`certify`, but gives each record as soon as its sample is decided."""
+        for stage in self.stages:
+            stage.check(graph)
         if not epsilon >= 0:
             raise ConfigurationError(f"epsilon is {epsilon}; a radius is at least 0")
         if not ((inputs >= 0) & (inputs <= 1)).all():

@@ -115,6 +115,13 @@ class Stage(ABC):
 
     name: str
 
+    def check(self, graph: Graph) -> None:  # noqa: B027  (most stages take any network)
+        """Refuses a network that the stage cannot take.
+
+        Raises:
+            ConfigurationError: It is one.
+        """
+
     @abstractmethod
     def __call__(self, problem: Problem) -> Iterator[Evidence]:
         """Gathers evidence about every sample of the problem once, all together or in parts as they are done."""
@@ -183,6 +190,10 @@ class BranchAndBoundStage(Stage):
 
     def __init__(self, branch_and_bound: BranchAndBound) -> None:
         self.branch_and_bound = branch_and_bound
+
+    def check(self, graph: Graph) -> None:
+        """See :meth:`Stage.check`."""
+        self.branch_and_bound.check(graph)
 
     def __call__(self, problem: Problem) -> Iterator[Evidence]:
         """See :meth:`Stage.__call__`."""

@@ -10,7 +10,7 @@ from torch import nn
 
 from gls_lightning.attacks import PGD, Attack
 from gls_lightning.bounds import trace
-from gls_lightning.certification import Certifier, Record, Verdict
+from gls_lightning.certification import BranchAndBound, Certifier, Record, Verdict
 from gls_lightning.errors import ConfigurationError, ContradictionError
 from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly, Relaxation
 
@@ -294,6 +294,12 @@ def test_default_cascade():
         "DeepPoly",
         "IBP",
     ]
+
+
+def test_a_network_that_a_stage_does_not_take_is_refused_at_once():
+    net = nn.Sequential(nn.Linear(2, 2), nn.Tanh())
+    with pytest.raises(ConfigurationError, match=r"the network has Tanh; .* without the stage BranchAndBound"):
+        certify(net, X, Y, 0.1, relaxations=[Claim(0.0)], branch_and_bound=BranchAndBound())
 
 
 def test_an_unsound_relaxation_is_refused():

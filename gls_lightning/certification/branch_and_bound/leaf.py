@@ -14,6 +14,9 @@ from gls_lightning.certification.branch_and_bound.subdomains import Subdomains
 
 Array = NDArray[np.float64]
 
+_INPUTS_AT_ONCE = 256
+"""Points at which the network is evaluated together."""
+
 
 class AffineFunctions(NamedTuple):
     """Functions ``coefficients @ x + constants`` of the flattened input, ``[m, n]`` and ``[m]``."""
@@ -59,21 +62,29 @@ def solve_leaf(leaf: Subdomains) -> Minimum:
 
 def _affine(leaf: Subdomains) -> tuple[AffineFunctions, AffineFunctions]:
     """The group's functions of the input, and functions that are at most 0 where the splits hold."""
-    active = {name: lower >= 0 for name, lower in leaf.by_relu(leaf.split_relu_box.lower).items()}
-    relu_inputs: list[Tensor] = []
+    size = leaf.graph.input_shape.numel()
+    origin = leaf.rows.new_zeros(1, size)
+    corners = torch.cat([origin, torch.eye(size).to(origin)]).view(-1, *leaf.graph.input_shape)
+    parts = [_evaluate_affine(leaf, part) for part in corners.split(_INPUTS_AT_ONCE)]
+    functions, splits = (_from_corners(torch.cat(values)) for values in zip(*parts, strict=True))
+    return functions, splits
+
+
+def _evaluate_affine(leaf: Subdomains, points: Tensor) -> tuple[Tensor, Tensor]:
+    """The affine functions that the network is in the leaf, at any points ``[P, *input]``: functions and splits."""
+    active = leaf.by_relu(leaf.split_relu_box.lower >= 0)
+    signs = leaf.by_relu(leaf.signs)
+    splits = [points.new_empty(len(points), 0)]
 
     def evaluate(node: Node, *values: Tensor) -> Tensor:
         if not isinstance(node.operation, Activation):
             return node.operation.evaluate(leaf.tensors, *values)
-        relu_inputs.append(values[0].flatten(1))
+        split = signs[node.name][0] != 0
+        splits.append(-values[0][:, split] * signs[node.name][0, split])
         return values[0] * active[node.name]
 
-    size = leaf.graph.input_shape.numel()
-    corners = torch.cat([leaf.rows.new_zeros(1, size), torch.eye(size).to(leaf.rows)])
-    outputs = leaf.graph.propagate(corners.view(-1, *leaf.graph.input_shape), evaluate)[leaf.graph.output]
-    split = leaf.signs[0].nonzero().flatten()
-    splits = -leaf.signs[0, split] * torch.cat(relu_inputs, 1)[:, split]
-    return _from_corners(outputs @ leaf.rows[0].mT + leaf.offsets[0]), _from_corners(splits)
+    outputs = leaf.graph.propagate(points, evaluate)[leaf.graph.output]
+    return outputs @ leaf.rows[0].mT + leaf.offsets[0], torch.cat(splits, 1)
 
 
 def _from_corners(values: Tensor) -> AffineFunctions:

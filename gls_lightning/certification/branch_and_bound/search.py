@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,7 +11,8 @@ from torch import Tensor
 from gls_lightning.bounds import Box, Graph, Tensors
 from gls_lightning.bounds.operations import ReLU
 from gls_lightning.certification.branch_and_bound.branching import choose_relu
-from gls_lightning.certification.branch_and_bound.leaf import solve_leaf
+from gls_lightning.certification.branch_and_bound.falsification import descend, minimum_around
+from gls_lightning.certification.branch_and_bound.leaf import Minimum, solve_leaf
 from gls_lightning.certification.branch_and_bound.optimisation import Bounded, optimise
 from gls_lightning.certification.branch_and_bound.question import Answer, Question
 from gls_lightning.certification.branch_and_bound.subdomains import Subdomains
@@ -31,7 +33,8 @@ class BranchAndBound:
     A subdomain is bounded with optimised slopes and multipliers of its splits (beta-CROWN, Wang et al., 2021), over
     bounds of the ReLU inputs that are computed once. If that does not prove it, it is split at a ReLU (filtered smart
     branching, De Palma et al., 2021); if no unstable ReLU is left, a linear program decides it. Subdomains of all
-    questions are bounded together. Every point where a bound is smallest is tried in the network itself.
+    questions are bounded together. From every point where a bound is smallest, a short attack descends; now and then a
+    linear program, for the ReLUs as they act there, goes on from the best one.
 
     Args:
         time_limit: Seconds for each question; what is undecided then stays so. Time that questions spend together is
@@ -71,6 +74,19 @@ class BranchAndBound:
         self.memory_budget = memory_budget
         self._intermediate = DeepPoly(skip_ibp_stable=True, intersect_ibp=True)
 
+    def check(self, graph: Graph) -> None:
+        """Refuses networks with activations other than ReLU.
+
+        Raises:
+            ConfigurationError: The network has one.
+        """
+        others = sorted({type(n.operation).__name__ for n in graph.activations if not isinstance(n.operation, ReLU)})
+        if others:
+            raise ConfigurationError(
+                f"the network has {', '.join(others)}; branch and bound takes networks whose only activation is ReLU, "
+                "so others are certified without the stage BranchAndBound"
+            )
+
     def search(self, graph: Graph, tensors: Tensors, questions: Sequence[Question]) -> Iterator[Answer]:
         """Answers questions as they are decided, or as their time is over.
 
@@ -83,11 +99,7 @@ class BranchAndBound:
             ConfigurationError: The network has activations other than ReLU.
             ContradictionError: A bound lies above a value that it should bound.
         """
-        others = sorted({type(n.operation).__name__ for n in graph.activations if not isinstance(n.operation, ReLU)})
-        if others:
-            raise ConfigurationError(
-                f"the network has {', '.join(others)}; branch and bound takes networks whose only activation is ReLU"
-            )
+        self.check(graph)
         size = self._size_of_batch(graph, tensors)
         waiting = deque(enumerate(questions))
         active: deque[Tree] = deque()
@@ -135,30 +147,37 @@ class BranchAndBound:
         shares = torch.stack([subdomain.shares for _, subdomain in batch]).float() / 255
         multipliers = _spread([(s.relus, s.multipliers) for _, s in batch], torch.zeros_like(shares))
         bounded = optimise(subdomains, shares, multipliers, steps=self.steps, learning_rate=self.learning_rate)
-        values = subdomains.largest(bounded.points)
-        for (tree, _), point, value in zip(batch, bounded.points, values.tolist(), strict=True):
-            tree.try_point(point[None], value)
-        open_: list[int] = []
-        for i, (tree, subdomain) in enumerate(batch):
-            lower = max(subdomain.lower, bounded.lower[i].item())  # in this order, NaN counts for nothing
-            if lower > 0:
-                tree.close(lower)
-            elif not tree.done:
-                open_.append(i)
-        has_unstable = subdomains.unstable.any(1).tolist()
+        examined = _close_proven(Examined(subdomains, bounded, batch))
+        _falsify(examined)
+        has_unstable = examined.subdomains.unstable.any(1).tolist()
+        open_ = [i for i, (tree, _) in enumerate(examined.batch) if not tree.done]
         for i in open_:
             if not has_unstable[i]:
-                _decide_leaf(subdomains.select(torch.tensor([i])), *batch[i])
+                _decide_leaf(examined.select([i]))
         if to_split := [i for i in open_ if has_unstable[i]]:
-            rows = torch.tensor(to_split)
-            self._split(subdomains.select(rows), bounded.select(rows), [batch[i] for i in to_split])
+            self._split(examined.select(to_split))
 
-    def _split(self, subdomains: Subdomains, bounded: Bounded, batch: Batch) -> None:
+    def _split(self, examined: "Examined") -> None:
+        subdomains, bounded, batch = examined
         relus = choose_relu(subdomains, bounded, self.candidates)
         rows = zip(batch, relus, bounded.lower.tolist(), bounded.multipliers, bounded.shares, strict=True)
         for (tree, subdomain), relu, lower, multipliers, shares in rows:
             known = max(subdomain.lower, lower)
             tree.branch(subdomain.parts(relu, lower=known, multipliers=multipliers, shares=shares))
+
+
+class Examined(NamedTuple):
+    """Bounded subdomains, and whose they are."""
+
+    subdomains: Subdomains
+    bounded: Bounded
+    batch: Batch
+
+    def select(self, rows: list[int]) -> "Examined":
+        """Some of them, by their positions."""
+        positions = torch.tensor(rows, dtype=torch.int64, device=self.bounded.lower.device)
+        batch = [self.batch[row] for row in rows]
+        return Examined(self.subdomains.select(positions), self.bounded.select(positions), batch)
 
 
 def _assemble(graph: Graph, tensors: Tensors, batch: Batch) -> Subdomains:
@@ -184,9 +203,40 @@ def _spread(values: list[tuple[Tensor, Tensor]], everywhere: Tensor) -> Tensor:
     return everywhere
 
 
-def _decide_leaf(leaf: Subdomains, tree: Tree, subdomain: Subdomain) -> None:
-    minimum = solve_leaf(leaf)
+def _close_proven(examined: Examined) -> Examined:
+    """Closes what is proven; gives the others."""
+    left = []
+    for i, ((tree, subdomain), bound) in enumerate(zip(examined.batch, examined.bounded.lower.tolist(), strict=True)):
+        lower = max(subdomain.lower, bound)  # in this order, NaN counts for nothing
+        if lower > 0:
+            tree.close(lower)
+        else:
+            left.append(i)
+    return examined.select(left)
+
+
+def _falsify(examined: Examined) -> None:
+    """Tries points of each box: where its bound is smallest, and what lies below from there."""
+    points = descend(examined.subdomains, examined.bounded.points)
+    best: dict[Tree, tuple[float, int]] = {}
+    for i, value in enumerate(examined.subdomains.largest(points).tolist()):
+        tree, _ = examined.batch[i]
+        tree.try_point(points[[i]], value)
+        best[tree] = min(best.get(tree, (value, i)), (value, i))
+    for tree, (_, i) in best.items():
+        if not tree.done and tree.is_due:
+            one = examined.select([i]).subdomains
+            _try_minimum(tree, one, minimum_around(one, points[[i]]))
+
+
+def _try_minimum(tree: Tree, subdomain: Subdomains, minimum: Minimum) -> None:
     if minimum.point is not None:
-        tree.try_point(minimum.point, leaf.largest(minimum.point).item())
+        tree.try_point(minimum.point, subdomain.largest(minimum.point).item())
+
+
+def _decide_leaf(leaf: Examined) -> None:
+    ((tree, subdomain),) = leaf.batch
+    minimum = solve_leaf(leaf.subdomains)
+    _try_minimum(tree, leaf.subdomains, minimum)
     if not tree.done:
         tree.close(max(subdomain.lower, minimum.lower))

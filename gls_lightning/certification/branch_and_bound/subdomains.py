@@ -7,7 +7,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from gls_lightning.bounds import Box, Graph, Tensors
+from gls_lightning.bounds import Box, Graph, Node, Tensors
+from gls_lightning.bounds.operations import Activation
 
 
 @dataclass(frozen=True)
@@ -89,3 +90,15 @@ class Subdomains:
         """The largest function of each group at ``points [B, *input]``, ``[B]``."""
         outputs = self.graph(self.tensors, points).unsqueeze(-1)
         return ((self.rows @ outputs).squeeze(-1) + self.offsets).amax(1)
+
+    def relu_inputs(self, points: Tensor) -> Tensor:
+        """The inputs of all ReLUs at ``points [B, *input]``, ``[B, N]``."""
+        inputs: list[Tensor] = []
+
+        def evaluate(node: Node, *values: Tensor) -> Tensor:
+            if isinstance(node.operation, Activation):
+                inputs.append(values[0])
+            return node.operation.evaluate(self.tensors, *values)
+
+        self.graph.propagate(points, evaluate)
+        return self.side_by_side(inputs)

@@ -14,6 +14,9 @@ from gls_lightning.errors import ContradictionError
 _TOLERANCE = 1e-9
 """Rounding that is no contradiction, relative to the value where it is above 1."""
 
+FIRST_PROGRAM = 64
+"""Subdomains after which a linear program first looks for a point; it takes as long as bounding many of them."""
+
 
 @dataclass(frozen=True, eq=False)
 class Subdomain:
@@ -83,6 +86,7 @@ class Tree:
         self.done = False
         self._subdomains = 0
         self._lower = question.offsets.new_full((len(question.rows),), -inf)
+        self._next_program = FIRST_PROGRAM
         self._start()
 
     def _start(self) -> None:
@@ -93,6 +97,14 @@ class Tree:
     def has_open(self) -> bool:
         """Whether a subdomain can be taken."""
         return bool(self._open) and not self.done
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it has come to twice as many subdomains as when this was last true."""
+        due = self._subdomains >= self._next_program
+        if due:
+            self._next_program = 2 * self._subdomains
+        return due
 
     def take(self) -> Subdomain:
         """The open subdomain with the lowest bound."""

@@ -6,6 +6,7 @@ from torch import nn
 
 from gls_lightning.bounds import Box, trace
 from gls_lightning.certification.branch_and_bound.branching import choose_relu, intercept_scores
+from gls_lightning.certification.branch_and_bound.falsification import descend, minimum_around
 from gls_lightning.certification.branch_and_bound.lagrangian import Lagrangian
 from gls_lightning.certification.branch_and_bound.leaf import solve_leaf
 from gls_lightning.certification.branch_and_bound.optimisation import optimise
@@ -153,3 +154,37 @@ def test_an_empty_subdomain_is_proven() -> None:
     values = net(points)[:, 0]
     for signs, inside in (((-1, -1), points < 0.2), ((1, -1), (points > 0.2) & (points < 0.6)), ((1, 1), points > 0.6)):
         assert least(*signs) == pytest.approx(values[inside[:, 0]].amin().item(), abs=1e-2)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32))
+def test_descent_stays_in_the_box_and_does_not_rise(seed: int) -> None:
+    net, generator = network(seed), torch.Generator().manual_seed(seed)
+    parts = subdomains(net, generator, 0)
+    starts = (
+        parts.box.lower + (parts.box.upper - parts.box.lower) * torch.rand(5, 1, 4, 4, generator=generator).double()
+    )
+    points = descend(parts, starts)
+    assert ((parts.box.lower <= points) & (points <= parts.box.upper)).all()
+    assert (parts.largest(points) <= parts.largest(starts) + 1e-5).all()
+    assert (parts.largest(points) < parts.largest(starts) - 1e-3).any()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32))
+def test_no_point_with_the_same_active_relus_lies_below_the_minimum_around_it(seed: int) -> None:
+    net, generator = network(seed), torch.Generator().manual_seed(seed)
+    (part,) = (subdomains(net, generator, 0, samples=1),)
+    minimum = minimum_around(part, part.box.centre)
+    assert minimum.point is not None
+    assert ((part.box.lower <= minimum.point) & (minimum.point <= part.box.upper)).all()
+    assert part.largest(minimum.point).item() == pytest.approx(minimum.lower, abs=1e-6)
+    pattern = net.relu_inputs(part.box.centre) > 0
+    near = part.box.centre + 0.6 * torch.rand(4000, 1, 1, 1, generator=generator).double() * (
+        torch.rand(4000, 1, 4, 4, generator=generator).double() - 0.5
+    )
+    points = near.clamp(*part.box)
+    same = points[(((net.relu_inputs(points) > 0) == pattern).all(1))]
+    values = (net(same) @ part.rows[0].mT + part.offsets[0]).amax(1)
+    assert len(values) > 10
+    assert (values >= minimum.lower - 1e-9).all()

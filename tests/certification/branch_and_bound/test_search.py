@@ -241,21 +241,24 @@ def test_time_is_limited_and_what_was_proven_is_kept() -> None:
     assert answer.subdomains > 1
 
 
-def test_questions_are_answered_in_the_order_in_which_they_are_decided() -> None:
+def test_questions_are_answered_as_they_are_decided() -> None:
     torch.manual_seed(0)
     net = deep(4, 30, 2)
-    graph, tensors = trace(net, (4,)), {n: 3 * t.double() for n, t in net.state_dict().items()}
-    boxes = [Box.around(torch.rand(1, 4).double(), radius) for radius in (0.5, 0.0)]
-    row = torch.tensor([[[1.0, -1.0]]]).double()
+    graph, tensors = trace(net, (4,)), {n: t.double() for n, t in net.state_dict().items()}
+    box = Box.around(torch.rand(1, 4).double(), 0.1)
+    rows, far = torch.tensor([[[1.0, -1.0]], [[-1.0, 1.0]]]).double(), torch.full((2, 1), 100.0).double()
+    two_groups, one_group, reached = (
+        Question(box, rows, far),
+        Question(box, rows[:1], far[:1]),
+        Question(box, rows, -far),
+    )
     with torch.no_grad():
-        least = [
-            graph(tensors, torch.rand(5000, 4).double() * (b.upper - b.lower) + b.lower) @ row.flatten() for b in boxes
-        ]
-        questions = [Question(b, row, 1e-3 - v.amin()[None, None]) for b, v in zip(boxes, least, strict=True)]
-        answers = list(BranchAndBound(batch_size=4, steps=1, candidates=1).search(graph, tensors, questions))
-    assert [answer.number for answer in answers] == [1, 0]
+        answers = list(BranchAndBound().search(graph, tensors, [two_groups, one_group, reached]))
+    assert [answer.number for answer in answers] == [1, 2, 0]
+    assert [answer.subdomains for answer in answers] == [1, 1, 2]
+    assert [answer.point is None for answer in answers] == [True, False, True]
+    assert answers[1].lower.tolist() == [-math.inf] * 2
     assert all(answer.decided for answer in answers)
-    assert answers[0].subdomains == 1 < answers[1].subdomains
 
 
 def test_a_linear_network_needs_no_split() -> None:

@@ -1,0 +1,43 @@
+"""Points of a box where functions are small."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from gls_lightning.attacks import PGD
+from gls_lightning.certification.branch_and_bound.leaf import Minimum, solve_leaf
+from gls_lightning.certification.branch_and_bound.subdomains import Subdomains
+
+_DESCENT = PGD(steps=10, step_size=0.25, step_decay="sabr", loss="margin")
+
+
+def descend(subdomains: Subdomains, points: Tensor) -> Tensor:
+    """Points of the boxes where the largest function is at most that at ``points [B, *input]``, but for rounding.
+
+    A short attack in float32 starts there.
+    """
+    if not len(points):
+        return points
+    rough = subdomains.float()
+
+    def logits(x: Tensor) -> Tensor:
+        largest = rough.largest(x)
+        return torch.stack([largest, torch.zeros_like(largest)], 1)  # whose margin is the largest function
+
+    width = rough.box.upper - rough.box.lower
+    starts = (points.float() - rough.box.lower) / torch.where(width > 0, width, 1)
+    labels = torch.zeros(len(points), dtype=torch.int64, device=points.device)
+    return _DESCENT(logits, *rough.box, labels, starts[None]).double().clamp(*subdomains.box)
+
+
+def minimum_around(subdomain: Subdomains, point: Tensor) -> Minimum:
+    """The minimum of the largest function of a single subdomain where every ReLU acts as it does at a point of its box.
+
+    Args:
+        subdomain: The subdomain, whose splits do not count.
+        point: The point, ``[1, *input]``.
+    """
+    lower, upper = subdomain.relu_box
+    signs = torch.where(subdomain.relu_inputs(point) > 0, 1, -1)
+    return solve_leaf(replace(subdomain, signs=torch.where((lower < 0) & (upper > 0), signs, 0).to(torch.int8)))
