@@ -113,6 +113,8 @@ class Certifier:
     def _decide_batch(self, problem: Problem) -> Iterator[Record]:
         records = _undecided(problem)
         for stage in self.stages:
+            if not records:
+                return
             unknown: list[int] = []
             for evidence, seconds in _timed(stage, problem):
                 rows = range(len(records)) if evidence.rows is None else evidence.rows
@@ -127,8 +129,6 @@ class Certifier:
                     else:
                         yield records[row]
             problem, records = problem.select(unknown), [records[row] for row in unknown]
-            if not records:
-                return
         yield from records
 
 

@@ -286,6 +286,10 @@ def test_records_keep_order_and_index():
     assert [record.label for record in records] == y.tolist()
 
 
+def test_no_sample_gives_no_record():
+    assert certify(IDENTITY, X[:0], Y[:0], 0.1) == []
+
+
 def test_default_cascade():
     assert [stage.name for stage in Certifier().stages] == ["natural", "PGD", "IBP", "CROWNIBP", "DeepPoly"]
     relaxations = [DeepPoly(), IBP()]
