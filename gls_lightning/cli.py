@@ -162,7 +162,7 @@ class GLSTrainer(Trainer):
             retry_unknown=retry_unknown,
         )
         images = ChosenTestImages(datamodule, certifier.batch_size)
-        report = CertificationReport(ckpt_path, options, certifier)
+        report = CertificationReport(ckpt_path, options)
         _load_weights(model, ckpt_path, weights_only)
         self.test(CertificationEvaluation(model, certifier, images, options, report), datamodule=images, verbose=False)
 
@@ -343,8 +343,11 @@ class GLSCLI(LightningCLI):
             read_checkpoint(path, weights_only=config.get("weights_only") is not False)
 
     def before_instantiate_classes(self) -> None:
-        """Leaves out the checkpoint callbacks where checkpoints are switched off."""
-        if self._get(self.config, "trainer").enable_checkpointing is False:
+        """Leaves out the checkpoint callbacks where checkpoints are switched off, and files that nobody reads."""
+        trainer = self._get(self.config, "trainer")
+        if self.subcommand in ("certify", "export") and "CSVLogger" in str(trainer.logger):  # their results lie apart
+            trainer.logger = False
+        if trainer.enable_checkpointing is False:
             keys = self._parser(self.subcommand).callback_keys
             keys[:] = [key for key in keys if key not in CHECKPOINTS]
 

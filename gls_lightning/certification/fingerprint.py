@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from gls_lightning.bounds import Graph, OpaqueGraph, Tensors
+from gls_lightning.version import __version__
 
 Fingerprint = Mapping[str, str | int | float]
 """What verdicts depend on; records with equal ones may be merged."""
@@ -27,15 +28,18 @@ def fingerprint(
         dataset: Name of the data set.
         batches: The images ``[B, *input]`` and labels ``[B]`` of the whole test set, in its order.
     """
-    operations = graph.network if isinstance(graph, OpaqueGraph) else graph
+    architecture = sha256(repr(graph.network if isinstance(graph, OpaqueGraph) else graph).encode())
     images, labels, number = sha256(), sha256(), 0
     for x, y in batches:
+        if isinstance(graph, OpaqueGraph) and not number:  # whose text does not show what it computes
+            architecture.update(_bytes(graph(tensors, x.to(next(iter(tensors.values()), x)))))
         images.update(_bytes(x))
         labels.update(_bytes(y))
         number += len(y)
     return {
         "format": _FORMAT,
-        "architecture": sha256(repr(operations).encode()).hexdigest(),
+        "version": __version__,
+        "architecture": architecture.hexdigest(),
         "weights": _hash_of_tensors(tensors),
         "epsilon": epsilon,
         "dataset": dataset,

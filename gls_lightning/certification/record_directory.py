@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from safetensors.torch import save
 
@@ -19,10 +19,12 @@ class Found(NamedTuple):
     Attributes:
         records: A record for each sample that has any, by its index, in their order.
         chosen: The indices that were to be certified.
+        certifiers: How they were certified: each way once.
     """
 
     records: dict[int, Record]
     chosen: set[int]
+    certifiers: list[dict[str, Any]]
 
 
 class RecordDirectory:
@@ -49,6 +51,7 @@ class RecordDirectory:
         """
         records: list[Record] = []
         chosen: set[int] = set()
+        certifiers: list[dict[str, Any]] = []
         for file in sorted(self.path.glob("records-*.jsonl")):
             if (content := read_record_file(file)) is not None:
                 if different := differences(content.fingerprint, self.fingerprint):
@@ -57,11 +60,12 @@ class RecordDirectory:
                     )
                 records += content.records
                 chosen.update(content.chosen)
-        return Found(merge(records), chosen)
+                certifiers += [] if content.certifier in certifiers else [content.certifier]
+        return Found(merge(records), chosen, certifiers)
 
-    def new_file(self, chosen: range, rank: int) -> RecordFile:
+    def new_file(self, chosen: range, rank: int, certifier: dict[str, Any]) -> RecordFile:
         """A file for the records of this process; see :class:`RecordFile`."""
-        return RecordFile(self.path, self.fingerprint, chosen, rank)
+        return RecordFile(self.path, self.fingerprint, chosen, rank, certifier)
 
     def counterexample(self, index: int) -> Path:
         """Where the counterexample of a sample is stored: a tensor of this name ``[*input]``, float64."""

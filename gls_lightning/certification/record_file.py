@@ -21,9 +21,12 @@ class RecordFile:
         fingerprint: What the records are of.
         chosen: Indices of the samples that are to be certified, by all processes together.
         rank: This process.
+        certifier: How they are certified, as values that JSON can hold.
     """
 
-    def __init__(self, directory: Path, fingerprint: Fingerprint, chosen: range, rank: int) -> None:
+    def __init__(
+        self, directory: Path, fingerprint: Fingerprint, chosen: range, rank: int, certifier: dict[str, Any]
+    ) -> None:
         name = f"records-{chosen.start}-{chosen.stop}-rank{rank}"
         for number in count(2):
             try:
@@ -31,7 +34,8 @@ class RecordFile:
                 break
             except FileExistsError:
                 name = f"records-{chosen.start}-{chosen.stop}-rank{rank}-{number}"
-        self._write({"fingerprint": dict(fingerprint), "start": chosen.start, "end": chosen.stop})
+        about = {"start": chosen.start, "end": chosen.stop, "certifier": certifier}
+        self._write({"fingerprint": dict(fingerprint), **about})
 
     def append(self, record: Record) -> None:
         """Writes a record, which no end of this process will undo."""
@@ -52,11 +56,13 @@ class Content(NamedTuple):
     Attributes:
         fingerprint: What the records are of.
         chosen: Indices of the samples that were to be certified.
+        certifier: How they were certified.
         records: The records, without counterexamples.
     """
 
     fingerprint: Fingerprint
     chosen: range
+    certifier: dict[str, Any]
     records: list[Record]
 
 
@@ -75,7 +81,7 @@ def read_record_file(path: Path) -> Content | None:
     try:
         chosen = range(header["start"], header["end"])
         records = [Record(**fields | {"verdict": Verdict(fields["verdict"])}) for fields in rest]
-        return Content(header["fingerprint"], chosen, records)
+        return Content(header["fingerprint"], chosen, header["certifier"], records)
     except (ValueError, TypeError, KeyError) as error:
         raise ConfigurationError(f"{path} is no file of records; remove it, or choose another directory") from error
 

@@ -1,6 +1,7 @@
 """Complete certification in Lightning's test loop."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from gls_lightning.callbacks.first_process import on_first_process
 from gls_lightning.certification import Certifier, Record, Verdict
+from gls_lightning.certification.description import describe
 from gls_lightning.certification.fingerprint import fingerprint
 from gls_lightning.certification.record_directory import RecordDirectory
 from gls_lightning.errors import ConfigurationError
@@ -53,15 +55,19 @@ class CertificationEvaluation(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Finds out which images are open."""
+        trainer: Any = self.trainer
+        if trainer.fast_dev_run or trainer.limit_test_batches != 1.0:
+            raise ConfigurationError("trainer.fast_dev_run and trainer.limit_test_batches do not apply; use --samples")
         self.module.setup(stage)
         chosen = self.options.chosen(self.images.available)
         # On one process alone, so that all share the same images whatever others write meanwhile.
         self.directory, done = on_first_process(self.trainer, lambda: self._read(chosen))
         self.images.positions = [index for index in chosen if index not in done]
         if not self.images.positions:
-            self.trainer.limit_test_batches = 0  # or Lightning warns of an empty DataLoader
+            trainer.limit_test_batches = 0  # or Lightning warns of an empty DataLoader
         self.progress = CertificationProgress(self.trainer, done.values(), len(self.images.share))
-        self._file = self.directory.new_file(chosen, self.global_rank) if self.images.share else None
+        about = describe(self.certifier)
+        self._file = self.directory.new_file(chosen, self.global_rank, about) if self.images.share else None
 
     def _read(self, chosen: range) -> tuple[RecordDirectory, dict[int, Record]]:
         """The directory, and the records there of images that are not open."""

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gls_lightning.callbacks.certified_module import ACCURACIES
-from gls_lightning.certification import Certifier, Record, Summary, summarise
+from gls_lightning.certification import Record, Summary, summarise
 from gls_lightning.certification.record_directory import RecordDirectory
 from gls_lightning.certification.record_file import as_json
 from gls_lightning.certification.summary import Time
@@ -27,13 +27,11 @@ class CertificationReport:
     Args:
         checkpoint: Where the weights come from; None for those of the initialisation.
         options: What was to be done.
-        certifier: What decided.
     """
 
-    def __init__(self, checkpoint: str | None, options: CertificationOptions, certifier: Certifier) -> None:
+    def __init__(self, checkpoint: str | None, options: CertificationOptions) -> None:
         self.checkpoint = checkpoint
         self.options = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
-        self.options["stages"] = [stage.name for stage in certifier.stages]
 
     def __call__(self, trainer: Trainer, module: CertifiedTrainingModule, directory: RecordDirectory) -> None:
         """Reports; to be called on the first process."""
@@ -44,6 +42,7 @@ class CertificationReport:
             "checkpoint": self.checkpoint,
             "network": type(module.network).__name__,
             "options": self.options,
+            "certifiers": found.certifiers,
             "fingerprint": dict(directory.fingerprint),
         }
         missing = len(found.chosen - found.records.keys())

@@ -1,7 +1,7 @@
 """A network and its robustness properties in a directory, as the tools of VNN-COMP take them."""
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ class Sample(NamedTuple):
     """A labelled image.
 
     Attributes:
-        number: Its index in the test set.
+        number: Its position in the test set.
         image: In [0, 1], ``[*input]``.
         label: Its class.
     """
@@ -60,11 +60,10 @@ def read_samples(data: LightningDataModule, start: int, number: int) -> list[Sam
 
 
 def _samples(loader: DataLoader[Sequence[Tensor]]) -> Iterator[Sample]:
-    read = 0
-    for images, labels, *rest in loader:
-        indices = rest[0] if rest else torch.arange(read, read + len(labels))
-        yield from map(Sample, indices.tolist(), images, labels.tolist())
-        read += len(labels)
+    numbers = count()
+    for images, labels, *_ in loader:
+        for image, label in zip(images, labels.tolist(), strict=True):
+            yield Sample(next(numbers), image, label)
 
 
 def write_benchmark(
@@ -75,7 +74,7 @@ def write_benchmark(
     Args:
         network: Maps images in [0, 1] to logits; stays as it is.
         samples: The images whose l-infinity balls, clipped to [0, 1], the properties are about.
-        directory: Where to; made if it is not there. Files of these names are replaced.
+        directory: Where to; made if it is not there. Files of these names that are there are removed first.
         epsilon: Radius of the balls.
         timeout: Seconds for each property, noted in ``instances.csv``.
 
@@ -89,6 +88,8 @@ def write_benchmark(
     if not timeout > 0:
         raise ConfigurationError(f"timeout is {timeout}; it must be positive")
     (directory / "vnnlib").mkdir(parents=True, exist_ok=True)
+    for old in (directory / "instances.csv", *directory.glob("vnnlib/image_*.vnnlib")):
+        old.unlink(missing_ok=True)
     num_classes = write_onnx(network, samples[0].image.shape, directory / "network.onnx")
     if (largest := max(sample.label for sample in samples)) >= num_classes:
         raise ConfigurationError(f"the network has {num_classes} outputs, but an image has the label {largest}")

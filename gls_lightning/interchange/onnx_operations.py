@@ -83,9 +83,10 @@ def _gemm(call: OnnxCall) -> str:
     assert weight is not None
     if call.attribute("transA", 0):
         call.refuse("transA is set")
-    weight = weight if call.attribute("transB", 0) else weight.T
+    # In float64 before they are scaled: NumPy would keep float32, and round.
+    weight = (weight if call.attribute("transB", 0) else weight.T).astype(np.float64)
     if bias is not None:
-        bias = np.broadcast_to(call.attribute("beta", 1.0) * bias, (1, len(weight)))[0]
+        bias = np.broadcast_to(call.attribute("beta", 1.0) * bias.astype(np.float64), (1, len(weight)))[0]
     return _linear(call, call.source(), call.attribute("alpha", 1.0) * weight, bias)
 
 

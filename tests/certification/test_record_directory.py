@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from gls_lightning.bounds import trace
+from gls_lightning.bounds import OpaqueGraph, UnsupportedOperationError, trace
 from gls_lightning.certification import Record, Verdict
 from gls_lightning.certification.fingerprint import Fingerprint, differences, fingerprint
 from gls_lightning.certification.record_directory import RecordDirectory, merge
@@ -25,7 +25,7 @@ def directory(path: Path, **fingerprint: float) -> RecordDirectory:
 
 
 def write(path: Path, records: Sequence[Record], chosen: range = range(10), rank: int = 0) -> Path:
-    file = directory(path).new_file(chosen, rank)
+    file = directory(path).new_file(chosen, rank, {"batch_size": 7})
     for each in records:
         file.append(each)
     return max(path.glob(f"records-*-rank{rank}*.jsonl"), key=lambda found: found.stat().st_mtime_ns)
@@ -45,7 +45,7 @@ def test_files_of_shards_ranks_and_runs_add_up(tmp_path: Path) -> None:
 
 
 def test_two_processes_with_the_same_samples_at_once(tmp_path: Path) -> None:
-    files = [directory(tmp_path).new_file(range(4), 0) for _ in range(2)]
+    files = [directory(tmp_path).new_file(range(4), 0, {}) for _ in range(2)]
     for index in range(4):
         for number, file in enumerate(files):
             file.append(record(index, seconds=1 + number))
@@ -53,7 +53,7 @@ def test_two_processes_with_the_same_samples_at_once(tmp_path: Path) -> None:
 
 
 def test_each_record_is_in_the_file_at_once(tmp_path: Path) -> None:
-    file = directory(tmp_path).new_file(range(10), 0)
+    file = directory(tmp_path).new_file(range(10), 0, {})
     file.append(record(0))
     assert list(directory(tmp_path).read().records) == [0]
 
@@ -148,3 +148,23 @@ class TestFingerprint:
         torch.manual_seed(0)
         leaky = nn.Sequential(nn.Linear(4, 4), nn.LeakyReLU(), nn.Linear(4, 3))
         assert differences(self.make(), self.make(leaky)).startswith("architecture (")
+
+    def test_untraced_networks_that_differ_in_what_they_compute(self) -> None:
+        class Untraced(nn.Sequential):
+            factor = 1.0
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return self.factor * super().forward(x).erf()
+
+        torch.manual_seed(0)
+        same, other = Untraced(nn.Linear(4, 3)), Untraced(nn.Linear(4, 3))
+        other.load_state_dict(same.state_dict())
+        x, y = torch.rand(6, 4), torch.arange(6) % 3
+
+        def make(network: Untraced) -> Fingerprint:
+            graph = OpaqueGraph(network, (4,), UnsupportedOperationError("erf"))
+            return fingerprint(graph, network.state_dict(), 0.1, "Noise", [(x, y)])
+
+        assert make(same) == make(other)
+        other.factor = -1.0
+        assert differences(make(same), make(other)).startswith("architecture (")

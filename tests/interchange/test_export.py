@@ -76,6 +76,9 @@ def test_trained_network_and_its_properties(capsys: pytest.CaptureFixture[str]) 
         expected = torch.eye(10).double()[labels[number]] - torch.eye(10).double()[wrong]
         assert torch.equal(question.rows[:, 0], expected)
 
+    main(["export", "--ckpt_path", CHECKPOINT, "--samples=1", "--epsilon=0.3"])
+    assert [path.name for path in (EXPORT / "vnnlib").iterdir()] == ["image_0.vnnlib"]
+
 
 def test_networks_with_batch_norm_and_branches() -> None:
     Path("residual.py").write_text(RESIDUAL)

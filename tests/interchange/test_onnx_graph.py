@@ -72,6 +72,14 @@ def test_vectors(name: str, tmp_path: Path) -> None:
     check(write(tmp_path / "a.onnx", nodes, **{"W": random(4, 3), "b": random(3)} | constants))
 
 
+def test_factors_are_multiplied_exactly(tmp_path: Path) -> None:
+    network = write(tmp_path / "a.onnx", "Y = Gemm<alpha = 0.1, beta = 0.1>(X, W, b)", W=random(4, 3), b=random(3))
+    graph, tensors = read_graph(network)
+    factor = np.float64(np.float32(0.1))
+    expected = factor * (np.eye(4)[:1] @ random(4, 3).astype(np.float64) + random(3).astype(np.float64))
+    np.testing.assert_allclose(graph(tensors, torch.eye(4).double()[:1]).numpy(), expected, rtol=1e-15)
+
+
 NORM = {"s": random(2) + 2, "b": random(2), "m": random(2) / 3, "v": random(2) + 2}
 IMAGES = {
     "convolution": ("A = Conv(X, K, c) B = Relu(A) Y = Flatten(B)", {}),

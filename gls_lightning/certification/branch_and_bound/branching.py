@@ -11,34 +11,35 @@ from gls_lightning.certification.branch_and_bound.subdomains import Subdomains
 def choose_relu(subdomains: Subdomains, bounded: Bounded, candidates: int) -> Tensor:
     """Filtered smart branching (De Palma et al., 2021): tries the most promising ReLUs and takes the best one.
 
-    Each candidate is tried by bounding both parts with the slopes and multipliers of the whole; the larger the sum of
-    the two bounds, each cut off at 0, where nothing is left to gain, the better.
+    Half of the candidates are those whose line above costs most, the others those whose line below may. Each
+    is tried by bounding both parts with the slopes and multipliers of the whole; the larger the sum of the two bounds,
+    each cut off at 0, where nothing is left to gain, the better.
 
     Args:
         subdomains: The subdomains, float64, each with an unstable ReLU.
         bounded: Their bounds.
-        candidates: How many ReLUs are tried.
+        candidates: How many ReLUs are tried, at least 2 where there are as many.
 
     Returns:
         Positions of the ReLUs, ``[B]``.
     """
-    score, relus = intercept_scores(subdomains, bounded).topk(min(candidates, subdomains.signs.shape[1]), 1)
+    costs = triangle_costs(subdomains, bounded)
+    number = min(-(-candidates // 2), costs.shape[1])
+    above, below = (torch.where(subdomains.unstable, side.clamp_min(0), -1).topk(number, 1) for side in (costs, -costs))
+    score, relus = torch.cat([above.values, below.values], 1), torch.cat([above.indices, below.indices], 1)
     gains = torch.stack([_gain(subdomains.float(), bounded, relu) for relu in relus.unbind(1)], 1)
     best = torch.where(score >= 0, gains, -torch.inf).argmax(1, keepdim=True)
     return relus.gather(1, best).squeeze(1)
 
 
-def intercept_scores(subdomains: Subdomains, bounded: Bounded) -> Tensor:
-    """What the height of the triangle around each ReLU costs the bound, where the line above it counts.
+def triangle_costs(subdomains: Subdomains, bounded: Bounded) -> Tensor:
+    """The height of the triangle around each unstable ReLU, times minus the ReLU's coefficient, ``[B, N]``.
 
-    This is the intercept term of BaBSR (Bunel et al., 2020). ReLUs that cost nothing come last.
-
-    Returns:
-        ``[B, N]``; -1 where a ReLU is not unstable.
+    Where it is positive, it is what the line above costs the bound: the intercept term of BaBSR (Bunel et al., 2020).
+    Where it is negative, the line below is in use, which costs nothing at 0 but may elsewhere.
     """
     lower, upper = subdomains.relu_box
-    height = -lower * upper / (upper - lower)
-    return torch.where(subdomains.unstable, (-bounded.coefficients).clamp_min(0) * height, -1)
+    return -bounded.coefficients * torch.where(subdomains.unstable, -lower * upper / (upper - lower), 0)
 
 
 @torch.no_grad()

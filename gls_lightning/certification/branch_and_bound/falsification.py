@@ -1,6 +1,7 @@
 """Points of a box where functions are small."""
 
 from dataclasses import replace
+from math import inf
 
 import torch
 from torch import Tensor
@@ -8,6 +9,9 @@ from torch import Tensor
 from gls_lightning.attacks import PGD
 from gls_lightning.certification.branch_and_bound.leaf import Minimum, solve_leaf
 from gls_lightning.certification.branch_and_bound.subdomains import Subdomains
+
+_LARGEST_PROGRAM = 2**20
+"""Coefficients of the largest linear program that is solved for a mere attempt: a second or so."""
 
 _DESCENT = PGD(steps=10, step_size=0.25, step_decay="sabr", loss="margin")
 
@@ -31,13 +35,21 @@ def descend(subdomains: Subdomains, points: Tensor) -> Tensor:
     return _DESCENT(logits, *rough.box, labels, starts[None]).double().clamp(*subdomains.box)
 
 
-def minimum_around(subdomain: Subdomains, point: Tensor) -> Minimum:
+def minimum_around(subdomain: Subdomains, point: Tensor, *, time_limit: float) -> Minimum:
     """The minimum of the largest function of a single subdomain where every ReLU acts as it does at a point of its box.
 
     Args:
         subdomain: The subdomain, whose splits do not count.
         point: The point, ``[1, *input]``.
+        time_limit: Seconds for the linear program.
+
+    Returns:
+        The minimum; nothing where the program would be a large one.
     """
     lower, upper = subdomain.relu_box
+    unstable = (lower < 0) & (upper > 0)
+    if unstable.sum() * point.numel() > _LARGEST_PROGRAM:
+        return Minimum(-inf, None)
     signs = torch.where(subdomain.relu_inputs(point) > 0, 1, -1)
-    return solve_leaf(replace(subdomain, signs=torch.where((lower < 0) & (upper > 0), signs, 0).to(torch.int8)))
+    pattern = torch.where(unstable, signs, 0).to(torch.int8)
+    return solve_leaf(replace(subdomain, signs=pattern), time_limit=time_limit)

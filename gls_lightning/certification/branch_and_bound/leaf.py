@@ -42,7 +42,7 @@ class Minimum(NamedTuple):
     point: Tensor | None
 
 
-def solve_leaf(leaf: Subdomains) -> Minimum:
+def solve_leaf(leaf: Subdomains, *, time_limit: float = np.inf) -> Minimum:
     """Minimises the largest function of a group over a single subdomain without unstable ReLUs.
 
     The network is affine there, and HiGHS solves the linear program. Its claims are not believed but checked: any
@@ -50,14 +50,18 @@ def solve_leaf(leaf: Subdomains) -> Minimum:
 
     Args:
         leaf: The subdomain, float64.
+        time_limit: Seconds for the linear program; if they are over, nothing is found.
     """
     functions, splits = _affine(leaf)
     lower, upper = (side.flatten().cpu().numpy() for side in leaf.box)
-    bound, x = _minimise_largest(functions, splits, lower, upper)
-    if x is None:  # HiGHS claims that no point satisfies all splits: then the largest of them is above 0 everywhere
-        least, _ = _minimise_largest(splits, AffineFunctions(*(part[:0] for part in splits)), lower, upper)
-        return Minimum(np.inf if least > 0 else -np.inf, None)
-    return Minimum(bound, torch.from_numpy(x).to(leaf.box.lower).view_as(leaf.box.lower))
+    bound, x = _minimise_largest(functions, splits, lower, upper, time_limit)
+    if x is not None:
+        return Minimum(bound, torch.from_numpy(x).to(leaf.box.lower).view_as(leaf.box.lower))
+    if not len(splits.constants):
+        return Minimum(-np.inf, None)
+    # If no point satisfies all splits, as HiGHS claims, the largest of them is above 0 everywhere.
+    least, _ = _minimise_largest(splits, AffineFunctions(*(part[:0] for part in splits)), lower, upper, time_limit)
+    return Minimum(np.inf if least > 0 else -np.inf, None)
 
 
 def _affine(leaf: Subdomains) -> tuple[AffineFunctions, AffineFunctions]:
@@ -93,7 +97,7 @@ def _from_corners(values: Tensor) -> AffineFunctions:
 
 
 def _minimise_largest(
-    functions: AffineFunctions, constraints: AffineFunctions, lower: Array, upper: Array
+    functions: AffineFunctions, constraints: AffineFunctions, lower: Array, upper: Array, time_limit: float
 ) -> tuple[float, Array | None]:
     """A lower bound of the largest function where all constraints are at most 0, and a point of the box near it."""
     (number, size), everything = functions.coefficients.shape, functions.stack(constraints)
@@ -103,8 +107,9 @@ def _minimise_largest(
         A_ub=np.column_stack([everything.coefficients, -of_largest.astype(float)]),
         b_ub=-everything.constants,
         bounds=[*zip(lower, upper, strict=True), (None, None)],
+        options={"time_limit": time_limit},
     )
-    if result.x is None:
+    if result.status != 0 or result.x is None:
         return -np.inf, None
     multipliers = np.maximum(-result.ineqlin.marginals, 0)
     multipliers /= multipliers[of_largest].sum()

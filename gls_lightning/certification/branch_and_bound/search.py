@@ -17,7 +17,7 @@ from gls_lightning.certification.branch_and_bound.optimisation import Bounded, o
 from gls_lightning.certification.branch_and_bound.question import Answer, Question
 from gls_lightning.certification.branch_and_bound.subdomains import Subdomains
 from gls_lightning.certification.branch_and_bound.tree import Subdomain, Tree
-from gls_lightning.errors import ConfigurationError
+from gls_lightning.errors import ConfigurationError, ContradictionError
 from gls_lightning.relaxations import CROWNIBP, DeepPoly
 from gls_lightning.relaxations.parts import PEAK_OVER_KEPT
 
@@ -56,7 +56,7 @@ class BranchAndBound:
         batch_size: int = 256,
         steps: int = 10,
         learning_rate: float = 0.1,
-        candidates: int = 4,
+        candidates: int = 8,
         memory_budget: float = 4.0,
     ) -> None:
         positive = {"time_limit": time_limit, "learning_rate": learning_rate, "memory_budget": memory_budget}
@@ -129,12 +129,12 @@ class BranchAndBound:
         return tree
 
     def _examine(self, graph: Graph, tensors: Tensors, active: deque[Tree], size: int) -> None:
-        """Takes a batch of subdomains of all trees in turn, and bounds them."""
+        """Bounds a batch of subdomains, those of the oldest tree first, so that answers come one by one."""
         started = time.perf_counter()
         batch: Batch = []
-        while len(batch) < size and (able := [tree for tree in active if tree.has_open]):
-            batch += [(tree, tree.take()) for tree in able[: size - len(batch)]]
-        active.rotate(-len(batch))  # whoever came too late for this batch is first in the next one
+        for tree in active:
+            while tree.has_open and len(batch) < size:
+                batch.append((tree, tree.take()))
         self._bound(_assemble(graph, tensors, batch), batch)
         seconds = (time.perf_counter() - started) / len(batch)
         for tree, _ in batch:
@@ -148,12 +148,12 @@ class BranchAndBound:
         multipliers = _spread([(s.relus, s.multipliers) for _, s in batch], torch.zeros_like(shares))
         bounded = optimise(subdomains, shares, multipliers, steps=self.steps, learning_rate=self.learning_rate)
         examined = _close_proven(Examined(subdomains, bounded, batch))
-        _falsify(examined)
+        self._falsify(examined)
         has_unstable = examined.subdomains.unstable.any(1).tolist()
         open_ = [i for i, (tree, _) in enumerate(examined.batch) if not tree.done]
         for i in open_:
             if not has_unstable[i]:
-                _decide_leaf(examined.select([i]))
+                self._decide_leaf(examined.select([i]))
         if to_split := [i for i in open_ if has_unstable[i]]:
             self._split(examined.select(to_split))
 
@@ -164,6 +164,32 @@ class BranchAndBound:
         for (tree, subdomain), relu, lower, multipliers, shares in rows:
             known = max(subdomain.lower, lower)
             tree.branch(subdomain.parts(relu, lower=known, multipliers=multipliers, shares=shares))
+
+    def _falsify(self, examined: "Examined") -> None:
+        """Tries points of each box: where its bound is smallest, and what lies below from there."""
+        points = descend(examined.subdomains, examined.bounded.points)
+        _require_consistent(examined.subdomains, points)
+        best: dict[Tree, tuple[float, int]] = {}
+        for i, value in enumerate(examined.subdomains.largest(points).tolist()):
+            tree, _ = examined.batch[i]
+            if value <= 0:  # evaluated once more by itself, as whoever checks it will; the last digits may differ
+                value = examined.select([i]).subdomains.largest(points[[i]]).item()
+            tree.try_point(points[[i]], value)
+            best[tree] = min(best.get(tree, (value, i)), (value, i))
+        for tree, (_, i) in best.items():
+            if not tree.done and tree.is_due:
+                one = examined.select([i]).subdomains
+                _try_minimum(tree, one, minimum_around(one, points[[i]], time_limit=self._left(tree)))
+
+    def _decide_leaf(self, leaf: "Examined") -> None:
+        ((tree, subdomain),) = leaf.batch
+        minimum = solve_leaf(leaf.subdomains, time_limit=self._left(tree))
+        _try_minimum(tree, leaf.subdomains, minimum)
+        if not tree.done:
+            tree.close(max(subdomain.lower, minimum.lower))
+
+    def _left(self, tree: Tree) -> float:
+        return max(self.time_limit - tree.seconds, 1.0)
 
 
 class Examined(NamedTuple):
@@ -208,6 +234,8 @@ def _close_proven(examined: Examined) -> Examined:
     left = []
     for i, ((tree, subdomain), bound) in enumerate(zip(examined.batch, examined.bounded.lower.tolist(), strict=True)):
         lower = max(subdomain.lower, bound)  # in this order, NaN counts for nothing
+        if not len(subdomain.relus):
+            tree.prove(lower)
         if lower > 0:
             tree.close(lower)
         else:
@@ -215,28 +243,18 @@ def _close_proven(examined: Examined) -> Examined:
     return examined.select(left)
 
 
-def _falsify(examined: Examined) -> None:
-    """Tries points of each box: where its bound is smallest, and what lies below from there."""
-    points = descend(examined.subdomains, examined.bounded.points)
-    best: dict[Tree, tuple[float, int]] = {}
-    for i, value in enumerate(examined.subdomains.largest(points).tolist()):
-        tree, _ = examined.batch[i]
-        tree.try_point(points[[i]], value)
-        best[tree] = min(best.get(tree, (value, i)), (value, i))
-    for tree, (_, i) in best.items():
-        if not tree.done and tree.is_due:
-            one = examined.select([i]).subdomains
-            _try_minimum(tree, one, minimum_around(one, points[[i]]))
-
-
 def _try_minimum(tree: Tree, subdomain: Subdomains, minimum: Minimum) -> None:
     if minimum.point is not None:
         tree.try_point(minimum.point, subdomain.largest(minimum.point).item())
 
 
-def _decide_leaf(leaf: Examined) -> None:
-    ((tree, subdomain),) = leaf.batch
-    minimum = solve_leaf(leaf.subdomains)
-    _try_minimum(tree, leaf.subdomains, minimum)
-    if not tree.done:
-        tree.close(max(subdomain.lower, minimum.lower))
+def _require_consistent(subdomains: Subdomains, points: Tensor) -> None:
+    """Compares the ReLU inputs at points of the boxes with their bounds.
+
+    Raises:
+        ContradictionError: One lies outside.
+    """
+    inputs, (lower, upper) = subdomains.relu_inputs(points), subdomains.relu_box
+    outside = torch.maximum(lower - inputs, inputs - upper)
+    if (outside > 1e-9 * (1 + inputs.abs())).any():
+        raise ContradictionError(f"a ReLU's input lies outside its bounds by {outside.max():.3g}: a bound is wrong")

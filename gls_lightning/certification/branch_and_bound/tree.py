@@ -92,6 +92,7 @@ class Tree:
     def _start(self) -> None:
         self._open = [Subdomain.whole(self.relu_box)]
         self._least = self._smallest = inf
+        self._proven = -inf
 
     @property
     def has_open(self) -> bool:
@@ -121,10 +122,31 @@ class Tree:
             heapq.heappush(self._open, part)
 
     def try_point(self, point: Tensor, value: float) -> None:
-        """Notes the largest function's value at a point of the box; at most 0, the question is answered."""
+        """Notes the largest function's value at a point of the box; at most 0, the question is answered.
+
+        Raises:
+            ContradictionError: The value lies below what was proven.
+        """
         self._smallest = min(self._smallest, value)
+        self._compare()
         if value <= 0 and self.point is None:
             self.point, self.done = point, True
+
+    def prove(self, lower: float) -> None:
+        """Notes a lower bound over the whole box.
+
+        Raises:
+            ContradictionError: A value lies below it.
+        """
+        self._proven = lower
+        self._compare()
+
+    def _compare(self) -> None:
+        if self._proven > self._smallest + _TOLERANCE * max(1, abs(self._smallest)):
+            raise ContradictionError(
+                f"branch and bound proved {self._proven} for group {self.group} of question {self.number}, but a point "
+                f"has {self._smallest}: a bound is wrong"
+            )
 
     def finish_group(self) -> None:
         """Once no subdomain of a group is left, goes on to the next group.
@@ -134,11 +156,7 @@ class Tree:
         """
         if self._open or self.done:
             return
-        if self._least > self._smallest + _TOLERANCE * max(1, abs(self._smallest)):
-            raise ContradictionError(
-                f"branch and bound proved {self._least} for group {self.group} of question {self.number}, but a point "
-                f"has {self._smallest}"
-            )
+        self.prove(self._least)
         self._lower[self.group] = self._least
         self.group += 1
         self.done = self.group == len(self.question.rows)

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from gls_lightning.attacks import PGD
 from gls_lightning.bounds import Box, trace
 from gls_lightning.certification import Certifier, Verdict
 from gls_lightning.certification.branch_and_bound import Answer, BranchAndBound, Question
-from gls_lightning.errors import ConfigurationError
+from gls_lightning.errors import ConfigurationError, ContradictionError
+from gls_lightning.relaxations import DeepPoly
 
 UNCERTAIN = 1e-6
 """Margins nearer to 0 are left out."""
@@ -259,6 +261,22 @@ def test_questions_are_answered_as_they_are_decided() -> None:
     assert [answer.point is None for answer in answers] == [True, False, True]
     assert answers[1].lower.tolist() == [-math.inf] * 2
     assert all(answer.decided for answer in answers)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.8])
+def test_wrong_bounds_of_relu_inputs_are_noticed(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    net = deep(4, 30, 2)
+    correct = DeepPoly.relu_bounds
+
+    def too_narrow(*problem: Any) -> dict[str, Box]:
+        boxes = correct(*problem)
+        return {name: Box.from_centre(box.centre, share * box.radius) for name, box in boxes.items()}
+
+    monkeypatch.setattr(DeepPoly, "relu_bounds", too_narrow)
+    box = Box.around(torch.rand(1, 4).double(), 0.5)
+    with pytest.raises(ContradictionError, match="a bound is wrong"):
+        ask(net, box, torch.tensor([[[1.0, -1.0]]]).double(), torch.zeros(1, 1).double())
 
 
 def test_a_linear_network_needs_no_split() -> None:
