@@ -78,6 +78,16 @@ class BackSubstitution:
         assert isinstance(node.operation, Activation)
         self.lines[node.name] = node.operation.lines(box, lower_slope)
 
+    def with_lower_slopes(self, slopes: Mapping[str, Tensor]) -> "BackSubstitution":
+        """The same substitution with other slopes ``[B, *shape]`` below the activations, by their names.
+
+        Reference values do not depend on these, and those that are known are shared.
+        """
+        other = BackSubstitution(self.graph, self.tensors, self.boxes, self.chunks)
+        other.references = self.references
+        other.lines = {name: line._replace(lower_slope=slopes[name]) for name, line in self.lines.items()}
+        return other
+
     def specification_bounds(self, specification: Tensor) -> Tensor:
         """Lower bounds ``[B, S]`` of linear functions ``[B, S, K]`` of the output's ``K`` elements."""
         reference = (specification @ self.reference(self.graph.output).flatten(1).unsqueeze(-1)).squeeze(-1)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gls_lightning.attacks import PGD
 from gls_lightning.bounds import Box
-from gls_lightning.certification.branch_and_bound import BranchAndBound, Question
+from gls_lightning.certification.branch_and_bound import BranchAndBound, Question, minimise
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.interchange.counterexample import format_counterexample
 from gls_lightning.interchange.onnx_graph import compare, read_graph
@@ -112,15 +112,13 @@ class Verifier:
     def _attack(self, question: Question) -> Tensor:
         """For each group a point where its largest function is small, ``[Q, *input]``."""
 
-        def logits(points: Tensor) -> Tensor:
-            values = (question.rows @ self.graph(self.tensors, points).unsqueeze(-1)).squeeze(-1) + question.offsets
-            largest = values.amax(1)
-            return torch.stack([largest, torch.zeros_like(largest)], 1)
+        def largest(points: Tensor) -> Tensor:
+            outputs = self.graph(self.tensors, points).unsqueeze(-1)
+            return ((question.rows @ outputs).squeeze(-1) + question.offsets).amax(1)
 
         groups, attack = len(question.rows), PGD(steps=40, restarts=5, loss="margin")
-        lower, upper = (side.expand(groups, *side.shape[1:]) for side in question.box)
-        starts = attack.draw_starts(self.graph.input_shape, torch.arange(groups))
-        return attack(logits, lower, upper, torch.zeros(groups, dtype=torch.int64), starts)
+        box = Box(*(side.expand(groups, *side.shape[1:]) for side in question.box))
+        return minimise(largest, box, attack.draw_starts(self.graph.input_shape, torch.arange(groups)), attack)
 
     def _search(self, question: Question) -> Verification:
         if (left := self._deadline - time.monotonic()) <= 0:

@@ -137,15 +137,15 @@ def _free_slopes(substitution: BackSubstitution, bounds: dict[str, Box], specifi
 
     deep_poly, smallest, largest = (repeat(lower_slopes(rule)) for rule in ("adaptive", "zero", "one"))
     boxes = {name: Box(*map(repeat, box)) for name, box in substitution.boxes.items()}
-    lines = {name: Lines(*map(repeat, line)) for name, line in substitution.lines.items()}
-    sizes = [line.lower_slope[0].numel() for line in lines.values()]
+    relaxed = BackSubstitution(graph, tensors, boxes)
+    relaxed.lines = {name: Lines(*map(repeat, line)) for name, line in substitution.lines.items()}
+    relaxed.reference(graph.output)
+    shapes = {name: line.lower_slope.shape[1:] for name, line in relaxed.lines.items()}
 
     def bound(shares: Tensor) -> Tensor:
-        relaxed = BackSubstitution(graph, tensors, boxes)
-        slopes = (smallest + (largest - smallest) * shares).split(sizes, dim=1)
-        for (name, line), slope in zip(lines.items(), slopes, strict=True):
-            relaxed.lines[name] = line._replace(lower_slope=slope.view_as(line.lower_slope))
-        return relaxed.specification_bounds(each).flatten()
+        slopes = (smallest + (largest - smallest) * shares).split([shape.numel() for shape in shapes.values()], dim=1)
+        named = {name: slope.unflatten(1, shapes[name]) for name, slope in zip(shapes, slopes, strict=True)}
+        return relaxed.with_lower_slopes(named).specification_bounds(each).flatten()
 
     return bound, (deep_poly == largest).to(deep_poly.dtype)
 

@@ -1,5 +1,6 @@
 """Points of a box where functions are small."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from math import inf
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gls_lightning.attacks import PGD
+from gls_lightning.bounds import Box
 from gls_lightning.certification.branch_and_bound.leaf import Minimum, solve_leaf
 from gls_lightning.certification.branch_and_bound.subdomains import Subdomains
 
@@ -24,15 +26,30 @@ def descend(subdomains: Subdomains, points: Tensor) -> Tensor:
     if not len(points):
         return points
     rough = subdomains.float()
-
-    def logits(x: Tensor) -> Tensor:
-        largest = rough.largest(x)
-        return torch.stack([largest, torch.zeros_like(largest)], 1)  # whose margin is the largest function
-
     width = rough.box.upper - rough.box.lower
     starts = (points.float() - rough.box.lower) / torch.where(width > 0, width, 1)
-    labels = torch.zeros(len(points), dtype=torch.int64, device=points.device)
-    return _DESCENT(logits, *rough.box, labels, starts[None]).double().clamp(*subdomains.box)
+    return minimise(rough.largest, rough.box, starts[None], _DESCENT).double().clamp(*subdomains.box)
+
+
+def minimise(function: Callable[[Tensor], Tensor], box: Box, starts: Tensor, attack: PGD) -> Tensor:
+    """Points of boxes where a function is small.
+
+    Args:
+        function: Maps points ``[B, *input]`` to values ``[B]``.
+        box: The boxes, each side ``[B, *input]``.
+        starts: See :meth:`gls_lightning.attacks.Attack.__call__`.
+        attack: Attack on the margin.
+
+    Returns:
+        The points, ``[B, *input]``.
+    """
+
+    def logits(points: Tensor) -> Tensor:
+        values = function(points)
+        return torch.stack([values, torch.zeros_like(values)], 1)  # whose margin is the function
+
+    labels = torch.zeros(len(box.lower), dtype=torch.int64, device=box.lower.device)
+    return attack(logits, *box, labels, starts)
 
 
 def minimum_around(subdomain: Subdomains, point: Tensor, *, time_limit: float) -> Minimum:

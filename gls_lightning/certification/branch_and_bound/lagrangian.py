@@ -55,13 +55,9 @@ class Lagrangian:
             ``[B]``.
         """
         subdomains = self.subdomains
-        substitution = BackSubstitution(subdomains.graph, subdomains.tensors, self._start.boxes)
-        substitution.references = self._start.references  # they do not depend on the slopes below
         unstable, below = subdomains.by_relu(subdomains.unstable), subdomains.by_relu(shares)
-        substitution.lines = {
-            name: line._replace(lower_slope=torch.where(unstable[name], below[name], line.lower_slope))
-            for name, line in self.lines.items()
-        }
+        slopes = {n: torch.where(unstable[n], below[n], line.lower_slope) for n, line in self.lines.items()}
+        substitution = self._start.with_lower_slopes(slopes)
         substitution.multipliers = subdomains.by_relu(-multipliers * subdomains.signs)
         bound = substitution.specification_bounds(weights.unsqueeze(1) @ subdomains.rows).squeeze(1)
         return bound + (weights * subdomains.offsets).sum(1)
