@@ -105,9 +105,10 @@ def solve_program(
     return {0: True, 2: False}.get(result.status)
 
 
-def program_verdict(graph: Graph, tensors: Tensors, box: Box, label: Tensor, limit: float) -> Verdict:
+def program_verdict(
+    graph: Graph, tensors: Tensors, parts: list[tuple[csr_array, np.ndarray]], box: Box, label: Tensor, limit: float
+) -> Verdict:
     """The verdict about one sample, margin by margin."""
-    parts = affine_parts(graph, tensors)
     bounds = DeepPoly(skip_ibp_stable=True, intersect_ibp=True).relu_bounds(graph, tensors, box)
     rows = margin_specification(label, graph.num_outputs, torch.double)
     proven = DeepPoly(skip_ibp_stable=True, intersect_ibp=True)(graph, tensors, box, rows)[0] > 0
@@ -137,10 +138,10 @@ def measure(checkpoint: Path, mnist: str, images: int, epsilon: float, limit: fl
     start = time.process_time()
     records = search.certify(graph, tensors, x[hard], y[hard], indices[hard], epsilon)
     busy = (time.process_time() - start) / sum(record.seconds for record in records)
-    verdicts, seconds = [], []
+    parts, verdicts, seconds = affine_parts(graph, tensors), [], []
     for image, label in zip(x[hard].double(), y[hard], strict=True):
         start = time.process_time()
-        verdicts.append(program_verdict(graph, tensors, Box.around(image[None], epsilon), label[None], limit))
+        verdicts.append(program_verdict(graph, tensors, parts, Box.around(image[None], epsilon), label[None], limit))
         seconds.append(time.process_time() - start)
     for record, verdict in zip(records, verdicts, strict=True):
         if {record.verdict, verdict} == {Verdict.CERTIFIED, Verdict.FALSIFIED}:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from gls_lightning.bounds import Graph
 from gls_lightning.objectives import Batch, Objective, Regularizer
 from gls_lightning.relaxations import Relaxation
-from gls_lightning.relaxations.parts import PEAK_OVER_KEPT
+from gls_lightning.relaxations.parts import number_that_fits
 
 
 class TrainingLoss:
@@ -65,7 +65,7 @@ class TrainingLoss:
             return 1
         inputs = self.batch.inputs
         size = len(inputs) * self._coefficients_per_sample()
-        members = int(self.relaxation.memory_budget * 2**30) // (PEAK_OVER_KEPT * inputs.element_size() * size)
+        members = number_that_fits(self.relaxation.memory_budget, size, inputs.element_size())
         if inputs.device.type == "cpu":
             members = min(members, _LARGEST_ON_CPU // size)
         return max(1, members)

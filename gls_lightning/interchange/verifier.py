@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gls_lightning.attacks import PGD
 from gls_lightning.bounds import Box
-from gls_lightning.certification.branch_and_bound import BranchAndBound, Question, minimise
+from gls_lightning.certification.branch_and_bound import BranchAndBound, Question, largest_functions, minimise
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.interchange.counterexample import format_counterexample
 from gls_lightning.interchange.onnx_graph import compare, read_graph
@@ -113,8 +113,7 @@ class Verifier:
         """For each group a point where its largest function is small, ``[Q, *input]``."""
 
         def largest(points: Tensor) -> Tensor:
-            outputs = self.graph(self.tensors, points).unsqueeze(-1)
-            return ((question.rows @ outputs).squeeze(-1) + question.offsets).amax(1)
+            return largest_functions(question.rows, question.offsets, self.graph(self.tensors, points))
 
         groups, attack = len(question.rows), PGD(steps=40, restarts=5, loss="margin")
         box = Box(*(side.expand(groups, *side.shape[1:]) for side in question.box))

@@ -81,13 +81,12 @@ class RelaxationInParts(Relaxation):
         if torch.compiler.is_compiling():  # which plans the memory of what it compiles itself
             return samples, False
         coefficients = self._coefficients(graph, shapes_of(tensors), rows)
-        kept = max(1, coefficients.kept) * specification.element_size()
-        budget = int(self.memory_budget * 2**30) // PEAK_OVER_KEPT
-        size = budget // kept
+        fitting = number_that_fits(self.memory_budget, max(1, coefficients.kept), specification.element_size())
+        size = fitting
         if specification.device.type == "cpu":
             size = min(size, self._samples_in_cache(coefficients, specification.element_size()))
         with_gradient = torch.is_grad_enabled() and not torch._C._are_functorch_transforms_active()
-        return max(1, min(samples, size)), with_gradient and samples * kept > budget
+        return max(1, min(samples, size)), with_gradient and samples > fitting
 
     @override
     def coefficients(self, graph: Graph, tensors: Tensors, rows: int) -> int:
@@ -100,6 +99,11 @@ class RelaxationInParts(Relaxation):
     @lru_cache(maxsize=64)  # noqa: B019  (relaxations are few and live as long as the program)
     def _coefficients(self, graph: Graph, shapes: Shapes, rows: int) -> Coefficients:
         return self._count(graph, dict(shapes), rows)
+
+
+def number_that_fits(memory_budget: float, kept: int, element_size: int) -> int:
+    """How many things fit a budget in GiB of which autograd keeps so many numbers of so many bytes each."""
+    return int(memory_budget * 2**30) // (PEAK_OVER_KEPT * kept * element_size)
 
 
 def shapes_of(tensors: Tensors) -> Shapes:

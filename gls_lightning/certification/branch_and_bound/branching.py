@@ -27,7 +27,8 @@ def choose_relu(subdomains: Subdomains, bounded: Bounded, candidates: int) -> Te
     number = min(-(-candidates // 2), costs.shape[1])
     above, below = (torch.where(subdomains.unstable, side.clamp_min(0), -1).topk(number, 1) for side in (costs, -costs))
     score, relus = torch.cat([above.values, below.values], 1), torch.cat([above.indices, below.indices], 1)
-    gains = torch.stack([_gain(subdomains.float(), bounded, relu) for relu in relus.unbind(1)], 1)
+    rough = subdomains.float()
+    gains = torch.stack([_gain(rough, bounded, relu) for relu in relus.unbind(1)], 1)
     best = torch.where(score >= 0, gains, -torch.inf).argmax(1, keepdim=True)
     return relus.gather(1, best).squeeze(1)
 

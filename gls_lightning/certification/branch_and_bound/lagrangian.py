@@ -5,7 +5,7 @@ from torch import Tensor
 
 from gls_lightning.bounds import BackSubstitution, Box, Lines
 from gls_lightning.bounds.operations import Activation
-from gls_lightning.certification.branch_and_bound.subdomains import Subdomains
+from gls_lightning.certification.branch_and_bound.subdomains import Subdomains, side_by_side
 
 
 class Lagrangian:
@@ -66,5 +66,5 @@ class Lagrangian:
         """Gradient of the bounds in each ReLU's output, ``[B, N]``, after a backward pass."""
         offsets = [offset for line in self.lines.values() for offset in (line.lower_offset, line.upper_offset)]
         gradients = [torch.zeros_like(offset) if offset.grad is None else offset.grad for offset in offsets]
-        below, above = (self.subdomains.side_by_side(gradients[i::2]) for i in (0, 1))
+        below, above = (side_by_side(gradients[i::2], self.subdomains.offsets) for i in (0, 1))
         return below + above

@@ -25,6 +25,17 @@ class Question:
     offsets: Tensor
 
 
+def largest_functions(rows: Tensor, offsets: Tensor, outputs: Tensor) -> Tensor:
+    """The largest function of each group, ``[B]``, at outputs ``[B, K]``.
+
+    Args:
+        rows: The functions' coefficients, ``[B, m, K]``.
+        offsets: Their constants, ``[B, m]``.
+        outputs: The network's outputs.
+    """
+    return ((rows @ outputs.unsqueeze(-1)).squeeze(-1) + offsets).amax(1)
+
+
 @dataclass(frozen=True)
 class Answer:
     """What was found out about one question.

@@ -15,11 +15,11 @@ from gls_lightning.certification.branch_and_bound.falsification import descend, 
 from gls_lightning.certification.branch_and_bound.leaf import Minimum, solve_leaf
 from gls_lightning.certification.branch_and_bound.optimisation import Bounded, optimise
 from gls_lightning.certification.branch_and_bound.question import Answer, Question
-from gls_lightning.certification.branch_and_bound.subdomains import Subdomains
+from gls_lightning.certification.branch_and_bound.subdomains import Subdomains, side_by_side
 from gls_lightning.certification.branch_and_bound.tree import Subdomain, Tree
 from gls_lightning.errors import ConfigurationError, ContradictionError
 from gls_lightning.relaxations import CROWNIBP, DeepPoly
-from gls_lightning.relaxations.parts import PEAK_OVER_KEPT
+from gls_lightning.relaxations.parts import number_that_fits
 
 Batch = list[tuple[Tree, Subdomain]]
 
@@ -114,17 +114,13 @@ class BranchAndBound:
     def _size_of_batch(self, graph: Graph, tensors: Tensors) -> int:
         neurons = sum(graph.by_name[name].operation.output_shape.numel() for name in graph.relus)
         numbers = CROWNIBP().coefficients(graph, tensors, rows=1) + _TENSORS_PER_RELU * neurons
-        budget = int(self.memory_budget * 2**30) // PEAK_OVER_KEPT
-        return max(1, min(self.batch_size, budget // (numbers * 8)))
+        return max(1, min(self.batch_size, number_that_fits(self.memory_budget, numbers, element_size=8)))
 
     def _plant(self, graph: Graph, tensors: Tensors, number: int, question: Question) -> Tree:
         started = time.perf_counter()
         bounds = self._intermediate.relu_bounds(graph, tensors, question.box)
-        lower = upper = question.rows.new_empty(1, 0)
-        for name in graph.relus:
-            lower = torch.cat([lower, bounds[name].lower.flatten(1)], 1)
-            upper = torch.cat([upper, bounds[name].upper.flatten(1)], 1)
-        tree = Tree(number, question, Box(lower, upper))
+        sides = (side_by_side((bounds[name][side] for name in graph.relus), question.box.lower) for side in (0, 1))
+        tree = Tree(number, question, Box(*sides))
         tree.seconds += time.perf_counter() - started
         return tree
 
@@ -177,7 +173,7 @@ class BranchAndBound:
             tree.try_point(points[[i]], value)
             best[tree] = min(best.get(tree, (value, i)), (value, i))
         for tree, (_, i) in best.items():
-            if not tree.done and tree.is_due:
+            if not tree.done and tree.comes_due():
                 one = examined.select([i]).subdomains
                 _try_minimum(tree, one, minimum_around(one, points[[i]], time_limit=self._left(tree)))
 
@@ -209,17 +205,21 @@ class Examined(NamedTuple):
 def _assemble(graph: Graph, tensors: Tensors, batch: Batch) -> Subdomains:
     """The subdomains of a batch side by side."""
     trees = [tree for tree, _ in batch]
-    relu_box = Box(*(torch.cat(sides) for sides in zip(*(tree.relu_box for tree in trees), strict=True)))
+    relu_box = _concatenate([tree.relu_box for tree in trees])
     unsplit = torch.zeros_like(relu_box.lower, dtype=torch.int8)
     return Subdomains(
         graph,
         tensors,
-        Box(*(torch.cat(sides) for sides in zip(*(tree.question.box for tree in trees), strict=True))),
+        _concatenate([tree.question.box for tree in trees]),
         relu_box,
         _spread([(subdomain.relus, subdomain.signs) for _, subdomain in batch], unsplit),
         torch.stack([tree.question.rows[tree.group] for tree in trees]),
         torch.stack([tree.question.offsets[tree.group] for tree in trees]),
     )
+
+
+def _concatenate(boxes: list[Box]) -> Box:
+    return Box(*(torch.cat(sides) for sides in zip(*boxes, strict=True)))
 
 
 def _spread(values: list[tuple[Tensor, Tensor]], everywhere: Tensor) -> Tensor:

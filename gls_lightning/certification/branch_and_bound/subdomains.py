@@ -1,6 +1,6 @@
 """Parts of boxes in which some ReLU inputs have a given sign."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gls_lightning.bounds import Box, Graph, Node, Tensors
 from gls_lightning.bounds.operations import Activation
+from gls_lightning.certification.branch_and_bound.question import largest_functions
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,6 @@ class Subdomains:
         parts = values.split([shape.numel() for shape in shapes.values()], 1)
         return {name: part.unflatten(1, shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
 
-    def side_by_side(self, values: Sequence[Tensor]) -> Tensor:
-        """Values ``[B, *shape]`` of each ReLU as ``[B, N]`` of all."""
-        return torch.cat([self.offsets.new_empty(len(self), 0), *(value.flatten(1) for value in values)], 1)
-
     def select(self, rows: Tensor) -> "Subdomains":
         """Some of the subdomains, by their positions."""
         return replace(
@@ -88,8 +85,7 @@ class Subdomains:
 
     def largest(self, points: Tensor) -> Tensor:
         """The largest function of each group at ``points [B, *input]``, ``[B]``."""
-        outputs = self.graph(self.tensors, points).unsqueeze(-1)
-        return ((self.rows @ outputs).squeeze(-1) + self.offsets).amax(1)
+        return largest_functions(self.rows, self.offsets, self.graph(self.tensors, points))
 
     def relu_inputs(self, points: Tensor) -> Tensor:
         """The inputs of all ReLUs at ``points [B, *input]``, ``[B, N]``."""
@@ -101,4 +97,9 @@ class Subdomains:
             return node.operation.evaluate(self.tensors, *values)
 
         self.graph.propagate(points, evaluate)
-        return self.side_by_side(inputs)
+        return side_by_side(inputs, points)
+
+
+def side_by_side(values: Iterable[Tensor], like: Tensor) -> Tensor:
+    """Values ``[B, *shape]`` of each ReLU as ``[B, N]`` of all, of the kind of ``like [B, ...]`` if there is none."""
+    return torch.cat([like.new_empty(len(like), 0), *(value.flatten(1) for value in values)], 1)

@@ -99,9 +99,8 @@ class Tree:
         """Whether a subdomain can be taken."""
         return bool(self._open) and not self.done
 
-    @property
-    def is_due(self) -> bool:
-        """Whether it has come to twice as many subdomains as when this was last true."""
+    def comes_due(self) -> bool:
+        """Whether it has come to twice as many subdomains as when this was last true; notes it."""
         due = self._subdomains >= self._next_program
         if due:
             self._next_program = 2 * self._subdomains
