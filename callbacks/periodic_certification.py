@@ -6,10 +6,10 @@ from math import inf
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from gls_lightning.callbacks.certified_module import ACCURACIES, certified_module
 from gls_lightning.callbacks.process_sum import process_sum
+from gls_lightning.callbacks.validation_images import ValidationImages
 from gls_lightning.certification import Certifier, Record, Verdict, summarise
 from gls_lightning.errors import ConfigurationError
 
@@ -63,22 +63,14 @@ class PeriodicCertification(Callback):
         """The records of this process's share of the images, as far as its time allows."""
         started = time.monotonic()
         module = certified_module(self, pl_module)
-        loader = trainer.val_dataloaders
-        if not isinstance(loader, DataLoader):
-            raise ConfigurationError("PeriodicCertification needs one DataLoader of validation data")
-        chosen = range(min(self.samples, len(loader.dataset)))[trainer.global_rank :: trainer.world_size]  # type: ignore[arg-type]
+        images = ValidationImages(self, trainer)
+        chosen = range(min(self.samples, len(images)))[trainer.global_rank :: trainer.world_size]
         size = self.certifier.batch_size
-        batches = [list(chosen[start : start + size]) for start in range(0, len(chosen), size)]
-        reader = DataLoader(
-            loader.dataset, batch_sampler=batches, collate_fn=loader.collate_fn, generator=torch.Generator()
-        )
         records: list[Record] = []
-        for batch, positions in zip(reader, batches, strict=True):
+        for batch in images.batches([chosen[start : start + size] for start in range(0, len(chosen), size)]):
             if records and time.monotonic() - started > self.time_budget:
                 break
-            inputs, labels, *rest = (tensor.to(pl_module.device) for tensor in batch)
-            indices = rest[0] if rest else torch.tensor(positions, device=labels.device)
-            records += self.certifier.certify(module.graph, module.tensors(), inputs, labels, indices, module.epsilon)
+            records += self.certifier.certify(module.graph, module.tensors(), *batch, module.epsilon)
         return records
 
 
