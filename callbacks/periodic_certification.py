@@ -64,7 +64,7 @@ class PeriodicCertification(Callback):
         started = time.monotonic()
         module = certified_module(self, pl_module)
         images = ValidationImages(self, trainer)
-        chosen = range(min(self.samples, len(images)))[trainer.global_rank :: trainer.world_size]
+        chosen = list(range(min(self.samples, len(images))))[trainer.global_rank :: trainer.world_size]
         size = self.certifier.batch_size
         records: list[Record] = []
         for batch in images.batches([chosen[start : start + size] for start in range(0, len(chosen), size)]):

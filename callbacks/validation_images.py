@@ -38,9 +38,9 @@ class ValidationImages:
 
     def first(self, samples: int) -> Images:
         """The first ones; all where there are fewer."""
-        return next(self.batches([range(min(samples, len(self)))]))
+        return next(self.batches([list(range(min(samples, len(self))))]))
 
-    def batches(self, batches: Sequence[Sequence[int]]) -> Iterator[Images]:
+    def batches(self, batches: Sequence[list[int]]) -> Iterator[Images]:
         """Reads the images at these positions, batch by batch."""
         reader = DataLoader(
             self._loader.dataset,
@@ -61,6 +61,6 @@ def require_validation(callback: Callback, trainer: Trainer) -> None:
     """
     if not trainer.enable_validation:
         raise ConfigurationError(
-            f"{type(callback).__name__} looks at the network in validation, which this fit has none of; give validation "
-            "data, and let trainer.limit_val_batches be above 0"
+            f"{type(callback).__name__} looks at the network in validation, which this fit has none of; give "
+            "validation data, and let trainer.limit_val_batches be above 0"
         )
