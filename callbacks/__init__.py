@@ -5,12 +5,14 @@ from gls_lightning.callbacks.batch_norm_reset import BatchNormReset
 from gls_lightning.callbacks.certified_module import CertifiedModule
 from gls_lightning.callbacks.early_stopping_after_ramp import EarlyStoppingAfterRamp
 from gls_lightning.callbacks.epsilon_annealing import EpsilonAnnealing
+from gls_lightning.callbacks.loss_landscape_logger import LossLandscapeLogger
 from gls_lightning.callbacks.non_finite_guard import NonFiniteGuard
 from gls_lightning.callbacks.periodic_certification import PeriodicCertification
 from gls_lightning.callbacks.run_report import RunReport
 from gls_lightning.callbacks.save_run_config import SaveRunConfig
 from gls_lightning.callbacks.sigma_decay import SigmaDecay
 from gls_lightning.callbacks.swa import SWA
+from gls_lightning.callbacks.training_statistics import TrainingStatistics
 
 __all__ = [
     "SWA",
@@ -19,9 +21,11 @@ __all__ = [
     "CertifiedModule",
     "EarlyStoppingAfterRamp",
     "EpsilonAnnealing",
+    "LossLandscapeLogger",
     "NonFiniteGuard",
     "PeriodicCertification",
     "RunReport",
     "SaveRunConfig",
     "SigmaDecay",
+    "TrainingStatistics",
 ]

@@ -1,5 +1,7 @@
 """What the callbacks need of the module that is trained."""
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from lightning.pytorch import Callback, LightningModule
@@ -8,6 +10,9 @@ from torch import Tensor, nn
 from gls_lightning.bounds import Graph
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import GradientEstimator
+from gls_lightning.objectives import Batch, Objective
+from gls_lightning.relaxations import Relaxation
+from gls_lightning.training_loss import TrainingLoss
 
 ACCURACIES = ("natural_accuracy", "certified_accuracy", "adversarial_accuracy")
 """How certified training measures a network, each a fraction of all images."""
@@ -18,6 +23,8 @@ class CertifiedModule(Protocol):
 
     Attributes:
         network: The network.
+        relaxation: How the network is bounded.
+        objective: What is minimised.
         estimator: The gradient estimator.
         epsilon: The target radius.
         current_epsilon: The radius that training uses, a 0-dim buffer.
@@ -25,6 +32,8 @@ class CertifiedModule(Protocol):
     """
 
     network: nn.Module
+    relaxation: Relaxation
+    objective: Objective
     estimator: GradientEstimator
     epsilon: float
     current_epsilon: Tensor
@@ -36,6 +45,14 @@ class CertifiedModule(Protocol):
 
     def tensors(self) -> dict[str, Tensor]:
         """The network's parameters and buffers."""
+
+    def loss_of(self, batch: Batch) -> TrainingLoss:
+        """The loss that training differentiates."""
+
+    def evaluation(
+        self, batch: Sequence[Tensor], batch_idx: int
+    ) -> AbstractContextManager[tuple[Tensor, Tensor, Tensor]]:
+        """Images, labels and indices of a batch, in full precision and without gradients."""
 
 
 def certified_module(callback: Callback, module: LightningModule) -> CertifiedModule:

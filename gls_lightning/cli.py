@@ -34,13 +34,14 @@ from gls_lightning.certification import Certifier, complete_certifier
 from gls_lightning.certification.complete_certifier import select_stages
 from gls_lightning.config_composition import compose
 from gls_lightning.config_files import prepare
-from gls_lightning.diagnostics import TightnessMeter, radius_grid
+from gls_lightning.diagnostics import Direction, LossLandscape, TightnessMeter, radius_grid
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.evaluation import (
     CertificationEvaluation,
     CertificationOptions,
     CertificationReport,
     ChosenTestImages,
+    LandscapeEvaluation,
     TightnessEvaluation,
     TightnessReport,
 )
@@ -51,12 +52,15 @@ from gls_lightning.version import __version__
 from gls_lightning.weights import read_checkpoint, read_weights
 
 COMPONENTS = (
-    *(Attack, Callback, LightningDataModule, LRScheduler, Objective, Optimizer, Regularizer, Relaxation),
+    *(Attack, Callback, Direction, LightningDataModule, LRScheduler, Objective, Optimizer, Regularizer, Relaxation),
     nn.Module,
 )
 CHECKPOINTS = ("checkpoint", "latest", "recovery")
-OWN_COMMANDS = ("tightness", "certify", "export")
-OTHER_COMMANDS = "gls configs [WORD ...] lists the shipped configurations; gls configs --help says more."
+OWN_COMMANDS = ("tightness", "landscape", "certify", "export")
+OTHER_COMMANDS = (
+    "gls configs [WORD ...] lists the shipped configurations; gls report RUN ... makes a page of runs; "
+    "--help behind either says more."
+)
 
 
 class GLSTrainer(Trainer):
@@ -103,6 +107,55 @@ class GLSTrainer(Trainer):
         evaluation = TightnessEvaluation(model, meter, samples=samples, report=TightnessReport(ckpt_path))
         _load_weights(model, ckpt_path, weights_only)
         self.test(evaluation, datamodule=datamodule, verbose=False)
+
+    def landscape(
+        self,
+        model: CertifiedTrainingModule,
+        datamodule: LightningDataModule,
+        ckpt_path: str | None = None,
+        weights_only: bool | None = None,
+        samples: int = 16,
+        epsilon: float | None = None,
+        objective: Objective | None = None,
+        output: Path | None = None,
+        **options: Any,
+    ) -> None:
+        """Look at the loss around the weights, as it is and smoothed, for several relaxations.
+
+        Args:
+            model: The module with the network.
+            datamodule: The test images.
+            ckpt_path: Checkpoint with the weights, or ``.safetensors`` file of the network alone; by default those of
+                the initialisation.
+            weights_only: Whether objects other than tensors and plain values are refused; false trusts the checkpoint.
+            samples: How many test images the loss is of, the first ones; all where there are fewer.
+            epsilon: Radius. By default the model's.
+            objective: What the loss is. By default the model's, or Certified where that bounds nothing.
+            output: Directory for numbers and pictures. By default ``landscape`` in the checkpoint's run, or here
+                without one.
+            **options: Further options are those of LossLandscape.
+
+        Raises:
+            ConfigurationError: A value is out of range, or the checkpoint does not fit.
+        """
+        landscape = LossLandscape(**options)
+        radius = model.epsilon if epsilon is None else epsilon
+        if not 0 <= radius <= 1:
+            raise ConfigurationError(f"epsilon is {radius}; a radius for images in [0, 1] lies between 0 and 1")
+        if samples < 1:
+            raise ConfigurationError(f"samples is {samples}; it must be at least 1")
+        images = ChosenTestImages(datamodule, samples, command="gls landscape", divided=False)
+        images.positions = range(samples)
+        evaluation = LandscapeEvaluation(
+            model,
+            landscape,
+            objective=objective,
+            epsilon=radius,
+            checkpoint=ckpt_path,
+            output=_in_run(ckpt_path, "landscape") if output is None else output,
+        )
+        _load_weights(model, ckpt_path, weights_only)
+        self.test(evaluation, datamodule=images, verbose=False)
 
     def certify(
         self,
@@ -161,7 +214,7 @@ class GLSTrainer(Trainer):
             counterexamples=counterexamples,
             retry_unknown=retry_unknown,
         )
-        images = ChosenTestImages(datamodule, certifier.batch_size)
+        images = ChosenTestImages(datamodule, certifier.batch_size, command="gls certify")
         report = CertificationReport(ckpt_path, options)
         _load_weights(model, ckpt_path, weights_only)
         self.test(CertificationEvaluation(model, certifier, images, options, report), datamodule=images, verbose=False)
@@ -257,7 +310,7 @@ def _subclasses(base: Any) -> Iterator[str]:
 
 
 class GLSCLI(LightningCLI):
-    """``gls fit``, ``gls validate``, ``gls test``, ``gls tightness``, ``gls certify`` and ``gls export``.
+    """``gls fit``, ``validate``, ``test``, ``tightness``, ``landscape``, ``certify`` and ``export``.
 
     A network may be any class, so its section states the shape of the images, the number of classes and the
     normalisation itself; nothing is linked from the data. The module checks that they fit before training starts.
@@ -345,7 +398,8 @@ class GLSCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Leaves out the checkpoint callbacks where checkpoints are switched off, and files that nobody reads."""
         trainer = self._get(self.config, "trainer")
-        if self.subcommand in ("certify", "export") and "CSVLogger" in str(trainer.logger):  # their results lie apart
+        apart = ("landscape", "certify", "export")  # where their results lie
+        if self.subcommand in apart and "CSVLogger" in str(trainer.logger):
             trainer.logger = False
         if trainer.enable_checkpointing is False:
             keys = self._parser(self.subcommand).callback_keys

@@ -317,7 +317,7 @@ class CertifiedTrainingModule(LightningModule):
         starts = self.objective.draw_starts(self.graph, indices, key.seed, key.batch, device=inputs.device)
         share = self._share(inputs, batch_idx)
         with self._full_precision():
-            loss = self._loss_of(Batch(inputs, labels, self.current_epsilon, starts, self._progress))
+            loss = self.loss_of(Batch(inputs, labels, self.current_epsilon, starts, self._progress))
             if key.batch == 0 and self.estimator.population_size > 1:
                 rank_zero_info(f"members of a population that may be evaluated at once: {loss.members_at_once}")
             estimate: Estimate = self.estimator(loss, trainable, replace(key, reduce=self._reducer(share)))
@@ -338,7 +338,8 @@ class CertifiedTrainingModule(LightningModule):
     def _trainable(self) -> dict[str, Tensor]:
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
-    def _loss_of(self, batch: Batch) -> TrainingLoss:
+    def loss_of(self, batch: Batch) -> TrainingLoss:
+        """The loss of a batch that training differentiates, as a function of the trainable parameters."""
         tensors = self.tensors()
         names = parameter_names(self, tensors)
         return TrainingLoss(self.graph, self.relaxation, self.objective, tensors, names, batch, self.regularizers)

@@ -43,6 +43,16 @@ class TrainingLoss:
         self.batch = batch
         self.regularizers = regularizers
 
+    @property
+    def params(self) -> dict[str, Tensor]:
+        """The present values of the trainable parameters, by the names under which they are passed; detached."""
+        return {own: self.tensors[name].detach() for name, own in self.names.items()}
+
+    def with_relaxation(self, relaxation: Relaxation) -> "TrainingLoss":
+        """The same loss with the network bounded by another relaxation."""
+        fixed = self.tensors, self.names, self.batch, self.regularizers
+        return TrainingLoss(self.graph, relaxation, self.objective, *fixed)
+
     def __call__(self, params: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss at these parameters, and metrics."""
         tensors = {**self.tensors, **{name: params[own] for name, own in self.names.items()}}

@@ -51,8 +51,29 @@ def read_weights(path: str | Path, network: nn.Module) -> dict[str, Tensor]:
         ConfigurationError: There is no such file, it is damaged, it is of another architecture, or numbers in it are
             not finite.
     """
-    own = _tensors(network.state_dict())
-    saved = _read_safetensors(path) if Path(path).suffix == ".safetensors" else _read_network(path)
+    return as_of(_tensors(network.state_dict()), path, read_tensors(path))
+
+
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """Reads the tensors of a network by their names in it; see :func:`read_weights`.
+
+    Raises:
+        ConfigurationError: There is no such file, or it is damaged.
+    """
+    return _read_safetensors(path) if Path(path).suffix == ".safetensors" else _read_network(path)
+
+
+def as_of(own: Mapping[str, Tensor], path: str | Path, saved: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors from a file in the types of one's own.
+
+    Args:
+        own: One's own tensors by name.
+        path: The file.
+        saved: Its tensors.
+
+    Raises:
+        ConfigurationError: Names or shapes differ, or numbers are not finite.
+    """
     require_same_architecture(saved, own, checkpoint=str(path))
     weights = {name: tensor.to(own[name].dtype) for name, tensor in saved.items()}
     if wrong := [name for name, tensor in weights.items() if not tensor.isfinite().all()]:

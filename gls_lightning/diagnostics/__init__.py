@@ -1,5 +1,34 @@
-"""What a trained network is like: how tight each relaxation bounds it."""
+"""What a trained network is like: its loss landscape, its bounds and its gradients, how tight each relaxation is."""
 
+from gls_lightning.diagnostics.directions import CheckpointDirection, Direction, GradientDirection, RandomDirection
+from gls_lightning.diagnostics.gradient_statistics import GradientStatistics, gradient_statistics
+from gls_lightning.diagnostics.landscape import Curve, Landscape, LossLandscape
+from gls_lightning.diagnostics.landscape_scores import LandscapeScores, landscape_scores
+from gls_lightning.diagnostics.propagation_tightness import propagation_tightness
+from gls_lightning.diagnostics.relu_statistics import ReLUStates, relu_bounds, relu_states
 from gls_lightning.diagnostics.tightness import Tightness, TightnessMeter, radius_grid
+from gls_lightning.diagnostics.toy_functions import DISCONTINUOUS, SENSITIVE, PiecewiseLinear
 
-__all__ = ["Tightness", "TightnessMeter", "radius_grid"]
+__all__ = [
+    "DISCONTINUOUS",
+    "SENSITIVE",
+    "CheckpointDirection",
+    "Curve",
+    "Direction",
+    "GradientDirection",
+    "GradientStatistics",
+    "Landscape",
+    "LandscapeScores",
+    "LossLandscape",
+    "PiecewiseLinear",
+    "RandomDirection",
+    "ReLUStates",
+    "Tightness",
+    "TightnessMeter",
+    "gradient_statistics",
+    "landscape_scores",
+    "propagation_tightness",
+    "radius_grid",
+    "relu_bounds",
+    "relu_states",
+]

@@ -74,10 +74,8 @@ class TightnessMeter:
             )
         if relaxations is None:
             relaxations = IBP(), HBox(), CROWNIBP(), DeepPoly()
-        if not relaxations:
-            raise ConfigurationError("relaxations is empty; give at least one")
         self.radii = tuple(map(float, radii))
-        self.relaxations = _named(relaxations)
+        self.relaxations = named_relaxations(relaxations)
         self._certifiers = [Certifier(relaxations=[relaxation], use_attack=False) for relaxation in relaxations]
         self.counts = torch.zeros(len(relaxations), len(radii), 2, dtype=torch.int64)
         self.samples = 0
@@ -120,7 +118,14 @@ class TightnessMeter:
         )
 
 
-def _named(relaxations: Sequence[Relaxation]) -> dict[str, Relaxation]:
+def named_relaxations(relaxations: Sequence[Relaxation]) -> dict[str, Relaxation]:
+    """The relaxations by name: that of the class, numbered from the second one of a class on.
+
+    Raises:
+        ConfigurationError: There are none.
+    """
+    if not relaxations:
+        raise ConfigurationError("relaxations is empty; give at least one")
     named: dict[str, Relaxation] = {}
     seen: Counter[str] = Counter()
     for relaxation in relaxations:

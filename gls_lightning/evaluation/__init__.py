@@ -3,6 +3,7 @@
 from gls_lightning.evaluation.certification_evaluation import CertificationEvaluation
 from gls_lightning.evaluation.certification_options import CertificationOptions
 from gls_lightning.evaluation.certification_report import CertificationReport
+from gls_lightning.evaluation.landscape_evaluation import LandscapeEvaluation
 from gls_lightning.evaluation.test_images import ChosenTestImages
 from gls_lightning.evaluation.tightness_evaluation import TightnessEvaluation
 from gls_lightning.evaluation.tightness_report import TightnessReport
@@ -12,6 +13,7 @@ __all__ = [
     "CertificationOptions",
     "CertificationReport",
     "ChosenTestImages",
+    "LandscapeEvaluation",
     "TightnessEvaluation",
     "TightnessReport",
 ]

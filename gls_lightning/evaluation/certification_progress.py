@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterable
 
 from lightning.pytorch import Trainer
-from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from gls_lightning.certification import Record, Verdict
+from gls_lightning.evaluation.progress_bar import progress_bar
 
 
 class CertificationProgress:
@@ -20,13 +20,8 @@ class CertificationProgress:
 
     def __init__(self, trainer: Trainer, known: Iterable[Record], left: int) -> None:
         self._counts = Counter(record.verdict for record in known)
-        shown = trainer.progress_bar_callback is not None and trainer.is_global_zero
-        if trainer.progress_bar_callback is not None:
-            trainer.progress_bar_callback.disable()
         before = self._counts.total()
-        self._bar = tqdm(
-            desc="certify", unit="sample", total=before + left, initial=before, disable=not shown, dynamic_ncols=True
-        )
+        self._bar = progress_bar(trainer, "certify", "sample", total=before + left, initial=before)
         self._show()
 
     def add(self, record: Record) -> None:

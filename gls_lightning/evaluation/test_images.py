@@ -29,20 +29,25 @@ def loader_of_test_images(data: Any, command: str) -> DataLoader[Any]:
 
 
 class ChosenTestImages(LightningDataModule):
-    """Some test images of another data module, shared by the processes.
+    """Some test images of another data module.
 
     Args:
         data: The data module.
         batch_size: Images per batch, in each process.
+        command: Who needs them, for messages.
+        divided: Whether the processes divide the images among them; otherwise each reads all.
 
     Attributes:
-        positions: Positions of the images in the test set; to be set before the loader is asked for.
+        positions: Positions of the images in the test set; to be set before the loader is asked for. Those behind its
+            end are left out.
     """
 
-    def __init__(self, data: LightningDataModule, batch_size: int) -> None:
+    def __init__(self, data: LightningDataModule, batch_size: int, *, command: str, divided: bool = True) -> None:
         super().__init__()
         self.data: Any = data
         self.batch_size = batch_size
+        self.command = command
+        self.divided = divided
         self.positions: Sequence[int] = ()
         self.allow_zero_length_dataloader_with_multiple_devices = True
         # What CertifiedTrainingModule checks:
@@ -56,7 +61,7 @@ class ChosenTestImages(LightningDataModule):
     def setup(self, stage: str) -> None:
         """As the other data module."""
         self.data.setup(stage)
-        self._all = loader_of_test_images(self.data, "gls certify")
+        self._all = loader_of_test_images(self.data, self.command)
 
     @property
     def available(self) -> int:
@@ -71,14 +76,23 @@ class ChosenTestImages(LightningDataModule):
     @property
     def share(self) -> list[int]:
         """The positions that this process reads."""
+        rank, world_size = self._process
+        return self._present[rank::world_size]
+
+    @property
+    def _present(self) -> list[int]:
+        return [position for position in self.positions if position < self.available]
+
+    @property
+    def _process(self) -> tuple[int, int]:
         trainer: Any = self.trainer
-        return list(self.positions[trainer.global_rank :: trainer.world_size])
+        return (trainer.global_rank, trainer.world_size) if self.divided else (0, 1)
 
     def test_dataloader(self) -> DataLoader[Any]:
         """This process's share, in order."""
-        trainer: Any = self.trainer
-        chosen: Any = Subset(self._all.dataset, self.positions)
-        return self._loader(chosen, EvaluationOrder(chosen, rank=trainer.global_rank, world_size=trainer.world_size))
+        rank, world_size = self._process
+        chosen: Any = Subset(self._all.dataset, self._present)
+        return self._loader(chosen, EvaluationOrder(chosen, rank=rank, world_size=world_size))
 
     def _loader(self, dataset: Dataset[Any], sampler: EvaluationOrder | None = None) -> DataLoader[Any]:
         return DataLoader(

@@ -1,0 +1,39 @@
+"""The epochs after which a callback looks at the network."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gls_lightning.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class ChosenEpochs:
+    """A set of epochs, counted from 0: every n-th one, or those of a list.
+
+    Attributes:
+        callback_name: Whose they are, for the messages.
+        every_n_epochs: With n, the epochs n - 1, 2n - 1 and so on.
+        epochs: The epochs, in place of ``every_n_epochs``.
+
+    Raises:
+        ConfigurationError: ``every_n_epochs`` is below 1; ``epochs`` is empty or holds a negative one.
+    """
+
+    callback_name: str
+    every_n_epochs: int = 1
+    epochs: Sequence[int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.every_n_epochs < 1:
+            raise ConfigurationError(
+                f"{self.callback_name}.every_n_epochs is {self.every_n_epochs}; it must be at least 1"
+            )
+        if self.epochs is not None and (not self.epochs or min(self.epochs) < 0):
+            raise ConfigurationError(
+                f"{self.callback_name}.epochs is {list(self.epochs)}; it must name epochs, counted from 0"
+            )
+
+    def __contains__(self, epoch: int) -> bool:
+        if self.epochs is not None:
+            return epoch in self.epochs
+        return (epoch + 1) % self.every_n_epochs == 0

@@ -1,0 +1,90 @@
+"""The loss landscape during training."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import inference_mode
+
+from gls_lightning.callbacks.certified_module import certified_module
+from gls_lightning.callbacks.chosen_epochs import ChosenEpochs
+from gls_lightning.callbacks.landscape_log import keep_landscape, landscape_scores_by_name
+from gls_lightning.callbacks.landscape_loss import landscape_loss
+from gls_lightning.callbacks.process_sum import process_sum
+from gls_lightning.callbacks.save_run_config import run_directory
+from gls_lightning.callbacks.validation_images import ValidationImages, require_validation
+from gls_lightning.diagnostics.landscape import LossLandscape
+from gls_lightning.errors import ConfigurationError
+from gls_lightning.objectives import Objective
+
+
+class LossLandscapeLogger(Callback):
+    """Looks at the loss around the network's parameters, after the validation of some epochs.
+
+    The loss is that of the first validation images at the target radius, in float64, as a function of the trained
+    parameters, BatchNorm with the statistics of these images. Logs the scores of each curve (paper, Fig. 5) as
+    ``landscape/RELAXATION/SIGMA/SCORE``; pictures and tables go to W&B, pictures to TensorBoard, and both as files into
+    ``landscape/epoch=E`` of the run's directory. The training is the same with and without, to the bit. Several
+    processes share the evaluations.
+
+    Args:
+        samples: How many images.
+        every_n_epochs: Looks after every so many epochs.
+        epochs: The epochs, counted from 0, after which to look, in place of ``every_n_epochs``.
+        objective: What the loss is. By default the module's, or Certified where that bounds nothing.
+        **landscape: Further options are those of :class:`gls_lightning.diagnostics.LossLandscape`.
+
+    Raises:
+        ConfigurationError: A value is out of its range; when the fit starts: it has no validation.
+    """
+
+    def __init__(
+        self,
+        *,
+        samples: int = 16,
+        every_n_epochs: int = 1,
+        epochs: list[int] | None = None,
+        objective: Objective | None = None,
+        **landscape: Any,
+    ) -> None:
+        if samples < 1:
+            raise ConfigurationError(f"LossLandscapeLogger.samples is {samples}; it must be at least 1")
+        self.samples = samples
+        self.chosen_epochs = ChosenEpochs("LossLandscapeLogger", every_n_epochs, epochs)
+        self.objective = objective
+        self.landscape = LossLandscape(**landscape)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Checks that there will be something to look at."""
+        certified_module(self, pl_module)
+        require_validation(self, trainer)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Evaluates, logs and writes."""
+        if trainer.sanity_checking or trainer.current_epoch not in self.chosen_epochs:
+            return
+        module = certified_module(self, pl_module)
+        with inference_mode(False):
+            batch = ValidationImages(self, trainer).first(self.samples)
+        with module.evaluation(batch, 0) as images:
+            loss = landscape_loss(module, images, objective=self.objective)
+            landscape = self.landscape(
+                loss,
+                rank=trainer.global_rank,
+                world_size=trainer.world_size,
+                reduce=lambda value: process_sum(trainer, value),
+            )
+        for name, value in landscape_scores_by_name(landscape):
+            pl_module.log(name, value)
+        if trainer.is_global_zero:
+            about = {
+                "epoch": trainer.current_epoch,
+                "step": trainer.global_step,
+                "objective": type(loss.objective).__name__,
+                "epsilon": module.epsilon,
+                "samples": len(images[1]),
+            }
+            title = f"Epoch {about['epoch']}: {about['objective']}, epsilon {about['epsilon']:.6g}, "
+            title += f"{about['samples']} validation images"
+            directory = run_directory(trainer) or Path(trainer.default_root_dir)
+            keep_landscape(trainer, landscape, directory / "landscape" / f"epoch={trainer.current_epoch}", title, about)

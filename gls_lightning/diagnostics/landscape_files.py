@@ -1,0 +1,55 @@
+"""Landscapes in files."""
+
+import csv
+import json
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gls_lightning.diagnostics.landscape import Landscape
+from gls_lightning.diagnostics.landscape_table import Table, curve_table, score_table
+from gls_lightning.whole_file import write_whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PICTURES = ("curves", "scores", "population", "surface")
+
+
+def write_landscape(
+    directory: Path, landscape: Landscape, figures: Mapping[str, "Figure"], about: Mapping[str, Any]
+) -> list[Path]:
+    """Writes numbers and pictures; files of an earlier landscape there are replaced.
+
+    Args:
+        directory: Is made where there is none.
+        landscape: The numbers: ``curves.csv``, and ``scores.csv`` along a line.
+        figures: The pictures by name: ``curves.png`` and so on.
+        about: What else is to be known, as values of JSON: ``landscape.json``.
+
+    Returns:
+        The files.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    tables = {"curves": curve_table(landscape)} | ({} if landscape.is_plane else {"scores": score_table(landscape)})
+    content = json.dumps({**about, "axes": landscape.axes, "lengths": landscape.lengths}, indent=2)
+    for name in PICTURES:
+        for kind, kept in (("png", figures), ("csv", tables)):
+            if name not in kept:
+                (directory / f"{name}.{kind}").unlink(missing_ok=True)
+    write_whole(directory / "landscape.json", lambda path: path.write_text(content + "\n"))
+    for name, table in tables.items():
+        write_whole(directory / f"{name}.csv", partial(_write_csv, table))
+    for name, figure in figures.items():
+        write_whole(directory / f"{name}.png", partial(figure.savefig, format="png"))
+    return [
+        directory / name for name in ("landscape.json", *(f"{n}.csv" for n in tables), *(f"{n}.png" for n in figures))
+    ]
+
+
+def _write_csv(table: Table, path: Path) -> None:
+    with path.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(table.columns)
+        writer.writerows(table.rows)

@@ -1,0 +1,40 @@
+"""Landscapes as rows of numbers."""
+
+from typing import NamedTuple
+
+from gls_lightning.diagnostics.landscape import Landscape
+from gls_lightning.diagnostics.landscape_scores import LandscapeScores
+
+
+class Table(NamedTuple):
+    """Rows under the names of their columns."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str | float, ...], ...]
+
+
+def curve_table(landscape: Landscape) -> Table:
+    """Every point of every curve, for each population size, with the ends of its 95 % confidence interval."""
+    coordinates = ("coordinate", "second_coordinate")[: len(landscape.grid)]
+    values = ("loss", "half_width", "normalized", "lower", "upper")
+    rows = tuple(
+        (curve.relaxation, curve.sigma, curve.members, *numbers)
+        for whole in landscape.curves
+        for curve in landscape.sized(whole)
+        for numbers in zip(
+            *landscape.points.T.tolist(),
+            *(v.tolist() for v in (curve.mean, curve.half_width, curve.normalized, *curve.band)),
+            strict=True,
+        )
+    )
+    return Table(("relaxation", "sigma", "population_size", *coordinates, *values), rows)
+
+
+def score_table(landscape: Landscape) -> Table:
+    """The scores of every curve along a line, for each population size."""
+    rows = tuple(
+        (curve.relaxation, curve.sigma, curve.members, *landscape.scores(curve))
+        for whole in landscape.curves
+        for curve in landscape.sized(whole)
+    )
+    return Table(("relaxation", "sigma", "population_size", *LandscapeScores._fields), rows)
