@@ -9,7 +9,7 @@ from gls_lightning.allocation import keep_freed_memory
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.version import __version__
 
-COMMANDS = ("configs", "verify")
+COMMANDS = ("configs", "report", "verify")
 """The commands that need no model; the others are those of Lightning's trainer."""
 
 

@@ -1,0 +1,48 @@
+"""``gls report``: runs as a page."""
+
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+
+from gls_lightning.errors import ConfigurationError
+
+
+def run(words: list[str]) -> None:
+    """Runs ``gls report`` with the words behind it.
+
+    Raises:
+        ConfigurationError: There is no such run, or the report cannot lie where it is to be written.
+    """
+    parser = ArgumentParser(
+        prog="gls report", description="Report runs as one page of HTML that needs no other file, and as Markdown."
+    )
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="A run's directory or one above; a run's config.yaml; or a configuration, for its runs below runs/.",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path | None,
+        default=None,
+        help="The page, report.html by default: in the run's directory, or here for several. The Markdown file and its "
+        "figures lie beside it.",
+    )
+    parser.add_argument("--title", type=str | None, default=None, help="Heading of the report.")
+    options = parser.parse_args(words)
+    if options.output is not None:
+        _check(options.output)
+    from gls_lightning.reports import find_runs, make_report, write_report  # which --help need not wait for
+
+    runs = find_runs(options.runs)
+    output = options.output or (runs[0] if len(runs) == 1 else Path()) / "report.html"
+    for path in write_report(make_report(runs, options.title), output):
+        print(path, flush=True)
+
+
+def _check(output: Path) -> None:
+    if output.suffix != ".html":
+        raise ConfigurationError(f"output is {output}; its name must end in .html")
+    if not output.absolute().parent.is_dir():
+        raise ConfigurationError(f"output is {output}; there is no directory {output.parent}")

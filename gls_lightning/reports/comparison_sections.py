@@ -1,0 +1,114 @@
+"""The parts of a report that compare runs."""
+
+from collections.abc import Mapping, Sequence
+
+from gls_lightning.reports.comparison import CERTIFY, VALIDATION, Measurement, measurements
+from gls_lightning.reports.document import DASH, Picture, Section, Table
+from gls_lightning.reports.figures import pareto_picture
+from gls_lightning.reports.metric_table import ACCURACIES
+from gls_lightning.reports.pareto import Point
+from gls_lightning.reports.run import Run
+from gls_lightning.reports.run_config import number
+from gls_lightning.reports.run_groups import RunGroup, differences
+from gls_lightning.reports.seed_statistics import SeedStatistics
+
+EXPLANATION = (
+    "Accuracies in percent: mean ± standard deviation over seeds (n - 1), and the 95 % confidence interval: Student's "
+    "t over seeds, or, for one seed with a summary of gls certify, Clopper-Pearson over its images. A dash where there "
+    "is none."
+)
+
+
+def comparison_section(groups: Sequence[RunGroup]) -> Section:
+    """The accuracies of each group, those of single runs, and the Pareto front."""
+    runs = [run for group in groups for run in group.runs]
+    rows, notes, measured = [], [], []
+    for group in groups:
+        by_source, unused = measurements(group)
+        measured.append(by_source)
+        notes += [f"{group.label}: {note}" for note in (*group.notes, *unused)]
+        for measurement in by_source.values():
+            cells = [_cell(measurement.statistics(name), _published(group, name)) for name in ACCURACIES]
+            rows.append([_title(group), str(len(group.counted)), measurement.source, *cells])
+    tables = [Table("accuracies over seeds", ["configuration", "seeds", "measured by", *ACCURACIES], rows)]
+    if len(runs) > 1:
+        tables.append(_runs(groups))
+    return Section("Accuracies", notes, [EXPLANATION], tables, _pareto(groups, measured), sections=_differences(groups))
+
+
+def _title(group: RunGroup) -> str:
+    tables = group.runs[0].config.get("paper.tables")
+    if not isinstance(tables, list):
+        return group.label
+    return f"{group.label}\npaper's {'Table' if len(tables) == 1 else 'Tables'} {', '.join(map(str, tables))}"
+
+
+def _published(group: RunGroup, name: str) -> float | None:
+    return number(group.runs[0].config, f"paper.{name}")
+
+
+def _cell(statistics: SeedStatistics | None, published: float | None) -> str:
+    lines = [DASH]
+    if statistics:
+        interval = " to ".join(f"{end:.2f}" for end in statistics.interval or ())
+        deviation = DASH if statistics.deviation is None else f"{statistics.deviation:.2f}"
+        lines = [f"{statistics.mean:.2f} ± {deviation}", f"95 %: {interval or DASH}"]
+    if published is not None:
+        difference = f"{statistics.mean - published:+.2f}" if statistics else DASH
+        lines += [f"paper: {published:.2f}", f"difference: {difference}"]
+    return "\n".join(lines)
+
+
+def _runs(groups: Sequence[RunGroup]) -> Table:
+    header = ["run", "configuration", "seed", "epochs"]
+    header += [f"{name}, {source}" for source in (VALIDATION, CERTIFY) for name in ACCURACIES]
+    header.append(f"images, {CERTIFY}")
+    rows = [
+        [run.name, group.label, run.seed or DASH, str(run.metrics.epochs), *_accuracies(run)]
+        for group in groups
+        for run in group.runs
+    ]
+    return Table("accuracies of each run in percent", header, rows)
+
+
+def _accuracies(run: Run) -> list[str]:
+    _, validated = run.metrics.last_validation()
+    summary = run.summary_at_target
+    sources = validated, summary.accuracies if summary else {}
+    accuracies = [f"{100 * of[name]:.2f}" if name in of else DASH for of in sources for name in ACCURACIES]
+    return [*accuracies, str(summary.total.samples) if summary else DASH]
+
+
+def _pareto(groups: Sequence[RunGroup], measured: Sequence[Mapping[str, Measurement]]) -> list[Picture]:
+    """Natural and certified accuracy, all by the one source that more groups have, so that the points compare."""
+    by_source = {
+        source: {
+            group.label: found
+            for group, by_source in zip(groups, measured, strict=True)
+            if source in by_source and (found := _points(by_source[source]))
+        }
+        for source in (CERTIFY, VALIDATION)
+    }
+    source, points = max(by_source.items(), key=lambda item: len(item[1]))
+    papers = {group.label: point for group in groups if group.label in points and (point := _paper_point(group))}
+    if sum(map(len, points.values())) + len(papers) < 2:
+        return []
+    caption = f"certified over natural accuracy by {source}, a point for each run that counts"
+    if absent := [group.label for group in groups if group.label not in points]:
+        caption += f"; without: {'; '.join(absent)}"
+    return [pareto_picture(points, papers, caption)]
+
+
+def _points(measurement: Measurement) -> list[Point]:
+    return [(of["natural"], of["certified"]) for of in measurement.accuracies if {"natural", "certified"} <= of.keys()]
+
+
+def _paper_point(group: RunGroup) -> Point | None:
+    natural, certified = _published(group, "natural"), _published(group, "certified")
+    return None if natural is None or certified is None else (natural, certified)
+
+
+def _differences(groups: Sequence[RunGroup]) -> list[Section]:
+    rows = [[key, *values] for key, values in differences(groups).items()]
+    table = Table("values by configuration", ["key", *(group.label for group in groups)], rows)
+    return [Section("Settings that differ", tables=[table], folded=True)] if rows else []

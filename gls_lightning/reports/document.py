@@ -1,0 +1,66 @@
+"""What a report consists of, whatever it is written as."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+DASH = "—"
+"""Stands for what there is not."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; the first cell of a row names it, and a cell may have several lines.
+
+    Attributes:
+        caption: What it shows.
+        header: The names of the columns.
+        rows: The cells.
+    """
+
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture.
+
+    Attributes:
+        name: Unique in the report; of small letters, digits and hyphens.
+        description: What it shows, for those who cannot see it.
+        caption: What stands below it.
+        png: The picture.
+        svg: The same as an SVG element, if there is one.
+    """
+
+    name: str
+    description: str
+    caption: str
+    png: bytes
+    svg: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a report.
+
+    Attributes:
+        heading: Its heading.
+        notes: What is absent or damaged.
+        text: Paragraphs.
+        tables: Tables.
+        pictures: Pictures.
+        code: The text of a YAML file.
+        sections: Parts of this part.
+        folded: Whether it is shown only when asked for.
+    """
+
+    heading: str
+    notes: Sequence[str] = ()
+    text: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+    pictures: Sequence[Picture] = ()
+    code: str = ""
+    sections: Sequence["Section"] = ()
+    folded: bool = False

@@ -1,0 +1,23 @@
+"""What a report says."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from gls_lightning.reports.comparison_sections import comparison_section
+from gls_lightning.reports.document import Section
+from gls_lightning.reports.run import read_runs
+from gls_lightning.reports.run_groups import group_runs
+from gls_lightning.reports.run_sections import curves_section, run_section
+
+
+def make_report(directories: Sequence[Path], title: str | None = None) -> Section:
+    """The report of at least one run.
+
+    Args:
+        directories: Where the runs are.
+        title: The heading, by default the run's name or the number of runs.
+    """
+    runs = read_runs(directories)
+    default = f"Report of {runs[0].name}" if len(runs) == 1 else f"Report of {len(runs)} runs"
+    about_runs = [run_section(run, number) for number, run in enumerate(runs, 1)]
+    return Section(title or default, sections=[comparison_section(group_runs(runs)), curves_section(runs), *about_runs])

@@ -1,0 +1,101 @@
+"""Runs that differ in their seeds alone."""
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gls_lightning.reports.document import DASH
+from gls_lightning.reports.run import Run
+from gls_lightning.reports.run_config import MODEL, SEED, FlatConfig, choices
+
+BOOKKEEPING = (
+    *(SEED, f"{MODEL}.seed", "data.init_args.seed", "data.init_args.root", "data.init_args.num_workers"),
+    *("checkpoint", "latest", "recovery", "ckpt_path", "weights_only", "import_paths"),
+    *("trainer.logger", "trainer.default_root_dir", "trainer.profiler", "trainer.log_every_n_steps"),
+    *("trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.enable_checkpointing"),
+)
+"""Keys and sections that say nothing about what is trained, or that are seeds."""
+COMPONENTS = ("network", "data", "epsilon", "relaxation", "objective", "estimator")
+"""The choices that name a group wherever they differ."""
+
+
+@dataclass(frozen=True)
+class RunGroup:
+    """Runs that are the same but for their seeds and bookkeeping.
+
+    Attributes:
+        label: Tells it from the other groups.
+        runs: All of them.
+        counted: Those that statistics are of: one for each seed.
+        notes: Why the others are not counted.
+    """
+
+    label: str
+    runs: Sequence[Run]
+    counted: Sequence[Run]
+    notes: Sequence[str]
+
+
+def group_runs(runs: Sequence[Run]) -> list[RunGroup]:
+    """Groups runs, in the order of the first ones; a run without configuration is a group of its own."""
+    groups: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        groups[json.dumps(settings(run.config), sort_keys=True, default=str) if run.config else run.name].append(run)
+    labels = _labels([members[0] for members in groups.values()])
+    return [
+        RunGroup(label, members, *_counted(members)) for label, members in zip(labels, groups.values(), strict=True)
+    ]
+
+
+def settings(config: FlatConfig) -> dict[str, Any]:
+    """The values of a configuration that make a difference."""
+    kept = {key: value for key, value in config.items() if not any(f"{key}.".startswith(f"{b}.") for b in BOOKKEEPING)}
+    if isinstance(start := kept.get(f"{MODEL}.init_from"), str):  # each seed may start from a version of its own
+        kept[f"{MODEL}.init_from"] = re.sub(r"version_\d+", "version_*", start)
+    return kept
+
+
+def differences(groups: Sequence[RunGroup]) -> dict[str, list[str]]:
+    """The settings in which groups differ: the value of each group, by the key."""
+    columns = [settings(group.runs[0].config) for group in groups]
+    keys = sorted({key for column in columns for key in column})
+    rows = {key: [str(column.get(key, DASH)) for column in columns] for key in keys}
+    return {key: row for key, row in rows.items() if len(set(row)) > 1}
+
+
+def _counted(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """One finished run for each seed, or one that is not finished where none is; and notes about the others."""
+    finished = [run for run in runs if not run.missing_epochs]
+    by_seed = {run.seed or run.name: run for run in finished or runs}
+    counted = list(by_seed.values())
+    notes = []
+    for run in runs:
+        if run.missing_epochs:
+            notes.append(f"{run.name} is not finished" + (" and not counted" if finished else ""))
+        elif run not in counted:
+            notes.append(f"{run.name} has the seed of {by_seed[run.seed or run.name].name} and is not counted")
+    return counted, notes
+
+
+def _labels(firsts: Sequence[Run]) -> list[str]:
+    """What tells groups apart, by their first runs: components, options if need be, and a run's name if need be."""
+    chosen = [choices(run.config) for run in firsts if run.config]
+    differing = [key for key in choices({}) if key != "seed" and len({choice[key] for choice in chosen}) > 1]
+    keys = [key for key in differing if key in COMPONENTS] or ["network", "data", "relaxation", "estimator"]
+    for tried in (keys, list(dict.fromkeys([*keys, *differing]))):
+        labels = [_label(run, tried) for run in firsts]
+        counts = Counter(labels)
+        if len(counts) == len(labels):
+            return labels
+    named = zip(labels, firsts, strict=True)
+    return [label if counts[label] == 1 else f"{label} ({run.name})" for label, run in named]
+
+
+def _label(run: Run, keys: Sequence[str]) -> str:
+    if not run.config:
+        return run.name
+    chosen = choices(run.config)
+    return ", ".join(chosen[key] if chosen[key][:1].isupper() else f"{key} {chosen[key]}" for key in keys)

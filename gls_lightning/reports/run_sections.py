@@ -1,0 +1,102 @@
+"""The parts of a report that are about single runs, and their curves."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from gls_lightning.reports.certification_summary import CertificationSummary, Share
+from gls_lightning.reports.document import Section, Table
+from gls_lightning.reports.figures import curve_picture
+from gls_lightning.reports.landscape_pictures import picture_sections
+from gls_lightning.reports.metric_table import ACCURACIES, Curve
+from gls_lightning.reports.run import Run
+from gls_lightning.reports.run_config import choices
+
+TRAINING = {"train/loss": "training loss", "epsilon": "epsilon", "sigma": "sigma", "learning_rate": "learning rate"}
+VALIDATION = {f"val/{name}_accuracy": f"{name} accuracy" for name in ACCURACIES}
+DIAGNOSTICS = ("landscape/", "statistics/")
+
+
+def curves_section(runs: Sequence[Run]) -> Section:
+    """The curves of training and validation, those of all runs in the same axes."""
+    notes = [f"{run.name}: {note}" for run in runs for note in (*run.metrics.notes, *_not_finite(run))]
+    pictures, absent = [], []
+    for metric, label in (TRAINING | VALIDATION).items():
+        curves = {run.name: curve for run in runs if (curve := run.metrics.curve(metric))}
+        if curves:
+            name = f"curve-{metric.replace('/', '-').replace('_', '-')}"
+            pictures.append(curve_picture(name, curves, label, percent=metric in VALIDATION))
+        else:
+            absent.append(label)
+    if absent:
+        notes.append(f"not logged: {', '.join(absent)}")
+    return Section("Curves", notes, ["Accuracies are those of validation."], pictures=pictures)
+
+
+def run_section(run: Run, number: int) -> Section:
+    """All about one run.
+
+    Args:
+        run: The run.
+        number: Its number in the report.
+    """
+    name = f"run-{number}"
+    notes = [run.config_note] if run.config_note else []
+    if run.missing_epochs:
+        notes.append(f"not finished: {run.missing_epochs} of {run.config['trainer.max_epochs']} epochs are missing")
+    table = Table("configuration", ["choice", "value"], list(choices(run.config).items()))
+    parts = [_certification(run), *picture_sections(run.directory, name), *_diagnostics(run, name)]
+    if run.config_text:
+        parts.append(Section("Whole configuration", code=run.config_text, folded=True))
+    where = f"Directory: {run.directory}"
+    return Section(f"Run {run.name}", notes, [where], [table] if run.config else [], sections=parts)
+
+
+def _not_finite(run: Run) -> list[str]:
+    return [
+        f"{metric} is not finite in {'epoch' if len(epochs) == 1 else 'epochs'} {', '.join(map(str, epochs))}"
+        for metric, epochs in run.metrics.not_finite().items()
+    ]
+
+
+def _certification(run: Run) -> Section:
+    notes = list(run.summary_notes)
+    if not run.summaries and not notes:
+        notes = ["gls certify has left no summary here"]
+    return Section("Certification", notes, sections=[_summary(summary) for summary in run.summaries])
+
+
+def _summary(summary: CertificationSummary) -> Section:
+    missing = [f"{summary.missing} more images have no record yet"] if summary.missing else []
+    about = (
+        f"{summary.total.samples} test images of {summary.dataset}, epsilon {summary.epsilon:.6g}, "
+        f"{summary.total.seconds:.1f} seconds. Weights: {summary.checkpoint}"
+    )
+    accuracies = Table(
+        "accuracies in percent",
+        ["accuracy", "%", "95 % interval (Clopper-Pearson)"],
+        [
+            [name, f"{100 * summary.accuracies[name]:.2f}", " to ".join(f"{100 * end:.2f}" for end in interval)]
+            for name, interval in summary.intervals.items()
+        ],
+    )
+    tables = [accuracies, _shares("verdicts", summary.verdicts), _shares("deciding stages", summary.stages)]
+    return Section(f"{summary.directory}/", missing, [about], tables)
+
+
+def _shares(caption: str, shares: Mapping[str, Share]) -> Table:
+    rows = [[n, str(s.samples), *(f"{t:.3f}" for t in (s.seconds, s.mean, s.longest))] for n, s in shares.items()]
+    return Table(caption, [caption.rpartition(" ")[2].removesuffix("s"), "images", "seconds", "mean", "longest"], rows)
+
+
+def _diagnostics(run: Run, name: str) -> list[Section]:
+    """The curves of each path under which diagnostics were logged."""
+    groups: dict[str, dict[str, Curve]] = defaultdict(dict)
+    for metric in sorted(run.metrics.values):
+        if metric.startswith(DIAGNOSTICS):
+            path, _, last = metric.rpartition("/")
+            groups[path][last] = run.metrics.curve(metric)
+    pictures = []
+    for number, (path, curves) in enumerate(groups.items()):
+        label = path if len(curves) > 1 else f"{path}/{next(iter(curves))}"
+        pictures.append(curve_picture(f"{name}-diagnostics-{number}", curves, label))
+    return [Section("Diagnostics over epochs", pictures=pictures)] if pictures else []

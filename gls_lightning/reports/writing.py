@@ -1,0 +1,97 @@
+"""Writes a report as a page of HTML and as Markdown."""
+
+import re
+from base64 import b64encode
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from gls_lightning.reports.document import Picture, Section
+from gls_lightning.version import __version__
+from gls_lightning.whole_file import write_whole
+
+_MARKDOWN = re.compile(r"[\\`*\[\]<>|~&#$]|(?<![^\W_])_|_(?![^\W_])")
+"""What Markdown takes for markup; an underscore only at the edge of a word."""
+
+
+def write_report(report: Section, page: Path) -> list[Path]:
+    """Writes a report.
+
+    Args:
+        report: What it says.
+        page: The HTML file. The Markdown file gets the same name with ``.md``, and a folder for its pictures.
+
+    Returns:
+        The two files.
+    """
+    markdown, folder = page.with_suffix(".md"), page.with_name(f"{page.stem}_figures")
+    pictures = list(_pictures(report))
+    if pictures:
+        folder.mkdir(exist_ok=True)
+    for picture in pictures:
+        (folder / f"{picture.name}.png").write_bytes(picture.png)
+    texts = {page: as_html(report), markdown: as_markdown(report, folder.name)}
+    for path, text in texts.items():
+        write_whole(path, partial(Path.write_text, data=text, encoding="utf-8"))
+    return list(texts)
+
+
+def as_html(report: Section) -> str:
+    """A page that needs no other file."""
+    return _render("report.html.j2", {"embedded": _embedded, "data_uri": _data_uri}, report=report)
+
+
+def as_markdown(report: Section, folder: str) -> str:
+    """Markdown as GitHub reads it.
+
+    Args:
+        report: What it says.
+        folder: The name of the folder with the pictures.
+    """
+    names = {"report": report, "folder": Markup(quote(folder))}
+    return _render("report.md.j2", {"fenced": _fenced}, finalize=_escape_markdown, **names)
+
+
+def _render(template: str, filters: dict[str, Any], *, finalize: Any = None, **names: Any) -> str:
+    environment = Environment(
+        loader=PackageLoader("gls_lightning", "reports"),
+        autoescape=True,
+        finalize=finalize,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= filters
+    return environment.get_template(template).render(version=__version__, **names) + "\n"
+
+
+def _pictures(section: Section) -> Iterator[Picture]:
+    yield from section.pictures
+    for part in section.sections:
+        yield from _pictures(part)
+
+
+def _embedded(picture: Picture) -> Markup:
+    """The SVG element, with ids that no other picture of the page has."""
+    return Markup(re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{picture.name}-", picture.svg))
+
+
+def _data_uri(picture: Picture) -> str:
+    return f"data:image/png;base64,{b64encode(picture.png).decode()}"
+
+
+def _escape_markdown(value: Any) -> Markup:
+    if isinstance(value, Markup):
+        return value
+    return Markup(_MARKDOWN.sub(r"\\\g<0>", str(value)).replace("\n", "<br>"))
+
+
+def _fenced(text: str) -> Markup:
+    """A block of code, with a fence that does not occur in it."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return Markup(f"{fence}yaml\n{text.rstrip()}\n{fence}")
