@@ -6,6 +6,7 @@ from gls_lightning.callbacks.certified_module import CertifiedModule
 from gls_lightning.callbacks.early_stopping_after_ramp import EarlyStoppingAfterRamp
 from gls_lightning.callbacks.epsilon_annealing import EpsilonAnnealing
 from gls_lightning.callbacks.loss_landscape_logger import LossLandscapeLogger
+from gls_lightning.callbacks.metrics_file import MetricsFile
 from gls_lightning.callbacks.non_finite_guard import NonFiniteGuard
 from gls_lightning.callbacks.periodic_certification import PeriodicCertification
 from gls_lightning.callbacks.run_report import RunReport
@@ -13,6 +14,7 @@ from gls_lightning.callbacks.save_run_config import SaveRunConfig
 from gls_lightning.callbacks.sigma_decay import SigmaDecay
 from gls_lightning.callbacks.swa import SWA
 from gls_lightning.callbacks.training_statistics import TrainingStatistics
+from gls_lightning.callbacks.wandb_summary import WandbSummary
 
 __all__ = [
     "SWA",
@@ -22,10 +24,12 @@ __all__ = [
     "EarlyStoppingAfterRamp",
     "EpsilonAnnealing",
     "LossLandscapeLogger",
+    "MetricsFile",
     "NonFiniteGuard",
     "PeriodicCertification",
     "RunReport",
     "SaveRunConfig",
     "SigmaDecay",
     "TrainingStatistics",
+    "WandbSummary",
 ]

@@ -64,7 +64,7 @@ def _files(trainer: Trainer) -> dict[str, str | Path]:
         files["configuration"] = directory / "config.yaml"
     for logger in trainer.loggers:
         if isinstance(logger, CSVLogger):
-            files["metrics"] = f"{logger.log_dir}/metrics.csv"
+            files["metrics"] = Path(logger.log_dir, "metrics.csv")
         elif logger.save_dir is not None:  # as in a trial run
-            files["metrics"] = logger.save_dir
+            files.setdefault("metrics", logger.save_dir)
     return files

@@ -28,7 +28,7 @@ import gls_lightning.data
 import gls_lightning.networks
 import gls_lightning.optimizers  # noqa: F401
 from gls_lightning.attacks import Attack
-from gls_lightning.callbacks import EpsilonAnnealing, RunReport, SaveRunConfig, SigmaDecay
+from gls_lightning.callbacks import EpsilonAnnealing, MetricsFile, RunReport, SaveRunConfig, SigmaDecay
 from gls_lightning.callbacks.save_run_config import run_of_checkpoint
 from gls_lightning.certification import Certifier, complete_certifier
 from gls_lightning.certification.complete_certifier import select_stages
@@ -327,7 +327,7 @@ class GLSCLI(LightningCLI):
             LightningDataModule,
             save_config_callback=SaveRunConfig,
             trainer_class=GLSTrainer,
-            trainer_defaults={"callbacks": RunReport()},
+            trainer_defaults={"callbacks": [MetricsFile(), RunReport()]},
             parser_kwargs={"prog": "gls", "version": f"gls {__version__}", "epilog": OTHER_COMMANDS},
             subclass_mode_model=True,
             subclass_mode_data=True,

@@ -30,6 +30,7 @@ from gls_lightning.callbacks.epsilon_annealing import ramps_of
 from gls_lightning.callbacks.first_process import on_first_process
 from gls_lightning.callbacks.non_finite_guard import NonFiniteGuard
 from gls_lightning.callbacks.process_sum import process_sum
+from gls_lightning.callbacks.wandb_summary import WandbSummary
 from gls_lightning.certification import Certifier, summarise
 from gls_lightning.certification.precision import without_tf32
 from gls_lightning.errors import ConfigurationError
@@ -197,9 +198,9 @@ class CertifiedTrainingModule(LightningModule):
         return {**dict(parameters), **dict(self.network.named_buffers(remove_duplicate=False))}
 
     def configure_callbacks(self) -> list[Callback]:
-        """What every training needs: no step into numbers that are not finite, and correct BatchNorm statistics."""
+        """What every training needs: a guard of its numbers, correct BatchNorm statistics, best accuracies in W&B."""
         reset = [BatchNormReset()] if self._has_batch_norm else []
-        return [NonFiniteGuard(), *reset]
+        return [NonFiniteGuard(), WandbSummary(), *reset]
 
     @property
     def _has_batch_norm(self) -> bool:

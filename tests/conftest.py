@@ -1,8 +1,13 @@
+import json
 import os
+import struct
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -44,3 +49,75 @@ def wandb(clean_place: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Module
     yield wandb
     wandb.finish()
     wandb.teardown()  # the service keeps to the folder in which it started
+
+
+@dataclass
+class WandbLog:
+    """What an offline run of W&B recorded.
+
+    Attributes:
+        rows: The history, each row by key.
+        summaries: What the summary keeps of a metric, such as max, by the metric.
+        charts: Keys of the charts.
+        config: The configuration by key.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    summaries: dict[str, set[str]] = field(default_factory=dict)
+    charts: set[str] = field(default_factory=set)
+    config: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def last(self) -> dict[str, Any]:
+        """The last value of each key of the history."""
+        return {key: value for row in self.rows for key, value in row.items()}
+
+    def add(self, record: Any) -> None:
+        """Takes up one record of the log."""
+        if record.history.item:
+            items = record.history.item
+            self.rows.append({i.key or ".".join(i.nested_key): json.loads(i.value_json) for i in items})
+        if record.HasField("metric"):
+            kept = {name.name for name, value in record.metric.summary.ListFields() if value is True}
+            self.summaries[record.metric.name] = kept
+        for update in record.config.update:
+            if update.nested_key[1:2] == ["visualize"]:
+                self.charts.add(update.nested_key[2])
+            elif update.key:
+                self.config[update.key] = json.loads(update.value_json)
+
+
+@pytest.fixture
+def finished_run(wandb: ModuleType) -> Callable[[Path], WandbLog]:
+    """Ends the run whose files lie in a folder, and reads its log."""
+
+    def read(files: Path) -> WandbLog:
+        wandb.finish()
+        (path,) = files.parent.glob("*.wandb")
+        deadline = time.monotonic() + 60
+        while (log := _read_log(path.read_bytes())) is None:  # finish may return before all is written
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        return log
+
+    return read
+
+
+def _read_log(content: bytes) -> WandbLog | None:
+    """The records of a log, which has LevelDB's format; None before its end is written."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    offset, parts, log = 7, b"", WandbLog()
+    while len(content) >= offset + 7:  # records in chunks with a header of 7 bytes, in blocks
+        if (left := 32768 - offset % 32768) < 7:
+            offset += left
+            continue
+        _, length, kind = struct.unpack_from("<IHB", content, offset)
+        parts += content[offset + 7 : offset + 7 + length]
+        offset += 7 + length
+        if kind in (1, 4) and offset <= len(content):  # a whole record, or its last chunk
+            record, parts = Record.FromString(parts), b""
+            log.add(record)
+            if record.HasField("exit"):
+                return log
+    return None

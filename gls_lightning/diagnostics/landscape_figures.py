@@ -92,7 +92,7 @@ def population_figure(landscape: Landscape, title: str = "") -> "Figure":
     (grid,) = landscape.grid
     for axes, whole in zip(panels, (curve for curve in landscape.curves if curve.sigma), strict=True):
         curves = list(landscape.sized(whole))
-        gap = max(float(np.ptp(curve.normalized)) for curve in curves) or 1.0
+        gap = max((curve.normalized.max() - curve.normalized.min()).item() for curve in curves) or 1.0
         for index, curve in enumerate(curves):
             axes.plot(grid, curve.normalized - index * gap, label=str(curve.members), **line_style(index))
         axes.set(title=f"{whole.relaxation}, {_sigma(whole.sigma)}", yticks=[])
