@@ -11,7 +11,7 @@ from torch import nn
 
 from gls_lightning.bounds import Box, margin_specification, trace
 from gls_lightning.bounds.operations.registry import BUILDERS
-from gls_lightning.callbacks import PeriodicCertification
+from gls_lightning.callbacks import LossLandscapeLogger, PeriodicCertification
 from gls_lightning.cli import GLSCLI
 from gls_lightning.estimators import Key
 from gls_lightning.interchange.onnx_graph import CONVERTERS
@@ -62,7 +62,8 @@ def test_complete_certification(example: dict[str, Any]) -> None:
             assert (network(points).argmax(1) == record.label).all()
 
 
-COMMANDS = re.findall(r"^gls (certify .*)", (ROOT / "docs/certification.md").read_text(), re.MULTILINE)
+PAGES = (ROOT / f"docs/{name}.md" for name in ("certification", "landscapes"))
+COMMANDS = [c for page in PAGES for c in re.findall(r"^gls ((?:certify|landscape) .*)", page.read_text(), re.MULTILINE)]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -71,7 +72,7 @@ def test_commands_are_understood(command: str, clean_place: None, parsed: list[G
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     torch.save({"state_dict": {}}, checkpoint)
     main([*command.split(), "--config", str(ROOT / "tests/configs/tiny.yaml")])
-    assert parsed[0].subcommand == "certify"
+    assert parsed[0].subcommand == command.split()[0]
 
 
 def test_callback_of_the_page_on_certification(clean_place: None, parsed: list[GLSCLI]) -> None:
@@ -80,6 +81,20 @@ def test_callback_of_the_page_on_certification(clean_place: None, parsed: list[G
     main(["fit", "--config", str(ROOT / "tests/configs/tiny.yaml"), "--config", "callback.yaml"])
     (added,) = (c for c in parsed[0].trainer.callbacks if isinstance(c, PeriodicCertification))
     assert (added.time_budget, added.certifier.stages[-1].branch_and_bound.time_limit) == (60, 2)
+
+
+def test_callback_of_the_page_on_landscapes(clean_place: None, parsed: list[GLSCLI]) -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/landscapes.md").read_text(), re.DOTALL)
+    Path("callback.yaml").write_text(text)
+    main(["fit", "--config", str(ROOT / "tests/configs/tiny.yaml"), "--config", "callback.yaml"])
+    (added,) = (c for c in parsed[0].trainer.callbacks if isinstance(c, LossLandscapeLogger))
+    assert (list(added.landscape.relaxations), added.landscape.sigmas) == (["IBP", "DeepPoly"], (1e-4, 1e-3))
+
+
+@pytest.mark.parametrize("example", [("docs/landscapes.md", "LossLandscape")], indirect=True)
+def test_landscape(example: dict[str, Any]) -> None:
+    assert example["landscape"].sigmas == (0, 0.05)
+    assert Path("curves.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize("example", [("README.md", "CertifiedTrainingModule")], indirect=True)
