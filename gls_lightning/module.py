@@ -45,6 +45,14 @@ _ESTIMATOR = "estimator."
 """What precedes the names of the estimator's tensors in a checkpoint."""
 
 
+class _EpochMean(MeanMetric):
+    """A mean that survives inference mode, in which Lightning resets it after ``validate``, for a later ``fit``."""
+
+    @torch.inference_mode(False)
+    def reset(self) -> None:
+        super().reset()
+
+
 class CertifiedTrainingModule(LightningModule):
     """Trains a network so that its robustness can be proved.
 
@@ -391,7 +399,7 @@ class CertifiedTrainingModule(LightningModule):
     def _log_mean(self, name: str, value: Tensor | float, weight: float = 1.0, prog_bar: bool = False) -> None:
         """Logs the mean over the samples of an epoch, of all processes."""
         if name not in self.means:
-            self.means[name] = MeanMetric().to(self.device)
+            self.means[name] = _EpochMean().to(self.device)
         mean = self.means[name]
         assert isinstance(mean, MeanMetric)
         mean.update(value, weight)

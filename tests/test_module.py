@@ -114,6 +114,18 @@ def test_accuracies_of_validation_and_test(inference_mode: bool) -> None:
         assert metrics[f"{prefix}/adversarial_accuracy"] == pytest.approx(certified)
 
 
+def test_inference_mode_leaves_a_module_that_trains() -> None:
+    """``Trainer``'s own default is on: validation before, during and after training, as in a notebook."""
+    trained, runner = module(), trainer(inference_mode=True)
+    data = loader(batch_size=16)
+    for number in range(2):
+        (metrics,) = runner.validate(trained, data, verbose=False)
+        natural, _ = exact_accuracies(trained.network, *images())
+        assert metrics["val/natural_accuracy"] == pytest.approx(natural), number
+        if not number:
+            runner.fit(trained, data, data)
+
+
 def test_validation_uses_the_target_radius_and_training_the_current_one() -> None:
     radii = []
 

@@ -39,7 +39,7 @@ def curves_figure(landscape: Landscape, title: str = "") -> "Figure":
     """A panel for the loss as it is and for each sigma, a line with its confidence band for each relaxation."""
     columns = ceil(sqrt(len(landscape.sigmas)))
     rows = ceil(len(landscape.sigmas) / columns)
-    figure = new_figure(4.2 * columns + 0.8, 3.2 * rows + 1)
+    figure = new_figure(4 * columns + 1.6, 3.2 * rows + 1)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
     (grid,) = landscape.grid
     for axes, sigma in zip(panels, landscape.sigmas, strict=False):
@@ -52,7 +52,7 @@ def curves_figure(landscape: Landscape, title: str = "") -> "Figure":
         tidy(axes)
     for axes in panels[len(landscape.sigmas) :]:
         axes.set_visible(False)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", frameon=False, ncols=4)
+    _legend(figure, panels[0])
     _label(figure, landscape, title, "loss over the loss at 0")
     return figure
 
@@ -76,7 +76,7 @@ def scores_figure(landscape: Landscape, title: str = "") -> "Figure":
         axes.axvline(origin, color="grey", linewidth=0.8, linestyle=":")
         axes.annotate("original", (origin, 0.5), xycoords=("data", "axes fraction"), rotation=90, color="grey")
         tidy(axes)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", frameon=False, ncols=4)
+    _legend(figure, axes)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
@@ -87,7 +87,7 @@ def population_figure(landscape: Landscape, title: str = "") -> "Figure":
     The distances between them mean nothing.
     """
     shape = len(landscape.relaxations), len(landscape.sigmas) - 1
-    figure = new_figure(3.6 * shape[1] + 1, 3.4 * shape[0] + 1)
+    figure = new_figure(3.4 * shape[1] + 2.6, 3.4 * shape[0] + 1)
     panels = figure.subplots(*shape, sharex=True, squeeze=False).flatten()
     (grid,) = landscape.grid
     for axes, whole in zip(panels, (curve for curve in landscape.curves if curve.sigma), strict=True):
@@ -98,8 +98,7 @@ def population_figure(landscape: Landscape, title: str = "") -> "Figure":
         axes.set(title=f"{whole.relaxation}, {_sigma(whole.sigma)}", yticks=[])
         axes.locator_params(axis="x", nbins=5)
         tidy(axes)
-    legend = panels[0].get_legend_handles_labels()
-    figure.legend(*legend, loc="outside upper right", frameon=False, ncols=8, title="population size")
+    _legend(figure, panels[0], title="population size")
     _label(figure, landscape, title, "loss, curves spaced")
     return figure
 
@@ -136,7 +135,11 @@ def _sigma(sigma: float) -> str:
 
 
 def _axis(landscape: Landscape, number: int) -> str:
-    return f"{landscape.axes[number]} (1 is {landscape.lengths[number]:.3g} in the l2 norm)"
+    return f"{landscape.axes[number]}\n(1 is {landscape.lengths[number]:.3g} in the l2 norm)"
+
+
+def _legend(figure: Any, axes: Any, title: str = "") -> None:
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", frameon=False, title=title)
 
 
 def _label(figure: Any, landscape: Landscape, title: str, value: str = "") -> None:
