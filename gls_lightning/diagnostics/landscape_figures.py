@@ -70,7 +70,8 @@ def scores_figure(landscape: Landscape, title: str = "") -> "Figure":
             places = [curve.sigma or origin for curve in curves]
             axes.plot(places, values, marker=".", label=relaxation, **line_style(index))
         drawn = [value for line in axes.lines for value in line.get_ydata() if value > 0]
-        axes.set_yscale("symlog", linthresh=min(drawn, default=1.0))  # logarithmic, with a place for 0
+        if drawn:
+            axes.set_yscale("symlog", linthresh=min(drawn))  # logarithmic, with a place for 0
         axes.set(xscale="log", title=name, xlabel="sigma")
         axes.set_ylim(bottom=0)
         axes.axvline(origin, color="grey", linewidth=0.8, linestyle=":")

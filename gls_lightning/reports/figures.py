@@ -23,7 +23,7 @@ def curve_picture(name: str, curves: Mapping[str, Curve], label: str, *, percent
     Args:
         name: Name of the picture.
         curves: At least one, by their labels.
-        label: Label of the vertical axis.
+        label: What they show; the last part of a metric's name labels the vertical axis.
         percent: Whether the values are fractions, to be shown in percent.
     """
     factor = 100 if percent else 1
@@ -32,7 +32,8 @@ def curve_picture(name: str, curves: Mapping[str, Curve], label: str, *, percent
     for index, curve in enumerate(curves.values()):
         values = [factor * value for value in curve.values()]
         axes.plot(list(curve), values, marker="o" if len(curve) < 10 else "", markersize=3, **line_style(index))
-    axes.set(xlabel="epoch", ylabel=f"{label} [%]" if percent else label)
+    short = label.rpartition("/")[2]  # a metric's whole name is longer than the axis
+    axes.set(xlabel="epoch", ylabel=f"{short} [%]" if percent else short)
     axes.yaxis.label.set_parse_math(False)
     axes.xaxis.get_major_locator().set_params(integer=True)
     if not percent and _spans_magnitudes(curves.values()):

@@ -89,14 +89,25 @@ def _shares(caption: str, shares: Mapping[str, Share]) -> Table:
 
 
 def _diagnostics(run: Run, name: str) -> list[Section]:
-    """The curves of each path under which diagnostics were logged."""
-    groups: dict[str, dict[str, Curve]] = defaultdict(dict)
+    """The curves of the diagnostics, those of one unit in the same axes."""
+    charts: dict[str, dict[str, Curve]] = defaultdict(dict)
     for metric in sorted(run.metrics.values):
         if metric.startswith(DIAGNOSTICS):
-            path, _, last = metric.rpartition("/")
-            groups[path][last] = run.metrics.curve(metric)
-    pictures = []
-    for number, (path, curves) in enumerate(groups.items()):
-        label = path if len(curves) > 1 else f"{path}/{next(iter(curves))}"
-        pictures.append(curve_picture(f"{name}-diagnostics-{number}", curves, label))
+            chart, line = _chart(metric)
+            charts[chart][line] = run.metrics.curve(metric)
+    pictures = [
+        curve_picture(f"{name}-diagnostics-{number}", curves, chart)
+        for number, (chart, curves) in enumerate(charts.items())
+    ]
     return [Section("Diagnostics over epochs", pictures=pictures)] if pictures else []
+
+
+def _chart(metric: str) -> tuple[str, str]:
+    """The chart in which a diagnostic is drawn, and its line there."""
+    path, _, last = metric.rpartition("/")
+    if metric.startswith("landscape/"):
+        relaxation, _, sigma = path.rpartition("/")
+        return f"{relaxation}/{last}", sigma
+    if path in ("statistics", "statistics/gradient"):
+        return metric, last
+    return path, last

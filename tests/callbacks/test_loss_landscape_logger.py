@@ -188,7 +188,6 @@ def test_scores_pictures_and_tables_beside_csv_metrics(overlay: list[str]) -> No
 
 
 def test_tensorboard(overlay: list[str]) -> None:
-    pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     main([*overlay, "--trainer.logger=TensorBoardLogger", "--trainer.logger.save_dir=tb"])

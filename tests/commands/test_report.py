@@ -363,8 +363,11 @@ def picture(path: Path) -> bytes:
 
 def test_pictures_and_curves_of_diagnostics() -> None:
     run = write_run("a/version_0")
-    columns = ["landscape/pgpe/score", "statistics/relu/conv1/active", "statistics/relu/conv1/unstable"]
-    (run / "metrics.csv").write_text(f"epoch,{','.join(columns)}\r\n0,1,2,3\r\n1,100000,0,5\r\n")
+    columns = [f"landscape/IBP/{sigma}/{score}" for sigma in ("original", "sigma_0.1") for score in ("jump", "bend")]
+    columns += [f"statistics/{name}" for name in ("relu/conv1/active", "relu/conv1/unstable", "tightness")]
+    columns += [f"statistics/gradient/{name}" for name in ("cosine", "norm")]
+    lines = [["epoch", *columns], [0, *range(9)], [1, 100000, *range(8)]]
+    (run / "metrics.csv").write_text("".join(",".join(map(str, line)) + "\r\n" for line in lines))
     shown = [picture(run / "landscape/curves.png"), picture(run / "tightness.png")]
     shown.append(picture(run / "landscape/epoch=10/surface.png"))
     picture(run / "landscape/epoch=9/curves.png")
@@ -382,7 +385,10 @@ def test_pictures_and_curves_of_diagnostics() -> None:
     copies = {path.read_bytes() for path in (run / "report_figures").iterdir()}
     assert set(shown) <= copies
     captions = [text.removesuffix(" over epochs") for text in page.texts["figcaption"]]
-    assert captions[-2:] == ["landscape/pgpe/score", "statistics/relu/conv1"]
+    assert captions[-6:] == [
+        *("landscape/IBP/bend", "landscape/IBP/jump"),
+        *("statistics/gradient/cosine", "statistics/gradient/norm", "statistics/relu/conv1", "statistics/tightness"),
+    ]
 
 
 class TestFindsRuns:
