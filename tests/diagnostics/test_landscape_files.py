@@ -81,7 +81,7 @@ def test_curves_and_bands() -> None:
     assert len(original.collections) == 0
     assert len(smoothed.collections) == 2
     assert figure.get_suptitle() == "A title"
-    assert figure.get_supxlabel() == "steps (1 is 0.5 in the l2 norm)"
+    assert figure.get_supxlabel() == "steps\n(1 is 0.5 in the l2 norm)"
 
 
 def test_scores_over_sigma() -> None:
@@ -114,5 +114,5 @@ def test_a_surface_has_the_first_coordinate_to_the_right() -> None:
     assert panel.get_title() == "IBP, original"
     assert panel.get_xlim() == (-1, 1)
     assert panel.get_ylim() == (9, 11)
-    assert figure.get_supxlabel() == "steps (1 is 0.5 in the l2 norm)"
-    assert figure.get_supylabel() == "others (1 is 2 in the l2 norm)"
+    assert figure.get_supxlabel() == "steps\n(1 is 0.5 in the l2 norm)"
+    assert figure.get_supylabel() == "others\n(1 is 2 in the l2 norm)"
