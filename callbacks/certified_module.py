@@ -14,6 +14,10 @@ from gls_lightning.objectives import Batch, Objective
 from gls_lightning.relaxations import Relaxation
 from gls_lightning.training_loss import TrainingLoss
 
+_PARTS = (
+    *("network", "relaxation", "objective", "estimator", "epsilon", "current_epsilon", "seed"),
+    *("tensors", "loss_of", "evaluation"),
+)
 ACCURACIES = ("natural_accuracy", "certified_accuracy", "adversarial_accuracy")
 """How certified training measures a network, each a fraction of all images."""
 
@@ -61,7 +65,7 @@ def certified_module(callback: Callback, module: LightningModule) -> CertifiedMo
     Raises:
         ConfigurationError: The module is another one.
     """
-    if not all(hasattr(module, name) for name in ("network", "estimator", "epsilon", "current_epsilon", "tensors")):
+    if not all(hasattr(module, name) for name in _PARTS):
         raise ConfigurationError(
             f"{type(callback).__name__} works with a CertifiedTrainingModule, not with {type(module).__name__}"
         )

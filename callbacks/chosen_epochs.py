@@ -3,6 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lightning.pytorch import Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_warn
+
 from gls_lightning.errors import ConfigurationError
 
 
@@ -37,3 +41,20 @@ class ChosenEpochs:
         if self.epochs is not None:
             return epoch in self.epochs
         return (epoch + 1) % self.every_n_epochs == 0
+
+    def now(self, trainer: Trainer) -> bool:
+        """Whether this is the validation of a chosen epoch of a fit."""
+        in_fit = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
+        return in_fit and trainer.current_epoch in self
+
+    def warn_of_absent(self, trainer: Trainer) -> None:
+        """Says if a fit that is about to start never validates after some of them."""
+        last, every = trainer.max_epochs, trainer.check_val_every_n_epoch
+        if last is None or last < 0 or every is None:
+            return
+        come = [epoch for epoch in range(every - 1, last, every) if epoch in self]
+        if len(come) < (1 if self.epochs is None else len(set(self.epochs))):
+            rank_zero_warn(
+                f"{self.callback_name} looks at the network after the epochs {come} only: with trainer.max_epochs "
+                f"{last} and trainer.check_val_every_n_epoch {every} no other chosen one is validated."
+            )

@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from gls_lightning.diagnostics.landscape import Landscape
 from gls_lightning.diagnostics.landscape_figures import landscape_figures
 from gls_lightning.diagnostics.landscape_files import write_landscape
-from gls_lightning.diagnostics.landscape_table import curve_table, score_table
+from gls_lightning.diagnostics.landscape_table import landscape_tables
 
 
 def landscape_scores_by_name(landscape: Landscape) -> Iterator[tuple[str, float]]:
@@ -50,10 +50,7 @@ def keep_landscape(
             for name in figures:
                 path = str(directory / f"{name}.png")
                 logger.log_image(f"landscape/{name}_picture", [path], step=step, caption=[title])
-            tables = {"curves": curve_table(landscape)}
-            if not landscape.is_plane:
-                tables["scores"] = score_table(landscape)
-            for name, table in tables.items():
+            for name, table in landscape_tables(landscape).items():
                 logger.log_table(f"landscape/{name}", list(table.columns), [list(r) for r in table.rows], step=step)
         elif isinstance(logger, TensorBoardLogger):
             for name, figure in figures.items():

@@ -1,5 +1,7 @@
 """The loss landscape during training."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from gls_lightning.callbacks.validation_images import ValidationImages, require_
 from gls_lightning.diagnostics.landscape import LossLandscape
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.objectives import Objective
+from gls_lightning.training_loss import TrainingLoss
 
 
 class LossLandscapeLogger(Callback):
@@ -35,7 +38,8 @@ class LossLandscapeLogger(Callback):
         **landscape: Further options are those of :class:`gls_lightning.diagnostics.LossLandscape`.
 
     Raises:
-        ConfigurationError: A value is out of its range; when the fit starts: it has no validation.
+        ConfigurationError: A value is out of its range; when the fit starts: it has no validation, or a direction,
+            a relaxation or the objective does not fit the network.
     """
 
     def __init__(
@@ -58,16 +62,27 @@ class LossLandscapeLogger(Callback):
         """Checks that there will be something to look at."""
         certified_module(self, pl_module)
         require_validation(self, trainer)
+        self.chosen_epochs.warn_of_absent(trainer)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Looks at two images once, so that what does not fit fails now and not after epochs."""
+        with self._loss(trainer, pl_module, min(2, self.samples)) as loss:
+            self.landscape.rehearse(loss)
+
+    @contextmanager
+    def _loss(self, trainer: Trainer, pl_module: LightningModule, samples: int) -> Iterator[TrainingLoss]:
+        """The loss of the first validation images."""
+        module = certified_module(self, pl_module)
+        with inference_mode(False):
+            batch = ValidationImages(self, trainer).first(samples)
+        with module.evaluation(batch, 0) as images:
+            yield landscape_loss(module, images, objective=self.objective)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluates, logs and writes."""
-        if trainer.sanity_checking or trainer.current_epoch not in self.chosen_epochs:
+        if not self.chosen_epochs.now(trainer):
             return
-        module = certified_module(self, pl_module)
-        with inference_mode(False):
-            batch = ValidationImages(self, trainer).first(self.samples)
-        with module.evaluation(batch, 0) as images:
-            loss = landscape_loss(module, images, objective=self.objective)
+        with self._loss(trainer, pl_module, self.samples) as loss:
             landscape = self.landscape(
                 loss,
                 rank=trainer.global_rank,
@@ -81,8 +96,9 @@ class LossLandscapeLogger(Callback):
                 "epoch": trainer.current_epoch,
                 "step": trainer.global_step,
                 "objective": type(loss.objective).__name__,
-                "epsilon": module.epsilon,
-                "samples": len(images[1]),
+                "epsilon": loss.batch.epsilon.item(),
+                "samples": len(loss.batch.labels),
+                **self.landscape.about,
             }
             title = f"Epoch {about['epoch']}: {about['objective']}, epsilon {about['epsilon']:.6g}, "
             title += f"{about['samples']} validation images"

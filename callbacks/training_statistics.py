@@ -82,15 +82,24 @@ class TrainingStatistics(Callback):
         """Checks that there is something to measure."""
         module = certified_module(self, pl_module)
         require_validation(self, trainer)
+        self.chosen_epochs.warn_of_absent(trainer)
         if self.gradient and not _is_differentiable(module):
             rank_zero_warn(
                 f"TrainingStatistics does not log the cosine to the gradient and its norm: relaxation "
                 f"{type(module.relaxation).__name__} has no useful gradients."
             )
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Checks what the network and the data must have."""
+        ValidationImages(self, trainer)
+        if (self.relu_states or self.box_width) and not certified_module(self, pl_module).graph.relus:
+            raise ConfigurationError(
+                "TrainingStatistics measures ReLUs, of which the network has none; leave relu_states and box_width off"
+            )
+
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measures and logs."""
-        if trainer.sanity_checking or trainer.current_epoch not in self.chosen_epochs:
+        if not self.chosen_epochs.now(trainer):
             return
         with torch.inference_mode(False):
             batch = ValidationImages(self, trainer).first(self.samples)
@@ -109,10 +118,6 @@ class TrainingStatistics(Callback):
 
     def _bounds(self, module: CertifiedModule, inputs: Tensor) -> dict[str, Tensor]:
         """States of the ReLUs, and widths of their inputs."""
-        if not module.graph.relus:
-            raise ConfigurationError(
-                "TrainingStatistics measures ReLUs, of which the network has none; leave relu_states and box_width off"
-            )
         box = Box.around(inputs, module.epsilon)
         bounds = relu_bounds(module.relaxation, module.graph, module.tensors(), box)
         measured: dict[str, Tensor] = {}

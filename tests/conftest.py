@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads slow small tensors on busy cores
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers have the cores between them
 
-from gls_lightning import cli  # after the setting, which PyTorch reads when it is imported
+from gls_lightning import cli  # after the settings, which PyTorch reads when it is imported
 
 
 @pytest.fixture(scope="session")

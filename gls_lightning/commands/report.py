@@ -46,3 +46,6 @@ def _check(output: Path) -> None:
         raise ConfigurationError(f"output is {output}; its name must end in .html")
     if not output.absolute().parent.is_dir():
         raise ConfigurationError(f"output is {output}; there is no directory {output.parent}")
+    markdown = output.with_suffix(".md")
+    if markdown.exists() and "gls report, gls_lightning" not in markdown.read_text(errors="replace"):
+        raise ConfigurationError(f"output is {output}, but {markdown}, which would be replaced, is no report")

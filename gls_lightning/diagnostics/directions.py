@@ -108,7 +108,7 @@ def filter_normalized(direction: Tensor, weight: Tensor) -> Tensor:
 
 
 class CheckpointDirection(Direction):
-    """The straight line to the weights of another checkpoint: coordinate 0 is this network, 1 the other.
+    """The straight line to the trainable weights of another checkpoint: coordinate 0 is this network, 1 the other.
 
     Args:
         path: Checkpoint of a run with the same network, or ``.safetensors`` file of the network alone.
@@ -127,7 +127,6 @@ class CheckpointDirection(Direction):
         Raises:
             ConfigurationError: The file is not there, damaged, or of another architecture.
         """
+        other = as_of(loss.tensors, self.path, read_tensors(self.path))
         params = loss.params
-        saved = read_tensors(self.path)
-        other = as_of(params, self.path, {name: saved[name] for name in params if name in saved})
-        return {name: other[name].to(p) - p for name, p in params.items()}
+        return {own: other[name].to(params[own]) - params[own] for name, own in loss.names.items()}

@@ -16,6 +16,7 @@ from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators.key import Key, Reducer, alone
 from gls_lightning.estimators.noise import standard_normal
 from gls_lightning.estimators.population import evaluate_members, members_at_once
+from gls_lightning.randomness import keyed_generator
 from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly, Relaxation
 from gls_lightning.training_loss import TrainingLoss
 
@@ -145,7 +146,7 @@ class LossLandscape:
         population_sizes: From how many perturbed copies the smoothed loss is estimated; of several sizes the smaller
             ones use the first of the copies, which shows what the size does (Fig. 8).
         points: Points in each direction.
-        span: First and last coordinate. By default that of the direction.
+        span: First and last coordinate. By default those of the direction.
         noise: ``shared``: the copies have the same perturbations at every point, so that the curve shows the smoothed
             loss; ``fresh``: others at every point, so that it shows what an optimizer sees that draws new ones in every
             step (Figs. 8 and 10).
@@ -169,8 +170,8 @@ class LossLandscape:
         seed: int = 0,
     ) -> None:
         directions = (direction or GradientDirection(), *([second_direction] if second_direction else []))
-        start, end = directions[0].span if span is None else span
-        _check(sigmas, population_sizes, points, (start, end), noise)
+        spans = [direction.span if span is None else span for direction in directions]
+        _check(sigmas, population_sizes, points, spans, noise)
         if seed < 0:
             raise ConfigurationError(f"seed of the landscape is {seed}; it must not be negative")
         self.relaxations = named_relaxations([IBP(), CROWNIBP(), DeepPoly()] if relaxations is None else relaxations)
@@ -178,9 +179,14 @@ class LossLandscape:
         self.sigmas = tuple(map(float, sigmas))
         self.population_sizes = tuple(sorted(set(population_sizes)))
         self.points = points
-        self.span = start, end
+        self.spans = spans
         self.noise: Noise = noise
         self.seed = seed
+
+    @property
+    def about(self) -> dict[str, str | int]:
+        """What the numbers depend on and do not tell, for a record of them."""
+        return {"noise": self.noise, "seed": self.seed}
 
     @property
     def evaluations(self) -> int:
@@ -209,8 +215,8 @@ class LossLandscape:
         Returns:
             The curves, the same on every process.
         """
-        steps = [direction(loss) for direction in self.directions]
-        grid = tuple(torch.linspace(*self.span, self.points, dtype=torch.double) for _ in steps)
+        steps = self.rehearse(loss)
+        grid = tuple(torch.linspace(*span, self.points, dtype=torch.double) for span in self.spans)
         points = torch.cartesian_prod(*grid).reshape(-1, len(grid))
         scan = _Scan(loss.params, steps, points, self.noise, self.seed, rank, world_size)
         curves = []
@@ -224,6 +230,30 @@ class LossLandscape:
         axes = tuple(direction.unit for direction in self.directions)
         return Landscape(axes, lengths, grid, tuple(curves), self.population_sizes)
 
+    def rehearse(self, loss: TrainingLoss) -> list[Step]:
+        """Evaluates each direction and each relaxation once, so that what does not fit is found before a long scan.
+
+        Args:
+            loss: The loss on some samples; its relaxation does not matter.
+
+        Returns:
+            The steps in the directions.
+
+        Raises:
+            ConfigurationError: A direction, a relaxation or the objective does not fit the network, or the second
+                direction is the first one.
+        """
+        steps = [direction(loss) for direction in self.directions]
+        with torch.no_grad():
+            for relaxation in self.relaxations.values():
+                loss.with_relaxation(relaxation)(loss.params)
+        if len(steps) == 2 and _cosine(*steps).abs() > 1 - 1e-6:
+            raise ConfigurationError(
+                f"second_direction is {self.directions[1].unit}, parallel to direction; give two that differ, such as "
+                "random directions with different seeds"
+            )
+        return steps
+
 
 class _Scan:
     """Evaluates losses at points around some parameters; the parameters themselves are the last point."""
@@ -236,7 +266,7 @@ class _Scan:
         self.points = torch.cat([points, torch.zeros(1, len(steps), dtype=points.dtype)]).tolist()
         self.noise = noise
         self.rank, self.world_size = rank, world_size
-        self.seed = seed
+        seed = keyed_generator("noise of a landscape", seed).initial_seed()  # not that of a random direction
         # The points of one member follow each other, so shared noise is drawn once for each.
         self._drawn = lru_cache(maxsize=1)(lambda point, member: standard_normal(params, Key(seed, point), member))
 
@@ -252,7 +282,7 @@ class _Scan:
         everything = next(iter(self.params.values())).new_zeros(len(self.points) * members, dtype=torch.double)
         if found:
             everything[numbers.start :: numbers.step] = torch.cat(found)
-        return everything.view(members, len(self.points)).T
+        return everything.view(members, len(self.points)).T.contiguous()  # as NCCL needs it
 
     def _member(self, number: int, sigma: float) -> Step:
         """The parameters of one member at one point."""
@@ -266,14 +296,22 @@ class _Scan:
         return {name: p.add(noise[name], alpha=sigma) for name, p in moved.items()}
 
 
-def _check(sigmas: Sequence[float], sizes: Sequence[int], points: int, span: tuple[float, float], noise: str) -> None:
+def _cosine(first: Step, second: Step) -> Tensor:
+    one, other = (torch.cat([step[name].flatten() for name in first]) for step in (first, second))
+    return torch.cosine_similarity(one, other, dim=0)
+
+
+def _check(
+    sigmas: Sequence[float], sizes: Sequence[int], points: int, spans: Sequence[tuple[float, float]], noise: str
+) -> None:
     if not all(0 < sigma < torch.inf for sigma in sigmas) or len(set(sigmas)) < len(sigmas):
         raise ConfigurationError(f"sigmas is {list(sigmas)}; give positive, finite numbers, each once")
     if not sizes or min(sizes) < 1:
         raise ConfigurationError(f"population_sizes is {list(sizes)}; give at least one number of at least 1")
     if points < 3:
         raise ConfigurationError(f"points is {points}; it must be at least 3")
-    if not -torch.inf < span[0] < span[1] < torch.inf:
-        raise ConfigurationError(f"span is {list(span)}; give two finite numbers, the larger one second")
+    for span in spans:
+        if not -torch.inf < span[0] < span[1] < torch.inf:
+            raise ConfigurationError(f"span is {list(span)}; give two finite numbers, the larger one second")
     if noise not in get_args(Noise):
         raise ConfigurationError(f"noise is {noise!r}; it must be one of {get_args(Noise)}")

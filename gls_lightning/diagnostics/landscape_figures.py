@@ -111,8 +111,10 @@ def surface_figure(landscape: Landscape, title: str = "") -> "Figure":
     panels = figure.subplots(*shape, sharex=True, sharey=True, squeeze=False)
     for row, relaxation in zip(panels, landscape.relaxations, strict=True):
         curves = list(_of_relaxation(landscape, relaxation))
-        values = [curve.normalized.reshape(len(landscape.grid[0]), -1).T.numpy() for curve in curves]
-        levels = np.linspace(np.nanmin(values), np.nanmax(values) + 1e-12, 16)
+        shaped = (curve.normalized.reshape(len(landscape.grid[0]), -1).T for curve in curves)
+        values = [np.ma.masked_invalid(value.numpy()) for value in shaped]
+        finite = np.concatenate([[1.0], *(value.compressed() for value in values)])  # 1 is the loss at 0
+        levels = np.linspace(finite.min(), finite.max() + 1e-12, 16)
         for axes, curve, value in zip(row, curves, values, strict=True):
             filled = axes.contourf(*landscape.grid, value, levels=levels, cmap="viridis")
             axes.contour(*landscape.grid, value, levels=levels, colors="white", linewidths=0.3)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gls_lightning.diagnostics.landscape import Landscape
-from gls_lightning.diagnostics.landscape_table import Table, curve_table, score_table
+from gls_lightning.diagnostics.landscape_table import Table, landscape_tables
 from gls_lightning.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ PICTURES = ("curves", "scores", "population", "surface")
 def write_landscape(
     directory: Path, landscape: Landscape, figures: Mapping[str, "Figure"], about: Mapping[str, Any]
 ) -> list[Path]:
-    """Writes numbers and pictures; files of an earlier landscape there are replaced.
+    """Writes numbers and pictures.
 
     Args:
-        directory: Is made where there is none.
+        directory: Is made where there is none. Files of an earlier landscape there are replaced.
         landscape: The numbers: ``curves.csv``, and ``scores.csv`` along a line.
         figures: The pictures by name: ``curves.png`` and so on.
         about: What else is to be known, as values of JSON: ``landscape.json``.
@@ -32,12 +32,11 @@ def write_landscape(
         The files.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    tables = {"curves": curve_table(landscape)} | ({} if landscape.is_plane else {"scores": score_table(landscape)})
+    tables = landscape_tables(landscape)
     content = json.dumps({**about, "axes": landscape.axes, "lengths": landscape.lengths}, indent=2)
-    for name in PICTURES:
-        for kind, kept in (("png", figures), ("csv", tables)):
-            if name not in kept:
-                (directory / f"{name}.{kind}").unlink(missing_ok=True)
+    if (directory / "landscape.json").exists():
+        for name in {f"{name}.png" for name in PICTURES} | {"scores.csv"}:
+            (directory / name).unlink(missing_ok=True)
     write_whole(directory / "landscape.json", lambda path: path.write_text(content + "\n"))
     for name, table in tables.items():
         write_whole(directory / f"{name}.csv", partial(_write_csv, table))

@@ -13,6 +13,12 @@ class Table(NamedTuple):
     rows: tuple[tuple[str | float, ...], ...]
 
 
+def landscape_tables(landscape: Landscape) -> dict[str, Table]:
+    """The tables of a landscape: ``curves``, and ``scores`` along a line."""
+    scores = {} if landscape.is_plane else {"scores": score_table(landscape)}
+    return {"curves": curve_table(landscape), **scores}
+
+
 def curve_table(landscape: Landscape) -> Table:
     """Every point of every curve, for each population size, with the ends of its 95 % confidence interval."""
     coordinates = ("coordinate", "second_coordinate")[: len(landscape.grid)]

@@ -13,6 +13,7 @@ from gls_lightning.callbacks.landscape_loss import landscape_loss
 from gls_lightning.callbacks.process_sum import process_sum
 from gls_lightning.diagnostics.landscape import Landscape, LossLandscape
 from gls_lightning.diagnostics.landscape_table import score_table
+from gls_lightning.errors import ConfigurationError
 from gls_lightning.evaluation.progress_bar import progress_bar
 from gls_lightning.module import CertifiedTrainingModule
 from gls_lightning.objectives import Objective
@@ -51,8 +52,10 @@ class LandscapeEvaluation(LightningModule):
         self.output = output
 
     def setup(self, stage: str) -> None:
-        """Checks the module."""
+        """Checks the module and where the files go."""
         self.module.setup(stage)
+        if self.output.exists() and not self.output.is_dir():
+            raise ConfigurationError(f"output is {self.output}, which is a file; it must be a directory")
         total = len(self.landscape.relaxations) * self.landscape.evaluations // self.trainer.world_size
         self._bar = progress_bar(self.trainer, "landscape", "evaluation", total=total)
 
@@ -86,14 +89,14 @@ class LandscapeEvaluation(LightningModule):
             "objective": type(self.objective).__name__,
             "epsilon": self.epsilon,
             "samples": self.samples,
+            **self.landscape.about,
         }
         title = f"{about['network']}: {about['objective']}, epsilon {self.epsilon:.6g}, "
         title += f"{self.samples} test images of {about['data']}"
-        files = keep_landscape(self.trainer, landscape, self.output, title, about)
         console = Console(soft_wrap=True)
         if not landscape.is_plane:
             console.print(_table(landscape, title))
-        for path in files:
+        for path in keep_landscape(self.trainer, landscape, self.output, title, about):
             console.print(f"{path.stem:<16} {path}")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from gls_lightning.reports.document import Picture, Section
 
 PICTURES = ("curves", "scores", "population", "surface")
-ABOUT = ("direction", "axes", "checkpoint")
+ABOUT = ("axes", "noise", "checkpoint")
 """What the title does not say."""
 
 

@@ -51,21 +51,34 @@ class MetricTable:
 
 
 def read_metrics(path: Path) -> MetricTable:
-    """Reads a file that may be absent, damaged or still being written."""
-    if not path.is_file():
+    """Reads a file that may be absent, damaged or still being written, after those of earlier parts of the run.
+
+    Args:
+        path: ``metrics.csv``; earlier parts are ``metrics-1.csv`` and so on.
+    """
+    earlier = sorted(path.parent.glob(f"{path.stem}-*{path.suffix}"), key=lambda part: (len(part.name), part.name))
+    parts = [_read_part(part) for part in (*earlier, path) if part.is_file()]
+    if not parts:
         return MetricTable({}, notes=[f"there is no {path.name}; the run has another logger, or has just begun"])
+    values: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    rows = [row for rows, _ in parts for row in rows]
+    for epoch, name, value in _cells(rows):
+        values[name][epoch].append(value)
+    notes = [note for _, notes in parts for note in notes]
+    return MetricTable(values, max((int(row["epoch"]) + 1 for row in rows), default=0), notes)
+
+
+def _read_part(path: Path) -> tuple[list[dict[str, float]], list[str]]:
+    """The rows of a file, and what is wrong with it."""
     whole, _, torn = path.read_text(errors="replace").rpartition("\n")
     notes = [f"the last line of {path.name} is incomplete and left out"] if torn else []
     header, *lines = list(csv.reader(StringIO(whole, newline=""))) or [[]]
     if "epoch" not in header:
-        return MetricTable({}, notes=[*notes, f"{path.name} has no column epoch, so nothing of it is shown"])
+        return [], [*notes, f"{path.name} has no column epoch, so nothing of it is shown"]
     rows = [row for line in lines if (row := _numbers(header, line)) is not None]
     if left_out := len(lines) - len(rows):
         notes.append(f"{left_out} of {len(lines)} lines of {path.name} cannot be read and are left out")
-    values: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for epoch, name, value in _cells(rows):
-        values[name][epoch].append(value)
-    return MetricTable(values, max((int(row["epoch"]) + 1 for row in rows), default=0), notes)
+    return rows, notes
 
 
 def _numbers(header: Sequence[str], line: Sequence[str]) -> dict[str, float] | None:

@@ -74,7 +74,7 @@ def _names(directories: Sequence[Path]) -> list[str]:
     """The ends of the paths that tell them apart, of at least two parts."""
     parts = [directory.resolve().parts for directory in directories]
     length = 2
-    while len({path[-length:] for path in parts}) < len(parts):
+    while len({path[-length:] for path in parts}) < len(set(parts)):
         length += 1
     return ["/".join(path[-length:]) for path in parts]
 

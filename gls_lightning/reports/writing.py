@@ -34,7 +34,7 @@ def write_report(report: Section, page: Path) -> list[Path]:
     if pictures:
         folder.mkdir(exist_ok=True)
     for picture in pictures:
-        (folder / f"{picture.name}.png").write_bytes(picture.png)
+        write_whole(folder / f"{picture.name}.png", partial(Path.write_bytes, data=picture.png))
     texts = {page: as_html(report), markdown: as_markdown(report, folder.name)}
     for path, text in texts.items():
         write_whole(path, partial(Path.write_text, data=text, encoding="utf-8"))

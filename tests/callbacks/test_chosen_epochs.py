@@ -1,4 +1,7 @@
+from typing import Any
+
 import pytest
+from lightning.pytorch import Trainer
 
 from gls_lightning.callbacks.chosen_epochs import ChosenEpochs
 from gls_lightning.errors import ConfigurationError
@@ -28,3 +31,24 @@ def test_epochs_are_counted_from_0(chosen: ChosenEpochs, expected: list[int]) ->
 def test_no_such_epochs(options, message) -> None:
     with pytest.raises(ConfigurationError, match=message):
         ChosenEpochs("Callback", **options)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "come"),
+    [
+        ({"epochs": [0, 3]}, "[3]"),
+        ({"epochs": [4]}, "[]"),
+        ({"every_n_epochs": 5}, "[]"),
+        ({"epochs": [1, 3]}, None),
+        ({"every_n_epochs": 4}, None),
+    ],
+)
+def test_a_fit_that_leaves_out_chosen_epochs_says_so(
+    chosen: dict[str, Any], come: str | None, recwarn: pytest.WarningsRecorder
+) -> None:
+    trainer = Trainer(max_epochs=4, check_val_every_n_epoch=2, accelerator="cpu", logger=False)
+    recwarn.clear()
+    ChosenEpochs("Callback", **chosen).warn_of_absent(trainer)
+    said = [str(warning.message) for warning in recwarn]
+    assert len(said) == (come is not None)
+    assert all(f"after the epochs {come} only: with trainer.max_epochs 4" in text for text in said)

@@ -17,11 +17,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from gls_lightning import CertifiedTrainingModule
 from gls_lightning.callbacks import EpsilonAnnealing, LossLandscapeLogger
-from gls_lightning.diagnostics import LossLandscape
+from gls_lightning.diagnostics import CheckpointDirection, LossLandscape, RandomDirection
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import PGPE, RGS, GradientEstimator
 from gls_lightning.main import main
-from gls_lightning.objectives import Adversarial, Certified
+from gls_lightning.objectives import STAPS, Adversarial, Certified
 from gls_lightning.relaxations import IBP, DeepPoly
 
 TINY = str(Path(__file__).parents[1] / "configs/tiny.yaml")
@@ -127,6 +127,30 @@ def test_two_processes_see_what_one_sees() -> None:
         for score in ("max_finite_difference", "mean_curvature", "deviation_from_convexity"):
             assert float(two[name][score]) == pytest.approx(float(row[score]), rel=1e-6, abs=1e-9)
         assert float(row["max_finite_difference"]) > 0
+
+
+def test_validate_is_not_an_epoch_of_the_fit() -> None:
+    trainer = fit(trained := module(), LossLandscapeLogger(**FEW), epochs=1)
+    file = Path("here/landscape/epoch=0/curves.csv")
+    file.write_text("of the fit")
+    x, y = torch.rand(4, 1, 2, 3), torch.arange(4) % 3
+    trainer.validate(trained, DataLoader(TensorDataset(x, y), batch_size=4), verbose=False)
+    assert file.read_text() == "of the fit"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"objective": STAPS(classifier_relus=9)}, "classifier_relus is 9"),
+        ({"direction": CheckpointDirection(path="nowhere.ckpt")}, "nowhere.ckpt"),
+        ({"direction": RandomDirection(), "second_direction": RandomDirection()}, "parallel"),
+    ],
+)
+def test_what_does_not_fit_the_network_is_said_before_training(options: dict[str, Any], message: str) -> None:
+    generators = Generators()
+    with pytest.raises(ConfigurationError, match=message):
+        fit(module(), LossLandscapeLogger(epochs=[2], **FEW, **options), generators)
+    assert not generators.states
 
 
 def test_a_fit_without_validation() -> None:

@@ -234,6 +234,7 @@ class TestRunsOfFit:
         header_and_body = [
             cell.replace("\n", "<br>") for table in page.tables.values() for row in table for cell in row
         ]
+        main(["report", str(runs), "--output=all of them.html"])  # takes the place of the one before
         assert set(header_and_body) <= {cell.replace("\\", "") for cell in cells}
         (block, _) = (token for token in tokens if token.type == "fence")
         assert yaml.safe_load(block.content)["seed_everything"] == 0
@@ -420,13 +421,16 @@ class TestFindsRuns:
             ),
             (["empty", "--output=page.pdf"], "output is page.pdf; its name must end in .html"),
             (["empty", "--output=a/b.html"], "output is a/b.html; there is no directory a"),
+            (["empty", "--output=empty/notes.html"], "but empty/notes.md, which would be replaced, is no report"),
         ],
     )
     def test_bad_input(self, words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
         Path("empty/too/far/below").mkdir(parents=True)
         Path("empty/too/far/below/config.yaml").touch()
+        Path("empty/notes.md").write_text("My notes")
         assert message in fails(capsys, *words)
         assert {path.name for path in Path.cwd().iterdir()} == {"empty"}
+        assert Path("empty/notes.md").read_text() == "My notes"
 
     def test_a_figure_that_fails_leaves_the_page_before(self, monkeypatch: pytest.MonkeyPatch) -> None:
         run = write_run("a/version_0", (0.5, 0.5, 0.5))

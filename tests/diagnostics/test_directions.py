@@ -91,6 +91,13 @@ def test_a_checkpoint_of_another_architecture(tmp_path: Path) -> None:
         CheckpointDirection(path=path)(loss_of(network()))
 
 
+def test_a_checkpoint_with_more_layers(tmp_path: Path) -> None:
+    path = str(tmp_path / "other.safetensors")
+    save_file({**network().state_dict(), "6.weight": torch.ones(3, 3)}, path)
+    with pytest.raises(ConfigurationError, match=r"other.safetensors is of another architecture.*6.weight"):
+        CheckpointDirection(path=path)(loss_of(network()))
+
+
 def test_a_checkpoint_that_is_not_there() -> None:
     with pytest.raises(ConfigurationError, match=r"there is no checkpoint nowhere.ckpt"):
         CheckpointDirection(path="nowhere.ckpt")(loss_of(network()))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gls_lightning.bounds import Graph, Tensors, trace
-from gls_lightning.diagnostics import Landscape, LossLandscape, RandomDirection
+from gls_lightning.diagnostics import Direction, Landscape, LossLandscape, RandomDirection
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.objectives import Adversarial, Batch, Certified, Objective
 from gls_lightning.relaxations import CROWNIBP, IBP, AlphaCROWN, DeepPoly, HBox, Relaxation
@@ -95,6 +95,28 @@ def test_nineteen_in_twenty_bands_hold_the_normalised_smoothed_loss(noise: str) 
     assert 88 <= held <= 99
 
 
+class Weights(Objective):
+    """Notes the parameters with which it is called."""
+
+    def __init__(self) -> None:
+        self.seen: list[Tensor] = []
+
+    def __call__(self, graph: Graph, relaxation: Relaxation, tensors: Tensors, batch: Batch) -> Any:
+        self.seen.append(tensors["0.weight"].clone())
+        return tensors["0.weight"].sum(), {}
+
+
+def test_the_noise_is_not_the_random_direction_of_the_same_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TrainingLoss, "members_at_once", 1)
+    monkeypatch.setattr(IBP, "vectorisable", False)
+    _, loss = make(weights := Weights())
+    LossLandscape(direction=RandomDirection(), relaxations=[IBP()], sigmas=[1.0], points=3, population_sizes=[1])(loss)
+    noise = weights.seen[-1] - loss.params["0.weight"]  # the last point is that of the present parameters
+    step = RandomDirection()(loss)["0.weight"]
+    assert noise.std().item() == pytest.approx(1, abs=0.5)
+    assert torch.cosine_similarity(noise, step, dim=1).abs().min() < 0.9
+
+
 @pytest.mark.parametrize("noise", ["shared", "fresh"])
 def test_shared_noise_moves_all_points_alike(noise: str) -> None:
     _, loss = make(Linear())
@@ -142,7 +164,14 @@ def test_processes_share_the_evaluations(world_size: int) -> None:
     _, loss = make()
     scan = LossLandscape(relaxations=[IBP(), DeepPoly()], **TINY)
     alone = scan(loss)
-    shares: list[Landscape] = [scan(loss, rank=rank, world_size=world_size) for rank in range(world_size)]
+
+    def reduce(losses: Tensor) -> Tensor:
+        assert losses.is_contiguous()  # which NCCL demands
+        return losses
+
+    shares: list[Landscape] = [
+        scan(loss, rank=rank, world_size=world_size, reduce=reduce) for rank in range(world_size)
+    ]
     for curves in zip(alone.curves, *(share.curves for share in shares), strict=True):
         whole, *parts = (torch.cat([curve.losses, curve.centre[None]]) for curve in curves)
         assert all((part == 0).any() for part in parts)
@@ -205,6 +234,41 @@ def test_a_population_of_one_has_no_band() -> None:
 def test_bad_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         LossLandscape(**options)
+
+
+def test_two_directions_that_are_one() -> None:
+    _, loss = make()
+    scan = LossLandscape(direction=RandomDirection(), second_direction=RandomDirection(), **TINY)
+    with pytest.raises(ConfigurationError, match="second_direction is random direction, filter norms, parallel to"):
+        scan(loss)
+
+
+class ToTheOrigin(Direction):
+    """All parameters to 0, and beyond."""
+
+    unit, span = "to the origin", (0.0, 2.0)
+
+    def __call__(self, loss: TrainingLoss) -> dict[str, Tensor]:
+        return {name: -p for name, p in loss.params.items()}
+
+
+def test_each_direction_has_its_own_span() -> None:
+    _, loss = make()
+    scan = LossLandscape(direction=RandomDirection(), second_direction=ToTheOrigin(), **TINY)
+    assert [(grid[0].item(), grid[-1].item()) for grid in scan(loss).grid] == [(-1, 1), (0, 2)]
+
+
+def test_what_does_not_fit_is_found_before_the_scan() -> None:
+    _, loss = make()
+    counted: list[int] = []
+
+    class Failing(IBP):
+        def __call__(self, *problem: Any) -> Tensor:
+            raise ConfigurationError("no")
+
+    with pytest.raises(ConfigurationError, match="no"):
+        LossLandscape(relaxations=[IBP(), Failing()], **TINY)(loss, progress=counted.append)
+    assert not counted
 
 
 def test_bands_of_paired_members_are_narrow() -> None:

@@ -71,6 +71,24 @@ def test_files_of_a_plane_take_the_place_of_those_of_a_line(tmp_path: Path) -> N
     assert (last["coordinate"], last["second_coordinate"], last["loss"]) == ("0.0", "11.0", "5.0")
 
 
+def test_files_of_others_stay(tmp_path: Path) -> None:
+    mine = [tmp_path / name for name in ("scores.csv", "surface.png", "population.csv")]
+    for path in mine:
+        path.write_text("mine")
+    write(tmp_path, plane())
+    assert [path.read_text() for path in mine if path.suffix == ".csv"] == ["mine", "mine"]
+    write(tmp_path, line())
+    assert mine[2].read_text() == "mine"
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+@pytest.mark.parametrize("count", [1, 9])
+def test_a_surface_with_losses_that_are_not_finite(value: float, count: int, tmp_path: Path) -> None:
+    values = curve("IBP", 0.0, *((value if i < count else float(i),) for i in range(9)))
+    landscape = Landscape(("steps", "others"), (0.5, 2.0), (GRID, GRID + 10), (values,), (1,))
+    assert tmp_path / "surface.png" in write(tmp_path, landscape)
+
+
 def test_curves_and_bands() -> None:
     figure = dict(landscape_figures(line(), "A title"))["curves"]
     original, smoothed, *_ = figure.axes

@@ -125,6 +125,14 @@ def test_bad_input(word: str, message: str, checkpoint: Path, capsys: pytest.Cap
     assert message in capsys.readouterr().err
 
 
+def test_an_output_that_is_a_file(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("out").write_text("mine")
+    with pytest.raises(SystemExit):
+        landscape(checkpoint)
+    assert "output is out, which is a file; it must be a directory" in capsys.readouterr().err
+    assert Path("out").read_text() == "mine"
+
+
 def test_weights_and_biases(checkpoint: Path, wandb: ModuleType, finished_run: Any) -> None:
     landscape(checkpoint, "--config", str(checkpoint.parents[1]), "--config", "wandb.yaml", "--relaxations=[IBP]")
     files = Path(wandb.run.dir)

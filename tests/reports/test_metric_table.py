@@ -27,6 +27,15 @@ def test_means_of_training_and_last_values_of_all_else(tmp_path: Path) -> None:
     assert table.epochs == 2
 
 
+def test_a_run_that_went_on_is_one_table(tmp_path: Path) -> None:
+    for number, value in ((2, 0.5), (10, 0.6)):
+        (tmp_path / f"metrics-{number}.csv").write_text(f"epoch,val/natural_accuracy\r\n0,{value}\r\n")
+    table = read(tmp_path, "epoch,val/natural_accuracy", "1,0.75")
+    assert table.curve("val/natural_accuracy") == {0: 0.6, 1: 0.75}
+    (tmp_path / "metrics.csv").unlink()
+    assert read_metrics(tmp_path / "metrics.csv").curve("val/natural_accuracy") == {0: 0.6}
+
+
 def test_what_is_not_finite_stays_a_gap_and_is_named(tmp_path: Path) -> None:
     table = read(tmp_path, HEADER, *LINES, "2,,3,inf,,", "2,,3,-inf,,")
     assert [epoch for epoch, value in table.curve("train/loss").items() if math.isnan(value)] == [1, 2]
