@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import inference_mode
 
 from gls_lightning.callbacks.certified_module import certified_module
 from gls_lightning.callbacks.chosen_epochs import ChosenEpochs
@@ -73,8 +72,7 @@ class LossLandscapeLogger(Callback):
     def _loss(self, trainer: Trainer, pl_module: LightningModule, samples: int) -> Iterator[TrainingLoss]:
         """The loss of the first validation images."""
         module = certified_module(self, pl_module)
-        with inference_mode(False):
-            batch = ValidationImages(self, trainer).first(samples)
+        batch = ValidationImages(self, trainer).first(samples)
         with module.evaluation(batch, 0) as images:
             yield landscape_loss(module, images, objective=self.objective)
 

@@ -101,8 +101,7 @@ class TrainingStatistics(Callback):
         """Measures and logs."""
         if not self.chosen_epochs.now(trainer):
             return
-        with torch.inference_mode(False):
-            batch = ValidationImages(self, trainer).first(self.samples)
+        batch = ValidationImages(self, trainer).first(self.samples)
         module = certified_module(self, pl_module)
         measured: dict[str, Tensor] = {}
         with module.evaluation(batch, 0) as images:

@@ -36,6 +36,7 @@ class ValidationImages:
         """How many there are."""
         return len(self._loader.dataset)  # type: ignore[arg-type]
 
+    @torch.inference_mode(False)  # what is done with them may need autograd
     def first(self, samples: int) -> Images:
         """The first ones; all where there are fewer."""
         return next(self.batches([list(range(min(samples, len(self))))]))
