@@ -34,17 +34,16 @@ def write_landscape(
     directory.mkdir(parents=True, exist_ok=True)
     tables = landscape_tables(landscape)
     content = json.dumps({**about, "axes": landscape.axes, "lengths": landscape.lengths}, indent=2)
+    files = ["landscape.json", *(f"{name}.csv" for name in tables), *(f"{name}.png" for name in figures)]
     if (directory / "landscape.json").exists():
-        for name in {f"{name}.png" for name in PICTURES} | {"scores.csv"}:
-            (directory / name).unlink(missing_ok=True)
+        for stale in {"scores.csv", *(f"{name}.png" for name in PICTURES)} - set(files):
+            (directory / stale).unlink(missing_ok=True)
     write_whole(directory / "landscape.json", lambda path: path.write_text(content + "\n"))
     for name, table in tables.items():
         write_whole(directory / f"{name}.csv", partial(_write_csv, table))
     for name, figure in figures.items():
         write_whole(directory / f"{name}.png", partial(figure.savefig, format="png"))
-    return [
-        directory / name for name in ("landscape.json", *(f"{n}.csv" for n in tables), *(f"{n}.png" for n in figures))
-    ]
+    return [directory / name for name in files]
 
 
 def _write_csv(table: Table, path: Path) -> None:
