@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gls_lightning.bounds.rounding import over
 from gls_lightning.errors import ConfigurationError
 
 
@@ -49,6 +50,16 @@ class Box(NamedTuple):
     def radius(self) -> Tensor:
         """Half of the width, ``[B, *shape]``; exactly 0 where the box is degenerate."""
         return (self.upper - self.lower) / 2
+
+    @property
+    def largest(self) -> Tensor:
+        """The largest absolute value of each sample's points, ``[B]``."""
+        return torch.maximum(self.upper.flatten(1).amax(1), -self.lower.flatten(1).amin(1))
+
+    def widened(self, by: Tensor) -> "Box":
+        """The box with both sides moved outwards by a number for each sample, ``[B]``."""
+        by = over(by, self.lower)
+        return Box(self.lower - by, self.upper + by)
 
     @classmethod
     def from_centre(cls, centre: Tensor, radius: Tensor) -> "Box":

@@ -104,6 +104,7 @@ class Certifier:
             raise ConfigurationError(f"epsilon is {epsilon}; a radius is at least 0")
         if not ((inputs >= 0) & (inputs <= 1)).all():
             raise ConfigurationError("a sample leaves [0, 1]; normalisation belongs into the network's first layer")
+        graph = graph.rigorously()
         tensors = {name: t.double() if t.is_floating_point() else t for name, t in tensors.items()}
         with without_tf32():
             batches = (torch.split(t, self.batch_size) for t in (inputs.double(), labels, indices))

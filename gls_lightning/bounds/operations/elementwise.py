@@ -30,6 +30,12 @@ class ElementwiseAffine(AffineOperation):
         return Box.from_centre(centre, _scaled(inputs[0].radius, None if scale is None else scale.abs()))
 
     @override
+    def magnitude(self, tensors: Tensors, *inputs: Tensor) -> Tensor:
+        scale, shift = self.scale_and_shift(tensors)
+        factor = 1 if scale is None else scale.flatten().abs().amax()
+        return factor * inputs[0] + (0 if shift is None else shift.flatten().abs().amax())
+
+    @override
     def errors(self, tensors: Tensors, *inputs: Errors) -> Errors:
         scale, _ = self.scale_and_shift(tensors)
         return Errors(_scaled(inputs[0].values, scale), inputs[0].windows)
