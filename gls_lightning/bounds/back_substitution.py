@@ -13,8 +13,9 @@ from gls_lightning.bounds.dense_rows import DenseRows
 from gls_lightning.bounds.graph import INPUT, Graph, Node
 from gls_lightning.bounds.lines import Band, Lines, LowerSlope
 from gls_lightning.bounds.operations import Activation, AffineOperation, Tensors
+from gls_lightning.bounds.operations.operation import per_sample
 from gls_lightning.bounds.patch_rows import PatchRows
-from gls_lightning.bounds.rounding import GROWTH, largest, over, smallest
+from gls_lightning.bounds.rounding import GROWTH, largest, smallest
 from gls_lightning.bounds.rows import Functions, Rows
 
 Chosen = tuple[Tensor, Tensor, Tensor]
@@ -45,7 +46,7 @@ class BackSubstitution:
             function: the Lagrange multipliers of constraints on their signs (beta-CROWN, Wang et al., 2021).
         references: The reference values needed so far, by the name of the node.
         largest: For a rigorous graph, the largest absolute output of each activation in ``lines``, ``[B]``, by its name.
-        scales: The scales needed so far, ``[B]``, by the name of the node.
+        scales: The scales needed so far, ``[B, *shape]`` or broadcasting to it, by the name of the node.
         distances: How far the lines of activations have moved, ``[B, *shape]``, by the name of the node.
     """
 
@@ -83,7 +84,11 @@ class BackSubstitution:
 
     @torch.no_grad()
     def error(self, name: str) -> Tensor:
-        """A bound of what rounding does to a row of one unit of the node, for a rigorous graph: ``[B]``."""
+        """A bound of what rounding does to rows that read one element of the node, for a rigorous graph.
+
+        Returns:
+            ``[B, *shape]`` or broadcasting to it.
+        """
         return self.graph.error(self._scale(name))
 
     def _scale(self, name: str) -> Tensor:
@@ -93,11 +98,13 @@ class BackSubstitution:
 
     def _find_scale(self, name: str) -> Tensor:
         if name in self.boxes:
-            return 3 * self.boxes[name].largest
+            return per_sample(3 * self.boxes[name].largest, self.boxes[name].lower)
         node = self.graph.by_name[name]
         if isinstance(node.operation, AffineOperation):
-            return GROWTH * node.operation.magnitude(self.tensors, *map(self._scale, node.inputs))
-        return self.largest[name] + 2 * largest(self.reference(name))
+            scales = (self._scale(source).flatten(1).amax(1) for source in node.inputs)
+            return GROWTH * node.operation.magnitude(self.tensors, *scales)
+        reference = self.reference(name)
+        return per_sample(self.largest[name] + 2 * largest(reference), reference)
 
     def _band(self, node: Node) -> Band:
         if node.name not in self._bands:
@@ -113,8 +120,7 @@ class BackSubstitution:
         if node.name not in self.distances:
             assert isinstance(node.operation, Activation)
             steepness = node.operation.steepness(self.lines[node.name])
-            error = over(self.error(node.inputs[0]), steepness)
-            self.distances[node.name] = error * steepness + smallest(error.dtype)
+            self.distances[node.name] = self.error(node.inputs[0]) * steepness + smallest(steepness.dtype)
         return self.distances[node.name]
 
     def relax(self, node: Node, box: Box, lower_slope: LowerSlope = "adaptive") -> None:
@@ -146,7 +152,7 @@ class BackSubstitution:
         deviations = torch.cat(self._lower_deviations(self.graph.output, rows), -1).squeeze(1)
         if not self.graph.rigorous:
             return deviations
-        error = self.error(self.graph.output)[:, None] * specification.abs().sum(-1)
+        error = self.error(self.graph.output).flatten(1).amax(1)[:, None] * specification.abs().sum(-1)
         return deviations - error - smallest(error.dtype)  # the latter if the specification is tiny
 
     def bounds(self, name: str) -> Box:
@@ -183,7 +189,7 @@ class BackSubstitution:
         below, negated_above = torch.cat(changes).unbind(-1)
         reference = self.reference(name)[wanted]
         if self.graph.rigorous:
-            error = self.error(name)[samples]
+            error = self.error(name).expand_as(wanted)[wanted]
             below, negated_above = below - error, negated_above - error
         return Box(
             otherwise.lower.masked_scatter(wanted, reference + below),
@@ -232,7 +238,7 @@ class BackSubstitution:
     def _radius(self, name: str) -> Tensor:
         """How far the elements of a box may be from its centre."""
         radius = self.boxes[name].radius
-        return radius + over(self.error(name), radius) if self.graph.rigorous else radius
+        return radius + self.error(name) if self.graph.rigorous else radius
 
     def _descend(self, nodes: Sequence[Node], pending: dict[str, Rows]) -> list[Tensor]:
         """Writes the rows, by the name of their node, as rows of what comes before ``nodes``; returns constants."""
@@ -254,8 +260,8 @@ class BackSubstitution:
                 relaxed = relaxed + DenseRows.of(multiplier[:, None, None])
                 constant = constant + (multiplier * self.reference(node.inputs[0])).flatten(1).sum(1)[:, None, None]
                 if self.graph.rigorous:
-                    error = self.error(node.inputs[0]) * multiplier.flatten(1).abs().sum(1)
-                    constant = constant - error[:, None, None]
+                    error = self.error(node.inputs[0]) * multiplier.abs()
+                    constant = constant - error.flatten(1).sum(1)[:, None, None]
             return (relaxed,), constant
         assert isinstance(node.operation, AffineOperation)
         return node.operation.backward(self.tensors, rows), None

@@ -5,7 +5,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gls_lightning.bounds.rounding import over
 from gls_lightning.errors import ConfigurationError
 
 
@@ -57,8 +56,7 @@ class Box(NamedTuple):
         return torch.maximum(self.upper.flatten(1).amax(1), -self.lower.flatten(1).amin(1))
 
     def widened(self, by: Tensor) -> "Box":
-        """The box with both sides moved outwards by a number for each sample, ``[B]``."""
-        by = over(by, self.lower)
+        """The box with both sides moved outwards by ``by [B, *shape]``, or what broadcasts to it."""
         return Box(self.lower - by, self.upper + by)
 
     @classmethod

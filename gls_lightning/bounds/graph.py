@@ -84,7 +84,7 @@ class Graph:
         return box if scale is None else box.widened(self.error(scale))
 
     def error(self, scale: Tensor) -> Tensor:
-        """A bound of rounding errors of this scale, each ``[B]``."""
+        """A bound of rounding errors of this scale."""
         return self.gamma(scale.dtype) * limited(scale) + smallest(scale.dtype)
 
     def gamma(self, dtype: torch.dtype) -> float:

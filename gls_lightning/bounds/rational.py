@@ -68,6 +68,11 @@ class Rationals(NamedTuple):
         return [Fraction(numerator, self.denominator) for numerator in self.numerators.ravel()]
 
 
+def rounded_down(value: Fraction) -> float:
+    """The largest number of float64 that is no larger; infinite below the smallest one."""
+    return -rounded_up(-value)
+
+
 def rounded_up(value: Fraction) -> float:
     """The smallest number of float64 that is no smaller; infinite beyond the largest one."""
     try:

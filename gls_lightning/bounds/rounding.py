@@ -5,7 +5,7 @@ products, with ``gamma = n u / (1 - n u)`` for the unit roundoff ``u``, in whate
 Section 3.1). One ``gamma`` serves a whole network: that of its largest value, and some more for what is not a sum.
 
 Bounds are computed as if the network were a slightly uncertain one: each operation's output is known up to ``gamma``
-times a scale, one number for each sample. Intervals are widened by it. Back-substitution, whose coefficients are rounded
+times a scale. Intervals are widened by it. Back-substitution, whose coefficients are rounded
 too, charges it to the lines around the next activation, which then lie further apart, and in the end to the
 specification; so it costs next to nothing for each function that is bounded.
 """
@@ -34,7 +34,7 @@ def smallest(dtype: torch.dtype) -> float:
 
 
 def limited(scale: Tensor) -> Tensor:
-    """The scale ``[B]``; infinite where products of such numbers may be too large or small to be told."""
+    """The scale ``[B, ...]``; infinite where products of such numbers may be too large or small to be told."""
     return torch.where(scale < 1 / smallest(scale.dtype), scale, torch.inf)
 
 
@@ -42,8 +42,3 @@ def largest(values: Tensor) -> Tensor:
     """The largest absolute value of each sample ``[B, ...]``: ``[B]``."""
     values = values.flatten(1)
     return torch.maximum(values.amax(1), -values.amin(1))  # without a copy, which abs would make
-
-
-def over(per_sample: Tensor, like: Tensor) -> Tensor:
-    """Numbers ``[B]`` in a shape that broadcasts to ``like [B, ...]``."""
-    return per_sample.reshape(-1, *(1,) * (like.ndim - 1))

@@ -10,7 +10,7 @@ from typing_extensions import override
 from gls_lightning.bounds import BackSubstitution, Box, Graph, Node, Tensors
 from gls_lightning.bounds.graph import INPUT
 from gls_lightning.bounds.operations import Activation
-from gls_lightning.bounds.rounding import over
+from gls_lightning.bounds.operations.operation import per_sample
 from gls_lightning.bounds.rows import Rows
 from gls_lightning.bounds.zonotope import Zonotope
 from gls_lightning.relaxations.parts import Coefficients, RelaxationInParts
@@ -89,12 +89,12 @@ class _ErrorSubstitution(BackSubstitution):
             (source,) = node.inputs
             slope, _, _ = node.operation.exact_line(self.zonotopes[source].bounds)
             rows = rows.multiply(slope)
-            radius = over(self.error(source), slope).expand_as(slope) if self.graph.rigorous else None
+            radius = self.error(source).expand_as(slope) if self.graph.rigorous else None
             return (rows,), None if radius is None else rows.minimum(radius)
         return super()._step(node, rows)
 
     @override
     def _find_scale(self, name: str) -> Tensor:
         if name != INPUT and isinstance(self.graph.by_name[name].operation, Activation):
-            return 3 * self.zonotopes[name].bounds.largest
+            return per_sample(3 * self.zonotopes[name].bounds.largest, self.zonotopes[name].box.lower)
         return super()._find_scale(name)

@@ -27,7 +27,7 @@ class Addition(AffineOperation):
 
     @override
     def magnitude(self, tensors: Tensors, *inputs: Tensor) -> Tensor:
-        return inputs[0] + inputs[1]
+        return (inputs[0] + inputs[1]).reshape(-1, *(1,) * len(self.output_shape))
 
     @override
     def errors(self, tensors: Tensors, *inputs: Errors) -> Errors:

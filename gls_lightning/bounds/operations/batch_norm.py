@@ -42,8 +42,10 @@ class BatchNorm(ElementwiseAffine):
     @override
     def magnitude(self, tensors: Tensors, *inputs: Tensor) -> Tensor:
         scale, _ = self.scale_and_shift(tensors)
-        products = scale.flatten().abs() * (inputs[0][:, None] + tensors[self.mean].abs())
-        return (products + (0 if self.bias is None else tensors[self.bias].abs())).amax(1)
+        sums = scale.flatten().abs() * (inputs[0][:, None] + tensors[self.mean].abs())
+        if self.bias is not None:
+            sums = sums + tensors[self.bias].abs()
+        return sums.reshape(*sums.shape, *(1,) * (len(self.output_shape) - 1))
 
     def batch_statistics(self, x: Tensor) -> dict[str, Tensor]:
         """Mean and biased variance of a batch ``[B, *shape]`` under the names of this layer's buffers."""

@@ -80,7 +80,7 @@ class Convolution(AffineOperation):
 
     @override
     def magnitude(self, tensors: Tensors, *inputs: Tensor) -> Tensor:
-        return magnitude(self.kernel(tensors, inputs[0]), self._bias(tensors), inputs[0])
+        return magnitude(self.kernel(tensors, inputs[0]), self._bias(tensors), inputs[0])[:, :, None, None]
 
     @override
     def errors(self, tensors: Tensors, *inputs: Errors) -> Errors:

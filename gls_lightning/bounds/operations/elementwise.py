@@ -32,8 +32,9 @@ class ElementwiseAffine(AffineOperation):
     @override
     def magnitude(self, tensors: Tensors, *inputs: Tensor) -> Tensor:
         scale, shift = self.scale_and_shift(tensors)
-        factor = 1 if scale is None else scale.flatten().abs().amax()
-        return factor * inputs[0] + (0 if shift is None else shift.flatten().abs().amax())
+        largest = inputs[0].reshape(-1, *(1,) * len(self.output_shape))
+        products = _scaled(largest, None if scale is None else scale.abs())
+        return _shifted(products, None if shift is None else shift.abs())
 
     @override
     def errors(self, tensors: Tensors, *inputs: Errors) -> Errors:

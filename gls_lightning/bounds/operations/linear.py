@@ -60,9 +60,9 @@ class Linear(AffineOperation):
 
 
 def magnitude(weight: Tensor, bias: Tensor | None, largest: Tensor) -> Tensor:
-    """See :meth:`AffineOperation.magnitude`, for weights ``[M, ...]`` and inputs of at most ``largest [B]``."""
-    sums = weight.flatten(1).abs().sum(1)
-    return (sums * largest[:, None] + (0 if bias is None else bias.abs())).amax(1)
+    """A bound ``[B, M]`` of absolute sums with weights ``[M, ...]`` and inputs of at most ``largest [B]``."""
+    products = largest[:, None] * weight.flatten(1).abs().sum(1)
+    return products if bias is None else products + bias.abs()
 
 
 @implements(nn.Linear)

@@ -50,7 +50,7 @@ class Operation(ABC):
 
     @abstractmethod
     def rounding(self, tensors: Tensors, inputs: Sequence[Box], output: Box) -> Tensor | None:
-        """The scale of the rounding errors of an interval or zonotope (see ``rounding.py``), ``[B]``.
+        """The scale of the rounding errors of an interval or zonotope (see ``rounding.py``).
 
         Args:
             tensors: Parameters and buffers.
@@ -58,7 +58,7 @@ class Operation(ABC):
             output: The box of the output.
 
         Returns:
-            The scale; None if there is no rounding.
+            The scale, ``[B, *output_shape]`` or broadcasting to it; None if there is no rounding.
         """
 
     @abstractmethod
@@ -66,21 +66,30 @@ class Operation(ABC):
         """A hybrid zonotope that holds the outputs over those of the inputs (Mirman et al., 2018)."""
 
 
+def per_sample(values: Tensor, like: Tensor) -> Tensor:
+    """Numbers ``[B]`` in a shape that broadcasts to ``like [B, ...]``."""
+    return values.reshape(-1, *(1,) * (like.ndim - 1))
+
+
 class AffineOperation(Operation):
     """An operation that back-substitution passes exactly."""
 
     def magnitude(self, tensors: Tensors, *inputs: Tensor) -> Tensor:
-        """A bound of the sum of the absolute products and of the constant that make up an element of the output.
+        """A bound of the sum of the absolute products and of the constant that make up each element of the output.
 
         Args:
             tensors: Parameters and buffers.
-            inputs: Bounds of the absolute values of each input, ``[B]``.
+            inputs: The largest absolute value of each input, ``[B]``.
 
         Returns:
-            The bound, ``[B]``. By default found by intervals, at the cost of one.
+            The bound, ``[B, *output_shape]`` or broadcasting to it. By default found by intervals, at their cost.
         """
-        sides = (largest.reshape(-1, *(1,) * len(s)).expand(-1, *s) for largest, s in zip(inputs, self.input_shapes, strict=True))
-        return self.interval(tensors, *(Box(-side, side) for side in sides)).largest
+        sides = (
+            largest.reshape(-1, *(1,) * len(shape)).expand(-1, *shape)
+            for largest, shape in zip(inputs, self.input_shapes, strict=True)
+        )
+        lower, upper = self.interval(tensors, *(Box(-side, side) for side in sides))
+        return torch.maximum(-lower, upper)
 
     @override
     def rounding(self, tensors: Tensors, inputs: Sequence[Box], output: Box) -> Tensor | None:
@@ -111,7 +120,7 @@ class Activation(Operation):
 
     @override
     def rounding(self, tensors: Tensors, inputs: Sequence[Box], output: Box) -> Tensor | None:
-        return inputs[0].largest + output.largest
+        return per_sample(inputs[0].largest + output.largest, output.lower)
 
     def steepness(self, lines: Lines) -> Tensor:
         """A bound of the slope of any line that may be taken in place of these, ``[B, *shape]``.

@@ -31,7 +31,7 @@ class Reshape(AffineOperation):
 
     @override
     def magnitude(self, tensors: Tensors, *inputs: Tensor) -> Tensor:
-        return inputs[0]
+        return inputs[0].reshape(-1, *(1,) * len(self.output_shape))
 
     @override
     def rounding(self, tensors: Tensors, inputs: Sequence[Box], output: Box) -> Tensor | None:

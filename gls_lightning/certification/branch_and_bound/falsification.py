@@ -62,8 +62,7 @@ def minimum_around(subdomain: Subdomains, point: Tensor, *, time_limit: float) -
     Returns:
         The point; None where the program would be a large one, or finds none.
     """
-    lower, upper = subdomain.relu_box
-    unstable = (lower < 0) & (upper > 0)
+    unstable = replace(subdomain, signs=torch.zeros_like(subdomain.signs)).unstable
     if unstable.sum() * point.numel() > _LARGEST_PROGRAM:
         return None
     signs = torch.where(subdomain.relu_inputs(point).lower > 0, 1, -1)

@@ -48,8 +48,8 @@ class Subdomains:
 
     @cached_property
     def unstable(self) -> Tensor:
-        """Which ReLUs have an unknown sign, ``[B, N]``."""
-        return (self.signs == 0) & (self.relu_box.lower < 0) & (self.relu_box.upper > 0)
+        """Which ReLUs have an unknown sign that matters, ``[B, N]``."""
+        return (self.signs == 0) & (self.relu_box.lower < -_NEGLIGIBLE) & (self.relu_box.upper > _NEGLIGIBLE)
 
     def by_relu(self, values: Tensor) -> dict[str, Tensor]:
         """Values ``[B, N]`` of all ReLUs as ``[B, *shape]`` by the name of each."""
@@ -97,6 +97,10 @@ class Subdomains:
         boxes = self.graph.intervals(self.tensors, Box(points, points))
         inputs = [boxes[node.inputs[0]] for node in self.graph.activations]
         return Box(*(side_by_side((box[side] for box in inputs), points) for side in (0, 1)))
+
+
+_NEGLIGIBLE = 1e-100
+"""Bounds of ReLU inputs that are 0 but for what they give away to rounding, so that a split gains nothing."""
 
 
 def side_by_side(values: Iterable[Tensor], like: Tensor) -> Tensor:
