@@ -29,10 +29,9 @@ class BackSubstitution:
     every activation follows the line above it. Affine operations then add no constants, activations only
     the distance between their lines, and a box of no width gives the network's value as it is.
 
-    For a rigorous graph the bounds hold in spite of rounding. What an operation's output and the rows' coefficients lose
-    to it is at most ``gamma * scale`` for each unit of a row, where the scale bounds values, reference values, their
-    distance, and errors in units of gamma from the last box or activation on. The next activation takes
-    that up: its lines move apart.
+    For a rigorous graph the bounds hold in spite of rounding. What a unit coefficient of an element may lose to it,
+    from the last box or activation on, is at most ``gamma`` times the node's scale: a bound of values, reference
+    values, their distance, and errors in units of gamma. The next activation takes it up: its lines move apart.
 
     Args:
         graph: The network.
@@ -45,7 +44,8 @@ class BackSubstitution:
         multipliers: Numbers ``[B, *shape]`` by the name of an activation whose inputs, times these, are added to every
             function: the Lagrange multipliers of constraints on their signs (beta-CROWN, Wang et al., 2021).
         references: The reference values needed so far, by the name of the node.
-        largest: For a rigorous graph, the largest absolute output of each activation in ``lines``, ``[B]``, by its name.
+        magnitudes: For a rigorous graph, the largest absolute output of each activation in ``lines``, ``[B]``, by its
+            name.
         scales: The scales needed so far, ``[B, *shape]`` or broadcasting to it, by the name of the node.
         distances: How far the lines of activations have moved, ``[B, *shape]``, by the name of the node.
     """
@@ -61,7 +61,7 @@ class BackSubstitution:
         self.multipliers: dict[str, Tensor] = {}
         self._bands: dict[str, Band] = {}
         self.references = {name: box.centre for name, box in boxes.items()}
-        self.largest: dict[str, Tensor] = {}
+        self.magnitudes: dict[str, Tensor] = {}
         self.scales: dict[str, Tensor] = {}
         self.distances: dict[str, Tensor] = {}
 
@@ -104,7 +104,7 @@ class BackSubstitution:
             scales = (self._scale(source).flatten(1).amax(1) for source in node.inputs)
             return GROWTH * node.operation.magnitude(self.tensors, *scales)
         reference = self.reference(name)
-        return per_sample(self.largest[name] + 2 * largest(reference), reference)
+        return per_sample(self.magnitudes[name] + 2 * largest(reference), reference)
 
     def _band(self, node: Node) -> Band:
         if node.name not in self._bands:
@@ -128,7 +128,7 @@ class BackSubstitution:
         assert isinstance(node.operation, Activation)
         self.lines[node.name] = node.operation.lines(box, lower_slope)
         if self.graph.rigorous:
-            self.largest[node.name] = node.operation.interval(self.tensors, box).largest
+            self.magnitudes[node.name] = node.operation.interval(self.tensors, box).largest
 
     def with_lower_slopes(self, slopes: Mapping[str, Tensor]) -> "BackSubstitution":
         """The same substitution with other slopes ``[B, *shape]`` below the activations, by their names.
@@ -136,7 +136,7 @@ class BackSubstitution:
         Neither reference values nor rounding errors depend on these, and those that are known are shared.
         """
         other = BackSubstitution(self.graph, self.tensors, self.boxes, self.chunks)
-        other.references, other.largest = self.references, self.largest
+        other.references, other.magnitudes = self.references, self.magnitudes
         other.scales, other.distances = self.scales, self.distances
         other.lines = {name: line._replace(lower_slope=slopes[name]) for name, line in self.lines.items()}
         return other

@@ -101,7 +101,10 @@ class Graph:
         return replace(self, rigorous=True)
 
     def exact_boxes(self, tensors: Tensors, box: Box) -> dict[str, Box]:
-        """Boxes of the input and of the elementwise affine operations through which all else sees it; exact but for rounding."""
+        """Boxes of the input and of the elementwise affine operations through which all else sees it.
+
+        They are exact, but for rounding.
+        """
         boxes, last = {INPUT: box}, INPUT
         for node in self.nodes:
             alone = sum(last in other.inputs for other in self.nodes) == 1

@@ -19,10 +19,10 @@ _OPAQUE = 1e-9
 def values_from_above(
     graph: Graph, tensors: Tensors, points: Tensor, rows: Tensor, offsets: Tensor | None = None
 ) -> Tensor:
-    """Upper bounds of the values that linear functions take over the reals, rounding errors of the evaluation included.
+    """Bounds from above the values that linear functions take over the reals, whatever rounding does.
 
-    A function that is at most 0 in floating point, but not by more than rounding, is evaluated in rational numbers if the
-    network is a small one that has them. So a number of at most 0 is a proof, and equality is recognised.
+    A function that is at most 0 in floating point, but not by more than rounding, is evaluated in rational numbers if
+    the network is a small one that has them. So a number of at most 0 is a proof, and equality is recognised.
 
     Args:
         graph: The network, rigorous.

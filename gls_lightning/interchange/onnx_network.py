@@ -1,5 +1,7 @@
 """A network in an ONNX file, evaluated by onnxruntime and by the onnx package itself."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +72,25 @@ class OnnxNetwork:
         return self._run(self._runtime or self._evaluator, points.astype(self.precision))
 
     def in_float64(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The outputs ``[N, K]`` at points ``[N, *input_shape]``, computed in float64 by the onnx package."""
-        return self._run(self._in_float64, points)
+        """The outputs ``[N, K]`` at points ``[N, *input_shape]``, computed in float64 by the onnx package.
+
+        Raises:
+            ConfigurationError: It cannot do so.
+        """
+        with self._evaluation():
+            return self._run(self._in_float64, points)
 
     def _run(self, evaluator: Any, points: NDArray[np.floating]) -> NDArray[np.float64]:
         outputs = [evaluator.run(None, {self.input_name: point[None]})[0] for point in points]
         return np.stack(outputs).reshape(len(points), -1).astype(np.float64)
+
+    @contextmanager
+    def _evaluation(self) -> Iterator[None]:
+        try:
+            yield
+        except (TypeError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise ConfigurationError(f"{self.path} cannot be evaluated by the onnx package: {reason}") from error
 
     def values(self) -> dict[str, NDArray[np.generic]]:
         """Every value of the network by its name, constants included, at one example.
@@ -84,13 +99,11 @@ class OnnxNetwork:
             ConfigurationError: The onnx package cannot evaluate the network.
         """
         example = np.full((1, *self.input_shape), 0.5, self.precision)
-        try:
+        with self._evaluation():
             return dict(self._evaluator.run(None, {self.input_name: example}, intermediate=True))
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise ConfigurationError(f"{self.path} cannot be evaluated by the onnx package: {error}") from error
 
 
-class BatchNormalization(OpRun):  # type: ignore[misc]
+class BatchNormalization(OpRun):
     """Inference with the given statistics, in every version.
 
     The onnx package mixes those of the batch in for the versions before 14 (onnx pull request 8442).
@@ -108,7 +121,7 @@ def _evaluator(model: onnx.ModelProto) -> Any:
 
 
 def _runtime(path: Path) -> Any:
-    """onnxruntime's session, silent and on one thread; None if it does not have one of the operations."""
+    """Onnxruntime's session, silent and on one thread; None if it does not have one of the operations."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -126,7 +139,10 @@ def _with_doubles(model: onnx.ModelProto) -> onnx.ModelProto:
         _widen(tensor)
     for node in wide.graph.node:
         for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.TENSOR:
+            if node.op_type == "Constant" and attribute.name in ("value_float", "value_floats"):
+                values = np.array(onnx.helper.get_attribute_value(attribute), np.float64)
+                attribute.CopyFrom(onnx.helper.make_attribute("value", onnx.numpy_helper.from_array(values)))
+            elif attribute.type == onnx.AttributeProto.TENSOR:
                 _widen(attribute.t)
             elif node.op_type == "Cast" and attribute.name == "to" and attribute.i == onnx.TensorProto.FLOAT:
                 attribute.i = onnx.TensorProto.DOUBLE

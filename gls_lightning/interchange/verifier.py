@@ -141,7 +141,11 @@ class Verifier:
         inputs = _rounded(points.numpy(), lower, upper, self.network.precision)
         for point, outputs in zip(inputs, self.network(inputs), strict=True):
             printed = [Fraction(decimal(value)) for value in point.flatten()]
-            if np.isfinite(outputs).all() and region.is_reached(printed, outputs.tolist()) and self._holds(region, point):
+            if (
+                np.isfinite(outputs).all()
+                and region.is_reached(printed, outputs.tolist())
+                and self._holds(region, point)
+            ):
                 return Verification(Verdict.SAT, format_counterexample(point.flatten(), outputs))
         return None
 

@@ -14,7 +14,6 @@ from gls_lightning.certification.branch_and_bound import Question
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.interchange.vnnlib_reader import Assertions, Case, Linear, read_assertions
 
-
 Sides = tuple[tuple[Fraction, ...], tuple[Fraction, ...]]
 """Lower and upper bound of each input."""
 

@@ -52,7 +52,7 @@ def minimise(function: Callable[[Tensor], Tensor], box: Box, starts: Tensor, att
 
 
 def minimum_around(subdomain: Subdomains, point: Tensor, *, time_limit: float) -> Tensor | None:
-    """A point of the box, ``[1, *input]``, near the minimum of the largest function of a single subdomain where every ReLU acts as it does at a point of its box.
+    """Minimises the largest function of a single subdomain where every ReLU acts as it does at a point of its box.
 
     Args:
         subdomain: The subdomain, whose splits do not count.

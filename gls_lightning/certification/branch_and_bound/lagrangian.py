@@ -66,7 +66,9 @@ class Lagrangian:
         coefficients = (weights.unsqueeze(1) @ subdomains.rows.abs()).sum((1, 2))
         offsets = (weights * subdomains.offsets.abs()).sum(1)
         few_roundings = gamma(weights.shape[1] + 8, bound.dtype)
-        return coefficients * self._start.error(subdomains.graph.output).flatten(1).amax(1) + few_roundings * (offsets + bound.abs())
+        return coefficients * self._start.error(subdomains.graph.output).flatten(1).amax(1) + few_roundings * (
+            offsets + bound.abs()
+        )
 
     def coefficients(self) -> Tensor:
         """Gradient of the bounds in each ReLU's output, ``[B, N]``, after a backward pass."""
