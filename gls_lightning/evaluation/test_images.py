@@ -8,6 +8,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from gls_lightning.batches import read_batch
 from gls_lightning.data import EvaluationOrder
 from gls_lightning.errors import ConfigurationError
 
@@ -70,7 +71,8 @@ class ChosenTestImages(LightningDataModule):
 
     def read_all(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Images ``[B, *input]`` and labels ``[B]`` of the whole test set, in its order."""
-        for images, labels, *_ in self._loader(self._all.dataset):
+        for number, batch in enumerate(self._loader(self._all.dataset)):
+            images, labels, _ = read_batch(batch, f"test batch {number}", self.input_shape)
             yield images, labels
 
     @property
