@@ -59,7 +59,7 @@ def test_every_precision(good_batch: Batches, dtype: torch.dtype) -> None:
 def test_classes_may_be_unknown(good_batch: Batches) -> None:
     batch = good_batch(0)
     require_values(batch._replace(labels=batch.labels + 1000), "here")
-    with pytest.raises(ConfigurationError, match="position 0 .*: the label is -1; labels are counted from 0$"):
+    with pytest.raises(ConfigurationError, match=r"position 0 .*: the label is -1; labels are counted from 0$"):
         require_values(batch._replace(labels=batch.labels - 1), "here")
 
 
