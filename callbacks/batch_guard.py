@@ -3,6 +3,7 @@
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 
 from gls_lightning.errors import ConfigurationError
 
@@ -32,12 +33,20 @@ class BatchGuard(Callback):
             self._read(pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Reads what was noted, also where training stops within an epoch."""
+        """Reads what was noted, also where training stops within an epoch, and refuses an epoch without a batch."""
         self._read(pl_module)
+        _require_batches("train", trainer.fit_loop.epoch_loop.batch_progress.current.ready)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Reads what was noted."""
+        """Reads what was noted, and refuses a validation without a batch."""
         self._read(pl_module)
+        in_fit = trainer.state.fn == TrainerFn.FITTING
+        loop = trainer.fit_loop.epoch_loop.val_loop if in_fit else trainer.validate_loop
+        _require_batches("val", loop.batch_progress.current.ready)
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuses a test without a batch."""
+        _require_batches("test", trainer.test_loop.batch_progress.current.ready)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Reads what was noted, so that no checkpoint comes from bad values."""
@@ -60,7 +69,7 @@ class BatchGuard(Callback):
             _require_batches("test", sum(trainer.num_test_batches), trainer.limit_test_batches)
 
 
-def _require_batches(split: str, number: float, limit: float) -> None:
+def _require_batches(split: str, number: float, limit: float = 1) -> None:
     if number == 0 and limit != 0:
         raise ConfigurationError(
             f"the {split} data loader gives no batch; its data set is empty, or smaller than a batch where drop_last "

@@ -3,6 +3,7 @@
 import math
 import re
 import runpy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from torch import nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from gls_lightning import CertifiedTrainingModule
 from gls_lightning.attacks import PGD
@@ -198,3 +200,24 @@ def test_every_command_on_test_images(
     assert re.search(message, line)
     assert "accuracy" not in printed.out
     assert not list(Path().rglob("summary.json"))
+
+
+class NoImages(IterableDataset[Any]):
+    """Of a length that nobody knows before."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
+
+@pytest.mark.parametrize("command", ["fit", "validate", "test"])
+def test_a_stream_that_ends_at_once(command: str) -> None:
+    part = {"fit": "train", "validate": "val", "test": "test"}[command]
+    with pytest.raises(ConfigurationError, match=f"the {part} data loader gives no batch"):
+        getattr(trainer(), command)(module(), DataLoader(NoImages(), batch_size=4))
+
+
+def test_a_last_batch_that_is_dropped_though_it_is_the_only_one() -> None:
+    images = DataLoader(TensorDataset(torch.rand(10, 1, 8, 8), torch.arange(10)), batch_size=16, drop_last=True)
+    with pytest.raises(ConfigurationError, match=r"train data loader gives no batch; .* where drop_last is true"):
+        trainer().fit(module(), images)
+    trainer(limit_train_batches=0).fit(module(), images)  # what is asked for

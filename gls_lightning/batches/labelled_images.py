@@ -10,6 +10,8 @@ from gls_lightning.errors import ConfigurationError
 
 _PAIR = "a batch is (images, labels), or (images, labels, indices in the data set)"
 
+_PRECISIONS = torch.float16, torch.bfloat16, torch.float32, torch.float64
+
 
 class LabelledImages(NamedTuple):
     """What a batch holds.
@@ -68,9 +70,10 @@ def _entries(batch: Any, place: str) -> Sequence[Any]:
 def _images(images: Any, place: str, input_shape: Sequence[int] | None) -> Tensor:
     if not isinstance(images, Tensor):
         raise ConfigurationError(f"{place}: images are of type {type(images).__name__}; they must be one tensor")
-    if not images.is_floating_point():
+    if images.dtype not in _PRECISIONS or images.layout != torch.strided:
+        kind = "sparse" if images.layout != torch.strided else f"of type {_name(images.dtype)}"
         raise ConfigurationError(
-            f"{place}: images are of type {_name(images.dtype)}; they must be floating-point numbers in [0, 1]: divide "
+            f"{place}: images are {kind}; they must be dense floating-point numbers in [0, 1], such as float32: divide "
             "bytes by 255 (torchvision's ToTensor, or v2.ToDtype(torch.float32, scale=True))"
         )
     expected = "[B, *input]" if input_shape is None else str(("B", *input_shape)).replace("'", "")
