@@ -213,7 +213,7 @@ class CertifiedTrainingModule(LightningModule):
         return {**dict(parameters), **dict(self.network.named_buffers(remove_duplicate=False))}
 
     def configure_callbacks(self) -> list[Callback]:
-        """What every training needs: guards of batches and numbers, BatchNorm statistics, best accuracies in W&B."""
+        """Lists what every training needs: guards, BatchNorm statistics of the data, best accuracies in W&B."""
         reset = [BatchNormReset()] if self._has_batch_norm else []
         return [BatchGuard(), NonFiniteGuard(), WandbSummary(), *reset]
 

@@ -14,7 +14,7 @@ _PRECISIONS = torch.float16, torch.bfloat16, torch.float32, torch.float64
 
 
 class LabelledImages(NamedTuple):
-    """What a batch holds.
+    """The parts of a batch.
 
     Attributes:
         images: Floating-point numbers, ``[B, *input]``.
@@ -47,7 +47,7 @@ def read_batch(batch: Any, place: str, input_shape: Sequence[int] | None = None)
 
 
 def in_precision_of(tensors: Iterable[Tensor], images: Tensor) -> Tensor:
-    """The images in the precision of the first of these tensors that is of floating-point numbers.
+    """Takes images in the precision of the first of these tensors that is of floating-point numbers.
 
     From float64 to float32 a pixel moves by less than 3e-8.
     """

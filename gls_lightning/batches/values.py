@@ -33,11 +33,11 @@ class BadValue(NamedTuple):
     data_index: Tensor
 
     def otherwise(self, later: "BadValue") -> Self:
-        """This one if something was found, else the later one; nothing is read from the device."""
+        """Chooses this one if something was found, else the later one; nothing is read from the device."""
         return type(self)(*(torch.where(self.found, *pair) for pair in zip(self, later, strict=True)))
 
     def describe(self, place: str, input_shape: Sequence[int], num_classes: int | None) -> str:
-        """What is wrong, in one line; waits for the device."""
+        """Says what is wrong, in one line; waits for the device."""
         position, number, index = int(self.position), int(self.number), int(self.data_index)
         where = f"{place}, position {position}" + (f" (index {index} of the data set)" if index >= 0 else "")
         if self.kind == _PIXEL:
@@ -47,8 +47,7 @@ class BadValue(NamedTuple):
                 "by 255, and let normalisation be the first layer of the network"
             )
         if self.kind == _LABEL:
-            classes = "" if num_classes is None else f", so those of {num_classes} classes are 0 to {num_classes - 1}"
-            return f"{where}: the label is {number}; labels are counted from 0{classes}"
+            return f"{where}: the label is {number}; {right_labels(num_classes)}"
         return f"{place}, position {position}: the index in the data set is {number}; indices are counted from 0"
 
 
@@ -63,7 +62,7 @@ def first_bad_value(batch: LabelledImages, num_classes: int | None) -> BadValue:
     if indices is None:
         indices = torch.full_like(labels, -1)
     bad_pixels = outside(images).flatten(1)
-    bad_labels = labels < 0 if num_classes is None else (labels < 0) | (labels >= num_classes)
+    bad_labels = outside_classes(labels, num_classes)
     bad_indices = torch.zeros_like(bad_labels) if batch.indices is None else indices < 0
     kinds = torch.stack([bad_pixels.any(1), bad_labels, bad_indices])
     # argmax finds the first of several ones; indexing by what it gives would read it from the device.
@@ -76,8 +75,20 @@ def first_bad_value(batch: LabelledImages, num_classes: int | None) -> BadValue:
     return BadValue(kinds.any(), *(tensor.squeeze() for tensor in (position, kind, number, value, index)))
 
 
+def right_labels(num_classes: int | None) -> str:
+    """Says what labels should be."""
+    return "labels are counted from 0" + (
+        "" if num_classes is None else f", so those of {num_classes} classes are 0 to {num_classes - 1}"
+    )
+
+
+def outside_classes(labels: Tensor, num_classes: int | None) -> Tensor:
+    """Tells which labels are of no class, bool of the labels' shape; without a number of classes those below 0."""
+    return labels < 0 if num_classes is None else (labels < 0) | (labels >= num_classes)
+
+
 def outside(images: Tensor) -> Tensor:
-    """Which pixels are no numbers from 0 to 1, bool of the images' shape."""
+    """Tells which pixels are no numbers from 0 to 1, bool of the images' shape."""
     return ~((images >= 0) & (images <= 1))
 
 

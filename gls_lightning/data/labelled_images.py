@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gls_lightning.batches import outside_classes, right_labels
 from gls_lightning.errors import ConfigurationError
 
 
@@ -45,13 +46,10 @@ def require_labelled_images(
 
 
 def _require_classes(labels: Tensor, source: str, num_classes: int | None) -> None:
-    bad = labels < 0 if num_classes is None else (labels < 0) | (labels >= num_classes)
+    bad = outside_classes(labels, num_classes)
     if bad.any():
         first = int(bad.byte().argmax())
-        classes = "" if num_classes is None else f", so those of {num_classes} classes are 0 to {num_classes - 1}"
-        raise ConfigurationError(
-            f"{source}: image {first} has the label {labels[first].item()}; labels are counted from 0{classes}"
-        )
+        raise ConfigurationError(f"{source}: image {first} has the label {labels[first]}; {right_labels(num_classes)}")
 
 
 def _require_bytes(images: Tensor, source: str, white: int, input_shape: Sequence[int] | None) -> None:

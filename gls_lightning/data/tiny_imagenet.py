@@ -27,7 +27,7 @@ class JPEGFiles:
         self.size = size
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Counts them."""
         return len(self.paths)
 
     def __getitem__(self, indices: Tensor) -> Tensor:

@@ -8,9 +8,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from gls_lightning import CertifiedTrainingModule
 from gls_lightning.batches import DeferredValues, LabelledImages, require_values
 from gls_lightning.errors import ConfigurationError
 
@@ -102,6 +104,19 @@ def test_nothing_is_read_while_batches_come(
             values.note(batch, f"train batch {number}", CLASSES)
     with NothingIsRead(), pytest.raises(AssertionError, match="_local_scalar_dense"):
         values.raise_if_bad()
+
+
+def test_a_module_reads_nothing_before_it_computes(good_batch: Batches, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(6, CLASSES))
+    module = CertifiedTrainingModule(network=network, epsilon=0.1, input_shape=(2, 3))
+    monkeypatch.setattr("gls_lightning.module.reading_waits", lambda images: True)
+    for indices in (True, False):
+        batch = good_batch(0) if indices else good_batch(0)[:2]
+        with NothingIsRead(), module.evaluation(batch, 3, "val", deferrable=True) as (images, _, _):
+            assert images.shape == (5, 2, 3)
+    at_once = module.evaluation(good_batch(0), 3)
+    with NothingIsRead(), pytest.raises(AssertionError, match="_local_scalar_dense"):
+        at_once.__enter__()
 
 
 def test_nothing_is_read_from_a_gpu() -> None:
