@@ -457,15 +457,15 @@ class CertifiedTrainingModule(LightningModule):
         self, batch: Sequence[Tensor], batch_idx: int, split: str, *, deferrable: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         place = f"{split} batch {batch_idx}"
-        images = read_batch(batch, place, None if self._graph is None else self._graph.input_shape)
+        read = read_batch(batch, place, None if self._graph is None else self._graph.input_shape)
         if self._graph is None:
-            self.trace(images.images.shape[1:])
+            self.trace(read.images.shape[1:])
             self._check_network()
-        if deferrable and reading_waits(images.images):
-            images = self.deferred_values.note(images, place, self.graph.num_outputs)
+        if deferrable and reading_waits(read.images):
+            read = self.deferred_values.note(read, place, self.graph.num_outputs)
         else:
-            require_values(images, place, self.graph.num_outputs)
-        inputs, labels, indices = images
+            require_values(read, place, self.graph.num_outputs)
+        inputs, labels, indices = read
         if indices is None:  # any number that no other image of the epoch has, whatever the sizes of the batches
             indices = torch.arange(len(labels), device=labels.device) + (batch_idx << 32)
         # Autograd, on which attacks depend, refuses the tensors of inference mode.

@@ -11,6 +11,7 @@ from gls_lightning.batches.labelled_images import LabelledImages
 from gls_lightning.errors import ConfigurationError
 
 _PIXEL, _LABEL, _INDEX = range(3)
+_SCALE = "divide bytes by 255, and let normalisation be the first layer of the network"
 
 
 class BadValue(NamedTuple):
@@ -42,10 +43,11 @@ class BadValue(NamedTuple):
         where = f"{place}, position {position}" + (f" (index {index} of the data set)" if index >= 0 else "")
         if self.kind == _PIXEL:
             pixel = ", ".join(str(number // prod(input_shape[i + 1 :]) % n) for i, n in enumerate(input_shape))
-            return (
-                f"{where}: the image holds {float(self.pixel):g} at [{pixel}]; images lie in [0, 1], so divide bytes "
-                "by 255, and let normalisation be the first layer of the network"
-            )
+            value = float(self.pixel)
+            by_rounding = -1e-3 < value < 1 + 1e-3
+            shown = f"{value:.9g}" if by_rounding else f"{value:g}"
+            right = "clamp what rounding adds" if by_rounding else _SCALE
+            return f"{where}: the image holds {shown} at [{pixel}]; images lie in [0, 1], so {right}"
         if self.kind == _LABEL:
             return f"{where}: the label is {number}; {right_labels(num_classes)}"
         return f"{place}, position {position}: the index in the data set is {number}; indices are counted from 0"

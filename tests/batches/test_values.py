@@ -11,7 +11,7 @@ from gls_lightning.errors import ConfigurationError
 from .conftest import CLASSES, Batches
 
 SHAPES = st.sampled_from([(1,), (7,), (2, 3), (1, 4, 5), (3, 2, 2)])
-BAD_PIXELS = st.sampled_from([-1.0, -1e-6, 1.001, 83.0, 255.0, nan, inf, -inf])
+BAD_PIXELS = st.sampled_from([-1.0, -0.5, 1.5, 83.0, 255.0, nan, inf, -inf])
 BAD_LABELS = st.sampled_from([-(2**63), -100, -1, CLASSES, CLASSES + 1, 255, 2**63 - 1])
 
 
@@ -61,6 +61,14 @@ def test_classes_may_be_unknown(good_batch: Batches) -> None:
     require_values(batch._replace(labels=batch.labels + 1000), "here")
     with pytest.raises(ConfigurationError, match=r"position 0 .*: the label is -1; labels are counted from 0$"):
         require_values(batch._replace(labels=batch.labels - 1), "here")
+
+
+@pytest.mark.parametrize(("value", "shown"), [(1 + 2**-23, "1.00000012"), (-1e-9, "-9.99999972e-10")])
+def test_what_rounding_adds_is_shown_in_full(good_batch: Batches, value: float, shown: str) -> None:
+    batch = good_batch(0)
+    batch.images[4, 1, 1] = value
+    with pytest.raises(ConfigurationError, match=rf"holds {shown} at \[1, 1\]; .* so clamp what rounding adds"):
+        require_values(batch, "here", CLASSES)
 
 
 def test_a_negative_index(good_batch: Batches) -> None:
