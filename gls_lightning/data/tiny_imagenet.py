@@ -106,7 +106,9 @@ class TinyImageNet(ImageDataModule):
         path = self.folder / "wnids.txt"
         wnids = _text(path).split()
         if not 1 <= len(wnids) <= self.num_classes:
-            raise ConfigurationError(f"data.root: {path} names {len(wnids)} classes; it must name 1 to {self.num_classes}")
+            raise ConfigurationError(
+                f"data.root: {path} names {len(wnids)} classes; it must name 1 to {self.num_classes}"
+            )
         if repeated := [wnid for wnid, number in Counter(wnids).items() if number > 1]:
             raise ConfigurationError(f"data.root: {path} names {repeated[0]} more than once")
         return {wnid: label for label, wnid in enumerate(wnids)}
