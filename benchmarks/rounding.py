@@ -2,7 +2,7 @@
 
     python benchmarks/rounding.py
 
-Random weights and images of MNIST's shape, float64, epsilon 0.1, without gradients; each bound plain and rigorous, in turn
+Random weights and images of MNIST's shape, float64, epsilon 0.1, no gradients; each bound plain and rigorous, in turn
 in one process. One JSON line for each network and relaxation: ``plain_cpu_ms`` is a median, ``ratio`` the median of
 rigorous over plain, ``given_away`` the largest difference of the two bounds of a margin.
 """
