@@ -1,40 +1,31 @@
 """The command line: Lightning's, with this package's components and defaults."""
 
 import logging
-import re
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
-from difflib import get_close_matches
-from os import PathLike
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-from jsonargparse import Namespace
-from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from torch import nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 # Components are found by their class names alone once they are imported.
 import gls_lightning.certification
 import gls_lightning.data
 import gls_lightning.networks
 import gls_lightning.optimizers  # noqa: F401
-from gls_lightning.attacks import Attack
 from gls_lightning.callbacks import EpsilonAnnealing, MetricsFile, RunReport, SaveRunConfig, SigmaDecay
 from gls_lightning.callbacks.save_run_config import run_of_checkpoint
 from gls_lightning.certification import Certifier, complete_certifier
 from gls_lightning.certification.complete_certifier import select_stages
-from gls_lightning.config_composition import compose
+from gls_lightning.command_line.model_parser import ModelParser
 from gls_lightning.config_files import prepare
-from gls_lightning.diagnostics import Direction, LossLandscape, TightnessMeter, radius_grid
+from gls_lightning.diagnostics import LossLandscape, TightnessMeter, radius_grid
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.evaluation import (
     CertificationEvaluation,
@@ -46,21 +37,14 @@ from gls_lightning.evaluation import (
     TightnessReport,
 )
 from gls_lightning.module import CertifiedTrainingModule
-from gls_lightning.objectives import Objective, Regularizer
+from gls_lightning.objectives import Objective
+from gls_lightning.radius import Radius, read_radius, warn_of_large_radius
 from gls_lightning.relaxations import Relaxation
 from gls_lightning.version import __version__
 from gls_lightning.weights import read_checkpoint, read_weights
 
-COMPONENTS = (
-    *(Attack, Callback, Direction, LightningDataModule, LRScheduler, Objective, Optimizer, Regularizer, Relaxation),
-    nn.Module,
-)
 CHECKPOINTS = ("checkpoint", "latest", "recovery")
 OWN_COMMANDS = ("tightness", "landscape", "certify", "export")
-OTHER_COMMANDS = (
-    "gls configs [WORD ...] lists the shipped configurations; gls report RUN ... makes a page of runs; "
-    "--help behind either says more."
-)
 
 
 class GLSTrainer(Trainer):
@@ -76,8 +60,8 @@ class GLSTrainer(Trainer):
         ckpt_path: str | None = None,
         weights_only: bool | None = None,
         relaxations: list[Relaxation] | None = None,
-        radii: list[float] | None = None,
-        max_epsilon: float | None = None,
+        radii: Sequence[Radius] | None = None,
+        max_epsilon: Radius | None = None,
         num_radii: int = 21,
         samples: int = 1000,
     ) -> None:
@@ -99,7 +83,7 @@ class GLSTrainer(Trainer):
             ConfigurationError: A value is out of range, or the checkpoint does not fit.
         """
         if radii is None:
-            largest = min(1.0, 2 * model.epsilon) if max_epsilon is None else max_epsilon
+            largest = min(1.0, 2 * model.epsilon) if max_epsilon is None else read_radius(max_epsilon, "max_epsilon")
             radii = radius_grid(largest, num_radii)
         elif max_epsilon is not None:
             raise ConfigurationError(f"radii is {radii} and max_epsilon is {max_epsilon}; give one of them")
@@ -115,7 +99,7 @@ class GLSTrainer(Trainer):
         ckpt_path: str | None = None,
         weights_only: bool | None = None,
         samples: int = 16,
-        epsilon: float | None = None,
+        epsilon: Radius | None = None,
         objective: Objective | None = None,
         output: Path | None = None,
         **options: Any,
@@ -139,9 +123,7 @@ class GLSTrainer(Trainer):
             ConfigurationError: A value is out of range, or the checkpoint does not fit.
         """
         landscape = LossLandscape(**options)
-        radius = model.epsilon if epsilon is None else epsilon
-        if not 0 <= radius <= 1:
-            raise ConfigurationError(f"epsilon is {radius}; a radius for images in [0, 1] lies between 0 and 1")
+        radius = model.epsilon if epsilon is None else _radius(epsilon)
         if samples < 1:
             raise ConfigurationError(f"samples is {samples}; it must be at least 1")
         images = ChosenTestImages(datamodule, samples, command="gls landscape", divided=False)
@@ -166,7 +148,7 @@ class GLSTrainer(Trainer):
         samples: int | None = None,
         start: int = 0,
         end: int | None = None,
-        epsilon: float | None = None,
+        epsilon: Radius | None = None,
         stages: list[str] | None = None,
         time_limit: float | None = None,
         certifier: Certifier | None = None,
@@ -206,7 +188,7 @@ class GLSTrainer(Trainer):
         if stages is not None:
             certifier = select_stages(certifier, stages)
         options = CertificationOptions(
-            epsilon=model.epsilon if epsilon is None else epsilon,
+            epsilon=model.epsilon if epsilon is None else _radius(epsilon),
             output=_in_run(ckpt_path, "certification") if output is None else output,
             start=start,
             end=end,
@@ -228,10 +210,10 @@ class GLSTrainer(Trainer):
         output: Path | None = None,
         samples: int = 100,
         start: int = 0,
-        epsilon: float | None = None,
+        epsilon: Radius | None = None,
         timeout: float = 100.0,
     ) -> None:
-        """Write the network and the robustness of test images in the formats of other verifiers: ONNX and VNN-LIB.
+        """Write the network and the robustness of test images for other verifiers, as ONNX and VNN-LIB.
 
         Args:
             model: The module with the network.
@@ -254,9 +236,15 @@ class GLSTrainer(Trainer):
         if output is None:
             output = _in_run(ckpt_path, "export")
         images = read_samples(datamodule, start, samples)
-        radius = model.epsilon if epsilon is None else epsilon
+        radius = model.epsilon if epsilon is None else _radius(epsilon)
         write_benchmark(model.network, images, output, epsilon=radius, timeout=timeout)
         print(f"network and {len(images)} properties of radius {radius:g} in {output}")
+
+
+def _radius(epsilon: Radius) -> float:
+    radius = read_radius(epsilon)
+    warn_of_large_radius(radius)
+    return radius
 
 
 def _in_run(ckpt_path: str | None, name: str) -> Path:
@@ -271,42 +259,6 @@ def _load_weights(model: CertifiedTrainingModule, ckpt_path: str | None, weights
         checkpoint = read_checkpoint(ckpt_path, weights_only=weights_only is not False)
         model.on_load_checkpoint(checkpoint)
         model.load_state_dict(checkpoint["state_dict"])
-
-
-class GLSParser(LightningArgumentParser):
-    """Composes configurations; prints errors without the usage, a hundred lines, but with near names of classes."""
-
-    _reading: str | PathLike[str] = ""
-
-    def parse_string(self, content: str, path: str | PathLike[str] = "", **options: Any) -> Namespace:
-        """Parses the text of a configuration; of a file together with its bases."""
-        if path:
-            content = yaml.safe_dump(compose(Path(path)).content, sort_keys=False)
-        self._reading = path
-        parsed: Namespace = super().parse_string(content, path=path, **options)
-        self._reading = ""
-        return parsed
-
-    def print_usage(self, file: Any = None) -> None:
-        """Does nothing."""
-
-    def error(self, message: str, *args: Any) -> Any:
-        """Ends with the message."""
-        if unknown := re.search(r"Expected a dot import path string: (\w+)$", message, re.MULTILINE):
-            names = {name.lower(): name for base in COMPONENTS for name in _subclasses(base)}
-            word = unknown[1].lower()
-            longer = [name for name in names if word in name] if len(word) > 2 else []
-            near = [names[match] for match in longer[:3] or get_close_matches(word, names, cutoff=0.5)]
-            message += f"\nthere is no class {unknown[1]}" + (f"; near: {', '.join(near)}" if near else "")
-        if self._reading:
-            message += f"\nin {self._reading}"
-        return super().error(message, *args)
-
-
-def _subclasses(base: Any) -> Iterator[str]:
-    for subclass in base.__subclasses__():
-        yield subclass.__name__
-        yield from _subclasses(subclass)
 
 
 class GLSCLI(LightningCLI):
@@ -329,11 +281,11 @@ class GLSCLI(LightningCLI):
             save_config_callback=SaveRunConfig,
             trainer_class=GLSTrainer,
             trainer_defaults={"callbacks": [MetricsFile(), RunReport()]},
-            parser_kwargs={"prog": "gls", "version": f"gls {__version__}", "epilog": OTHER_COMMANDS},
+            parser_kwargs={"prog": "gls", "version": f"gls {__version__}"},
             subclass_mode_model=True,
             subclass_mode_data=True,
             auto_configure_optimizers=False,
-            parser_class=GLSParser,
+            parser_class=ModelParser,
             args=words,
         )
 

@@ -37,6 +37,7 @@ from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import RGS, Estimate, GradientEstimator, Key, Reducer, alone
 from gls_lightning.objectives import L1, Batch, Certified, Objective, Regularizer, robust_cross_entropy
 from gls_lightning.objectives.l1 import L1Scope
+from gls_lightning.radius import Radius, read_radius, warn_of_large_radius
 from gls_lightning.relaxations import CROWNIBP, DeepPoly, Relaxation
 from gls_lightning.training_loss import TrainingLoss, parameter_names
 from gls_lightning.weights import read_checkpoint, read_weights, require_same_architecture
@@ -70,7 +71,8 @@ class CertifiedTrainingModule(LightningModule):
 
     Args:
         network: Maps images in [0, 1] to logits; normalisation is part of it.
-        epsilon: Target radius of the perturbations in the l-infinity norm, between 0 and 1.
+        epsilon: Target radius of the perturbations in the l-infinity norm, between 0 and 1: a number or a fraction such
+            as ``8/255``.
         relaxation: How the network is bounded. By default DeepPoly.
         estimator: How the gradient of the loss is estimated. By default RGS.
         objective: What is minimised. By default Certified.
@@ -104,7 +106,7 @@ class CertifiedTrainingModule(LightningModule):
         self,
         *,
         network: nn.Module,
-        epsilon: float,
+        epsilon: Radius,
         relaxation: Relaxation | None = None,
         estimator: GradientEstimator | None = None,
         objective: Objective | None = None,
@@ -121,8 +123,8 @@ class CertifiedTrainingModule(LightningModule):
         init_from: str | None = None,
     ) -> None:
         super().__init__()
-        if not 0 <= epsilon <= 1:
-            raise ConfigurationError(f"epsilon is {epsilon}; a radius for images in [0, 1] lies between 0 and 1")
+        epsilon = read_radius(epsilon)
+        warn_of_large_radius(epsilon)
         if seed < 0:
             raise ConfigurationError(f"seed is {seed}; it must not be negative")
         if not 0 <= l1 < inf:
@@ -138,7 +140,7 @@ class CertifiedTrainingModule(LightningModule):
         self.scheduler = scheduler
         self.attack = attack or PGD()
         self.certifier = certifier or Certifier()
-        self.epsilon = float(epsilon)
+        self.epsilon = epsilon
         self.seed = seed
         self.population_parallel = population_parallel
         self._unread_init_from = init_from

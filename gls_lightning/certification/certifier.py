@@ -23,6 +23,7 @@ from gls_lightning.certification.stages import (
     Stage,
 )
 from gls_lightning.errors import ConfigurationError
+from gls_lightning.radius import Radius, read_radius
 from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly, Relaxation
 
 
@@ -70,7 +71,7 @@ class Certifier:
             self.stages.append(BranchAndBoundStage(branch_and_bound))
 
     def certify(
-        self, graph: Graph, tensors: Tensors, inputs: Tensor, labels: Tensor, indices: Tensor, epsilon: float
+        self, graph: Graph, tensors: Tensors, inputs: Tensor, labels: Tensor, indices: Tensor, epsilon: Radius
     ) -> list[Record]:
         """Decides samples.
 
@@ -86,7 +87,7 @@ class Certifier:
             One record per sample, in the given order.
 
         Raises:
-            ConfigurationError: If ``epsilon`` is negative or not a number, a sample leaves [0, 1], or a stage does not
+            ConfigurationError: If ``epsilon`` is no radius between 0 and 1, a sample leaves [0, 1], or a stage does not
                 take the network.
             ContradictionError: If a bound lies above a value that it should bound.
         """
@@ -95,13 +96,12 @@ class Certifier:
 
     @torch.no_grad()
     def decide(
-        self, graph: Graph, tensors: Tensors, inputs: Tensor, labels: Tensor, indices: Tensor, epsilon: float
+        self, graph: Graph, tensors: Tensors, inputs: Tensor, labels: Tensor, indices: Tensor, epsilon: Radius
     ) -> Iterator[Record]:
         """As :meth:`certify`, but gives each record as soon as its sample is decided."""
         for stage in self.stages:
             stage.check(graph)
-        if not epsilon >= 0:
-            raise ConfigurationError(f"epsilon is {epsilon}; a radius is at least 0")
+        epsilon = read_radius(epsilon)
         if not ((inputs >= 0) & (inputs <= 1)).all():
             raise ConfigurationError("a sample leaves [0, 1]; normalisation belongs into the network's first layer")
         tensors = {name: t.double() if t.is_floating_point() else t for name, t in tensors.items()}

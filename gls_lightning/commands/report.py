@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from jsonargparse import ArgumentParser
-
+from gls_lightning.command_line.parser import CommandParser
 from gls_lightning.errors import ConfigurationError
 
 
@@ -13,7 +12,7 @@ def run(words: list[str]) -> None:
     Raises:
         ConfigurationError: There is no such run, or the report cannot lie where it is to be written.
     """
-    parser = ArgumentParser(
+    parser = CommandParser(
         prog="gls report", description="Report runs as one page of HTML that needs no other file, and as Markdown."
     )
     parser.add_argument(

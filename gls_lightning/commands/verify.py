@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from jsonargparse import ArgumentParser
-
+from gls_lightning.command_line.parser import CommandParser
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.whole_file import write_whole
 
@@ -14,7 +13,7 @@ def run(words: list[str]) -> None:
     Raises:
         ConfigurationError: A file cannot be read, a package is missing, or an operation is not supported.
     """
-    parser = ArgumentParser(
+    parser = CommandParser(
         prog="gls verify",
         description="Decide a VNN-LIB property of an ONNX network: unsat, sat with a counterexample, timeout, unknown.",
     )

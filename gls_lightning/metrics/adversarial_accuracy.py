@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from gls_lightning.attacks import PGD, Attack, margin
 from gls_lightning.bounds import Box
 from gls_lightning.metrics.robust_accuracy import RobustAccuracy, require_classes
+from gls_lightning.radius import Radius
 
 
 class AdversarialAccuracy(RobustAccuracy):
@@ -29,7 +30,7 @@ class AdversarialAccuracy(RobustAccuracy):
     """
 
     def __init__(
-        self, network: nn.Module, *, epsilon: float, attack: Attack | None = None, seed: int = 0, **options: Any
+        self, network: nn.Module, *, epsilon: Radius, attack: Attack | None = None, seed: int = 0, **options: Any
     ) -> None:
         super().__init__(network, epsilon, **options)
         self.attack = attack or PGD()

@@ -9,6 +9,7 @@ from gls_lightning.bounds import Graph, trace
 from gls_lightning.certification import Certifier, Verdict
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.metrics.robust_accuracy import RobustAccuracy, require_classes
+from gls_lightning.radius import Radius
 
 
 class CertifiedAccuracy(RobustAccuracy):
@@ -32,7 +33,7 @@ class CertifiedAccuracy(RobustAccuracy):
         self,
         network: nn.Module,
         *,
-        epsilon: float,
+        epsilon: Radius,
         certifier: Certifier | None = None,
         input_shape: Sequence[int] | None = None,
         **options: Any,

@@ -10,6 +10,7 @@ from torchmetrics import Metric
 
 from gls_lightning.certification.precision import without_tf32
 from gls_lightning.errors import ConfigurationError
+from gls_lightning.radius import Radius, read_radius, warn_of_large_radius
 
 
 class RobustAccuracy(Metric):
@@ -37,10 +38,10 @@ class RobustAccuracy(Metric):
     robust: Tensor
     total: Tensor
 
-    def __init__(self, network: nn.Module, epsilon: float, **options: Any) -> None:
+    def __init__(self, network: nn.Module, epsilon: Radius, **options: Any) -> None:
         super().__init__(**options)
-        if not 0 <= epsilon <= 1:
-            raise ConfigurationError(f"epsilon is {epsilon}; it must lie between 0 and 1")
+        epsilon = read_radius(epsilon)
+        warn_of_large_radius(epsilon)
         self._borrowed = _Borrowed(network)
         self.epsilon = epsilon
         self.add_state("robust", torch.tensor(0), dist_reduce_fx="sum")

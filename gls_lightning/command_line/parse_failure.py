@@ -1,0 +1,67 @@
+"""Where and why jsonargparse refuses an input, read from the chain of its exceptions."""
+
+import re
+from argparse import ArgumentError
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from gls_lightning.errors import ConfigurationError
+
+_KEY = re.compile(r'Parser key "([^"]+)":')
+_CLASS = re.compile(r"Problem with given class_path '([^']+)':")
+_CALLABLE = re.compile(r"Type .* expects a function or a callable class: .*class_path='([^']+)'", re.DOTALL)
+_SUBTYPES = re.compile(r"(?:.*\n)*?Subtypes: \[(.*)\]\n")
+_VALUE = re.compile(r".*(?:\nGiven value: |\. Got value: )(.*)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class ParseFailure:
+    """What was refused.
+
+    Attributes:
+        key: The innermost key that is known, with those above it, such as ``model.estimator``; empty for the whole.
+        owner: Path of the class whose arguments were read last, if any.
+        outer: Path of the class that has the argument ``key``, if it is one of a class.
+        reason: The innermost message.
+        value: What was given for ``key``, as far as the messages say.
+        expected: The types of ``key``, as jsonargparse writes them; empty if the messages do not say.
+    """
+
+    key: str = ""
+    owner: str = ""
+    outer: str = ""
+    reason: str = ""
+    value: str = ""
+    expected: str = ""
+
+
+def read_failure(error: BaseException) -> ParseFailure:
+    """What the chain of exceptions says; each level of a nested input adds some."""
+    failure = ParseFailure()
+    for link in _chain(error):
+        text = link.args[0] if isinstance(link, KeyError) and link.args else link
+        text = str(text).strip().removeprefix("- ")
+        failure = replace(_with(failure, text, isinstance(link, ArgumentError)), reason=text)
+        if isinstance(link, ConfigurationError):
+            break
+    return failure
+
+
+def _with(failure: ParseFailure, text: str, repeated: bool) -> ParseFailure:
+    """Adds what one message says; an inner parser's error repeats the one that it comes from."""
+    if (key := _KEY.match(text)) and not repeated:
+        path = f"{failure.key}.{key[1]}".lstrip(".")
+        failure = replace(failure, key=path, outer=failure.owner, value="", expected="")
+    if owner := _CLASS.match(text) or _CALLABLE.match(text):
+        failure = replace(failure, owner=owner[1])
+    if not key and not owner and (subtypes := _SUBTYPES.match(text)):
+        failure = replace(failure, expected=subtypes[1])
+    if not owner and not repeated and (value := _VALUE.match(text)):
+        failure = replace(failure, value=value[1])
+    return failure
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
