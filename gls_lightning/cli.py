@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -20,10 +21,13 @@ import gls_lightning.data
 import gls_lightning.networks
 import gls_lightning.optimizers  # noqa: F401
 from gls_lightning.callbacks import EpsilonAnnealing, MetricsFile, RunReport, SaveRunConfig, SigmaDecay
+from gls_lightning.callbacks.refused_run import RefusedRun
 from gls_lightning.callbacks.save_run_config import run_of_checkpoint
 from gls_lightning.certification import Certifier, complete_certifier
 from gls_lightning.certification.complete_certifier import select_stages
+from gls_lightning.command_line.library_error import refused_by_lightning
 from gls_lightning.command_line.model_parser import ModelParser
+from gls_lightning.command_line.trainer_options import check_trainer_options
 from gls_lightning.config_files import prepare
 from gls_lightning.diagnostics import LossLandscape, TightnessMeter, radius_grid
 from gls_lightning.errors import ConfigurationError
@@ -42,6 +46,7 @@ from gls_lightning.radius import Radius, read_radius, warn_of_large_radius
 from gls_lightning.relaxations import Relaxation
 from gls_lightning.version import __version__
 from gls_lightning.weights import read_checkpoint, read_weights
+from gls_lightning.writable_folder import require_writable_folder
 
 CHECKPOINTS = ("checkpoint", "latest", "recovery")
 OWN_COMMANDS = ("tightness", "landscape", "certify", "export")
@@ -51,6 +56,7 @@ class GLSTrainer(Trainer):
     """Lightning's Trainer; without inference mode, because attacks and bounds may need gradients in evaluation."""
 
     def __init__(self, *, inference_mode: bool = False, **kwargs: Any) -> None:
+        check_trainer_options(kwargs)
         super().__init__(inference_mode=inference_mode, **kwargs)
 
     def tightness(
@@ -126,6 +132,8 @@ class GLSTrainer(Trainer):
         radius = model.epsilon if epsilon is None else _radius(epsilon)
         if samples < 1:
             raise ConfigurationError(f"samples is {samples}; it must be at least 1")
+        output = _in_run(ckpt_path, "landscape") if output is None else output
+        require_writable_folder(output, "output")
         images = ChosenTestImages(datamodule, samples, command="gls landscape", divided=False)
         images.positions = range(samples)
         evaluation = LandscapeEvaluation(
@@ -134,7 +142,7 @@ class GLSTrainer(Trainer):
             objective=objective,
             epsilon=radius,
             checkpoint=ckpt_path,
-            output=_in_run(ckpt_path, "landscape") if output is None else output,
+            output=output,
         )
         _load_weights(model, ckpt_path, weights_only)
         self.test(evaluation, datamodule=images, verbose=False)
@@ -187,9 +195,11 @@ class GLSTrainer(Trainer):
             raise ConfigurationError(f"time_limit is {time_limit}, which a certifier has its own of; give one of them")
         if stages is not None:
             certifier = select_stages(certifier, stages)
+        output = _in_run(ckpt_path, "certification") if output is None else output
+        require_writable_folder(output, "output")
         options = CertificationOptions(
             epsilon=model.epsilon if epsilon is None else _radius(epsilon),
-            output=_in_run(ckpt_path, "certification") if output is None else output,
+            output=output,
             start=start,
             end=end,
             samples=samples,
@@ -232,9 +242,9 @@ class GLSTrainer(Trainer):
         """
         from gls_lightning.interchange.benchmark import read_samples, write_benchmark  # needs optional packages
 
+        output = _in_run(ckpt_path, "export") if output is None else output
+        require_writable_folder(output, "output")
         _load_weights(model, ckpt_path, weights_only)
-        if output is None:
-            output = _in_run(ckpt_path, "export")
         images = read_samples(datamodule, start, samples)
         radius = model.epsilon if epsilon is None else _radius(epsilon)
         write_benchmark(model.network, images, output, epsilon=radius, timeout=timeout)
@@ -280,7 +290,7 @@ class GLSCLI(LightningCLI):
             LightningDataModule,
             save_config_callback=SaveRunConfig,
             trainer_class=GLSTrainer,
-            trainer_defaults={"callbacks": [MetricsFile(), RunReport()]},
+            trainer_defaults={"callbacks": [MetricsFile(), RunReport(), RefusedRun()]},
             parser_kwargs={"prog": "gls", "version": f"gls {__version__}"},
             subclass_mode_model=True,
             subclass_mode_data=True,
@@ -301,6 +311,13 @@ class GLSCLI(LightningCLI):
         if self._command not in (None, subcommand):
             return self.init_parser(**kwargs)
         return super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parses the command line, and refuses a seed that generators do not take."""
+        super().parse_arguments(parser, args)
+        seed = self.config[self.config.subcommand].seed_everything
+        if not 0 <= seed < 2**32:
+            raise ConfigurationError(f"seed_everything is {seed}; it must lie between 0 and {2**32 - 1}")
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """One seed for everything."""
@@ -378,6 +395,10 @@ def run(words: list[str]) -> None:
         GLSCLI(words, configs[0].stem if configs else "run")
     except SIGTERMException:
         sys.exit(128 + signal.SIGTERM)
+    except (MisconfigurationException, ValueError, ModuleNotFoundError) as error:
+        if (refused := refused_by_lightning(error)) is None:
+            raise
+        raise refused from error
 
 
 def _silence() -> None:

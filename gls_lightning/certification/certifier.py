@@ -22,6 +22,7 @@ from gls_lightning.certification.stages import (
     RelaxationStage,
     Stage,
 )
+from gls_lightning.component_argument import component, components
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.radius import Radius, read_radius
 from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly, Relaxation
@@ -62,10 +63,14 @@ class Certifier:
             raise ConfigurationError(f"batch_size is {batch_size}; it must be at least 1")
         if relaxations is None:
             relaxations = IBP(), CROWNIBP(), DeepPoly(skip_ibp_stable=True)
+        relaxations = components("relaxations", relaxations, Relaxation)
+        component("branch_and_bound", branch_and_bound, BranchAndBound)
         self.batch_size = batch_size
         self.stages: list[Stage] = [NaturalStage()]
         if use_attack:
-            self.stages.append(AttackStage(attack or PGD(steps=40, restarts=5, loss="margin"), seed))
+            self.stages.append(
+                AttackStage(component("attack", attack, Attack) or PGD(steps=40, restarts=5, loss="margin"), seed)
+            )
         self.stages.extend(RelaxationStage(relaxation) for relaxation in relaxations)
         if branch_and_bound is not None:
             self.stages.append(BranchAndBoundStage(branch_and_bound))

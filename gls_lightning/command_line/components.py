@@ -111,8 +111,10 @@ def options_of(cls: type) -> tuple[str, ...]:
     """The names of the options of a class, with those that it passes on to others."""
     parser = ArgumentParser(exit_on_error=False)
     filled_in = {1} if issubclass(cls, Optimizer | LRScheduler) else set[int | str]()
-    names = parser.add_class_arguments(cls, skip=filled_in)
-    return tuple(names)
+    try:
+        return tuple(parser.add_class_arguments(cls, skip=filled_in))
+    except (ValueError, TypeError):  # one that no configuration can name
+        return ()
 
 
 def kind_named(name: str) -> type | None:

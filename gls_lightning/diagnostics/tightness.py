@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gls_lightning.bounds import Graph, Tensors
 from gls_lightning.certification import Certifier, Verdict
+from gls_lightning.component_argument import components
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.radius import Radius, read_radius
 from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly, HBox, Relaxation
@@ -68,11 +69,14 @@ class TightnessMeter:
     """
 
     def __init__(self, radii: Sequence[Radius], relaxations: Sequence[Relaxation] | None = None) -> None:
+        if not isinstance(radii, Sequence):
+            raise ConfigurationError(f"radii is {radii!r}; it must be a list of radii")
         numbers = tuple(read_radius(radius, "radii") for radius in radii)
         if len(numbers) < 2 or not all(small < large for small, large in pairwise(numbers)):
             raise ConfigurationError(f"radii is {list(radii)}; give at least two, each larger than the last")
         if relaxations is None:
             relaxations = IBP(), HBox(), CROWNIBP(), DeepPoly()
+        relaxations = components("relaxations", relaxations, Relaxation)
         self.radii = numbers
         self.relaxations = named_relaxations(relaxations)
         self._certifiers = [Certifier(relaxations=[relaxation], use_attack=False) for relaxation in relaxations]

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from gls_lightning.attacks import PGD, Attack, margin
 from gls_lightning.bounds import Box
+from gls_lightning.component_argument import component
 from gls_lightning.metrics.robust_accuracy import RobustAccuracy, require_classes
 from gls_lightning.radius import Radius
 
@@ -33,7 +34,7 @@ class AdversarialAccuracy(RobustAccuracy):
         self, network: nn.Module, *, epsilon: Radius, attack: Attack | None = None, seed: int = 0, **options: Any
     ) -> None:
         super().__init__(network, epsilon, **options)
-        self.attack = attack or PGD()
+        self.attack = component("attack", attack, Attack) or PGD()
         self.seed = seed
 
     def _count_robust(self, images: Tensor, labels: Tensor, indices: Tensor) -> int:

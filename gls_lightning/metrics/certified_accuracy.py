@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from gls_lightning.bounds import Graph, trace
 from gls_lightning.certification import Certifier, Verdict
+from gls_lightning.component_argument import component
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.metrics.robust_accuracy import RobustAccuracy, require_classes
 from gls_lightning.radius import Radius
@@ -39,7 +40,7 @@ class CertifiedAccuracy(RobustAccuracy):
         **options: Any,
     ) -> None:
         super().__init__(network, epsilon, **options)
-        self.certifier = certifier or Certifier(use_attack=False)
+        self.certifier = component("certifier", certifier, Certifier) or Certifier(use_attack=False)
         self._graph = None if input_shape is None else trace(network, input_shape)
 
     def _count_robust(self, images: Tensor, labels: Tensor, indices: Tensor) -> int:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from gls_lightning.certification.precision import without_tf32
+from gls_lightning.component_argument import component
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.radius import Radius, read_radius, warn_of_large_radius
 
@@ -42,6 +43,7 @@ class RobustAccuracy(Metric):
         super().__init__(**options)
         epsilon = read_radius(epsilon)
         warn_of_large_radius(epsilon)
+        component("network", network, nn.Module)
         self._borrowed = _Borrowed(network)
         self.epsilon = epsilon
         self.add_state("robust", torch.tensor(0), dist_reduce_fx="sum")
