@@ -1,10 +1,10 @@
 """A check of the metrics that other callbacks and the learning rate schedule look at."""
 
 from collections.abc import Collection, Iterator
-from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from torch.optim import Optimizer
 
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.near_names import alternatives
@@ -41,11 +41,9 @@ class MonitoredNames(Callback):
         if trainer.sanity_checking:
             _require_all(trainer, "val/", trainer.callback_metrics)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Checks the metrics of training steps after the first one."""
-        if trainer.global_step <= 1 and self.known is not None and _all_known(trainer):
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        """Checks the metrics of training steps once the first one has been logged."""
+        if trainer.global_step == 0 and self.known is not None and _all_known(trainer):
             _require_all(trainer, "train/", [*trainer.callback_metrics, *getattr(pl_module, "means", ())])
 
 

@@ -39,10 +39,8 @@ def components(name: str, values: Iterable[Component], base: type) -> list[Compo
         ConfigurationError: One is something else, or they are no list.
     """
     if isinstance(values, str) or not isinstance(values, Iterable):
-        raise ConfigurationError(
-            f"{name} is {shown(values)}; it must be a list of objects derived from {base.__name__}"
-        )
+        raise ConfigurationError(f"{name} is {shown(values)}; it must be a list of {base.__name__} objects")
     found = [component(name, value, base) for value in values]
     if None in found:
-        raise ConfigurationError(f"{name} contains None; it must be a list of objects derived from {base.__name__}")
+        raise ConfigurationError(f"{name} contains None; it must be a list of {base.__name__} objects")
     return [value for value in found if value is not None]

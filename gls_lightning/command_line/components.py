@@ -5,7 +5,6 @@ import re
 import sys
 from collections.abc import Iterator
 from functools import cache
-from pydoc import locate
 from typing import Any, get_type_hints
 
 from jsonargparse import ArgumentParser
@@ -51,6 +50,12 @@ def kind_of(cls: Any) -> type | None:
     return next((base for base in KINDS if isinstance(cls, type) and issubclass(cls, base)), None)
 
 
+def imported(path: str) -> Any:
+    """What stands at an import path; None if its module is not imported."""
+    module, _, name = path.rpartition(".")
+    return getattr(sys.modules.get(module), name, None)
+
+
 def article(noun: str) -> str:
     """The noun with its indefinite article."""
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
@@ -91,10 +96,10 @@ def expected_kind(hint: str, owner: str, key: str) -> type | None:
         owner: Path of the class that has the argument; may be empty.
         key: The key.
     """
-    named = (kind_of(locate(path)) for path in re.findall(r"\w+(?:\.\w+)+", hint))
+    named = (kind_of(imported(path)) for path in re.findall(r"\w+(?:\.\w+)+", hint))
     if kinds := [kind for kind in named if kind is not None]:
         return kinds[-1]  # of a function's types the last one is that of its result
-    words = str(_annotation(locate(owner), key.rpartition(".")[2])) if owner else ""
+    words = str(_annotation(imported(owner), key.rpartition(".")[2])) if owner else ""
     return expected_kind(words, "", key) if words else None
 
 

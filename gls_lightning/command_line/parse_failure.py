@@ -11,7 +11,7 @@ _KEY = re.compile(r'Parser key "([^"]+)":')
 _CLASS = re.compile(r"Problem with given class_path '([^']+)':")
 _CALLABLE = re.compile(r"Type .* expects a function or a callable class: .*class_path='([^']+)'", re.DOTALL)
 _SUBTYPES = re.compile(r"(?:.*\n)*?Subtypes: \[(.*)\]\n")
-_VALUE = re.compile(r".*(?:\nGiven value: |\. Got value: )(.*)", re.DOTALL)
+_VALUE = re.compile(r".*(?:\nGiven value: |\. Got value: )(.*)|Not of type \w+: '(.*)' is not", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ def read_failure(error: BaseException) -> ParseFailure:
         text = link.args[0] if isinstance(link, KeyError) and link.args else link
         text = str(text).strip().removeprefix("- ")
         failure = replace(_with(failure, text, isinstance(link, ArgumentError)), reason=text)
-        if isinstance(link, ConfigurationError):
-            break
+        if isinstance(link, ConfigurationError) or text.startswith("Not of type "):
+            break  # what led to it says no more
     return failure
 
 
@@ -57,7 +57,7 @@ def _with(failure: ParseFailure, text: str, repeated: bool) -> ParseFailure:
     if not key and not owner and (subtypes := _SUBTYPES.match(text)):
         failure = replace(failure, expected=subtypes[1])
     if not owner and not repeated and (value := _VALUE.match(text)):
-        failure = replace(failure, value=value[1])
+        failure = replace(failure, value=value[1] or value[2] or "")
     return failure
 
 

@@ -52,8 +52,11 @@ def _one(hint: str) -> str:
 
 def _many(hint: str) -> str:
     item = plain_type(hint)
-    radii = "numbers or fractions such as 8/255"
-    return radii if hint.endswith("Radius") else _ITEMS.get(item, item.removeprefix("a ").removeprefix("an ") + "s")
+    if hint.endswith("Radius"):
+        return "numbers or fractions such as 8/255"
+    if item.startswith("a list"):
+        return item.replace("a list", "lists", 1)
+    return _ITEMS.get(item, item.removeprefix("a ") + "s")
 
 
 def _parts(hints: str) -> list[str]:

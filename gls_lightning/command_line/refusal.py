@@ -5,8 +5,6 @@ The components are imported only where they are needed: it takes seconds, and fe
 
 import re
 from dataclasses import replace
-from pydoc import locate
-from typing import Any
 
 from gls_lightning.command_line.parse_failure import ParseFailure
 from gls_lightning.command_line.plain_types import plain_type
@@ -25,11 +23,11 @@ LONGEST_VALUE = 60
 
 def explain(failure: ParseFailure) -> str:
     """The line about a failure below a key, such as ``model.epsilon is 'abc'; it must be a number``."""
-    reason, owner = failure.reason, locate(failure.owner) if failure.owner else None
+    reason = failure.reason
     if unknown := _UNKNOWN_OPTION.search(reason):
-        return _unknown_option(failure.key, unknown[1], owner)
+        return _unknown_option(failure.key, unknown[1], failure.owner)
     if missing := _REQUIRED.match(reason):
-        return f"{failure.key}: {_name(owner, failure.owner)} needs {missing[1]}"
+        return f"{failure.key}: {failure.owner.rpartition('.')[2]} needs {missing[1]}"
     if other := _OTHER_CLASS.search(reason):
         return _wrong_class(failure, other[1] or other[2])
     if unknown := _UNKNOWN_CLASS.match(reason):
@@ -58,16 +56,12 @@ def _shown(value: str) -> str:
     return (line if len(line) <= LONGEST_VALUE else f"{line[: LONGEST_VALUE - 3]}...") or "empty"
 
 
-def _name(owner: Any, path: str) -> str:
-    return getattr(owner, "__name__", path)
-
-
-def _unknown_option(key: str, option: str, owner: Any) -> str:
+def _unknown_option(key: str, option: str, path: str) -> str:
     """That a class has no such option, but perhaps a near one, or that another class of its kind has it."""
-    if not isinstance(owner, type):
-        return f"{key}.{option}: there is no such option"
-    from gls_lightning.command_line.components import KINDS, components, kind_of, options_of
+    from gls_lightning.command_line.components import KINDS, components, imported, kind_of, options_of
 
+    if not isinstance(owner := imported(path), type):
+        return f"{key}.{option}: there is no such option"
     said = f"{key}.{option}: {owner.__name__} has no option {option}"
     if (kind := kind_of(owner)) is owner and owner.__name__ not in components(kind):
         return f"{said}; give the class of the {KINDS[kind]} first, with its class_path"
