@@ -17,7 +17,7 @@ class RefusedRun(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Removes it on the first process."""
         refused = isinstance(exception, ValueError | MisconfigurationException)
-        if not (refused and trainer.is_global_zero and trainer.global_step == 0 and trainer.ckpt_path is None):
+        if not (refused and trainer.is_global_zero and trainer.global_step == 0):
             return
         for logger in trainer.loggers:
             if isinstance(logger, CSVLogger) and (directory := Path(logger.log_dir)).is_dir():

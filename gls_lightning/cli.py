@@ -46,7 +46,7 @@ from gls_lightning.radius import Radius, read_radius, warn_of_large_radius
 from gls_lightning.relaxations import Relaxation
 from gls_lightning.version import __version__
 from gls_lightning.weights import read_checkpoint, read_weights
-from gls_lightning.writable_folder import require_writable_folder
+from gls_lightning.writable_directory import require_writable_directory
 
 CHECKPOINTS = ("checkpoint", "latest", "recovery")
 OWN_COMMANDS = ("tightness", "landscape", "certify", "export")
@@ -133,7 +133,7 @@ class GLSTrainer(Trainer):
         if samples < 1:
             raise ConfigurationError(f"samples is {samples}; it must be at least 1")
         output = _in_run(ckpt_path, "landscape") if output is None else output
-        require_writable_folder(output, "output")
+        require_writable_directory(output, "output")
         images = ChosenTestImages(datamodule, samples, command="gls landscape", divided=False)
         images.positions = range(samples)
         evaluation = LandscapeEvaluation(
@@ -196,7 +196,7 @@ class GLSTrainer(Trainer):
         if stages is not None:
             certifier = select_stages(certifier, stages)
         output = _in_run(ckpt_path, "certification") if output is None else output
-        require_writable_folder(output, "output")
+        require_writable_directory(output, "output")
         options = CertificationOptions(
             epsilon=model.epsilon if epsilon is None else _radius(epsilon),
             output=output,
@@ -243,7 +243,7 @@ class GLSTrainer(Trainer):
         from gls_lightning.interchange.benchmark import read_samples, write_benchmark  # needs optional packages
 
         output = _in_run(ckpt_path, "export") if output is None else output
-        require_writable_folder(output, "output")
+        require_writable_directory(output, "output")
         _load_weights(model, ckpt_path, weights_only)
         images = read_samples(datamodule, start, samples)
         radius = model.epsilon if epsilon is None else _radius(epsilon)

@@ -2,7 +2,6 @@
 
 import re
 import warnings
-from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse.typing import register_type
@@ -17,7 +16,7 @@ def parse_radius(value: Any) -> float:
     """The number that a radius is written as.
 
     Raises:
-        ValueError: It is no finite number and no fraction of two.
+        ValueError: It is no number and no fraction of two.
     """
     try:
         parts = fraction.groups() if isinstance(value, str) and (fraction := _FRACTION.fullmatch(value)) else (value,)
@@ -25,8 +24,6 @@ def parse_radius(value: Any) -> float:
         radius = numbers[0] / numbers[1] if len(numbers) == 2 else numbers[0]
     except (ValueError, TypeError, IndexError, ZeroDivisionError, OverflowError) as error:
         raise ValueError(f"{value!r} is not {FORMS}") from error
-    if not isfinite(radius):
-        raise ValueError(f"{value!r} is not {FORMS}")
     return radius
 
 

@@ -24,7 +24,7 @@ def test_numbers_and_fractions(value: Any, number: float) -> None:
     assert read_radius(value) == number
 
 
-@pytest.mark.parametrize("value", ["", "a", "8/0", "1/2/3", "8/", "nan", "inf", float("nan"), None, True, [0.1], {}])
+@pytest.mark.parametrize("value", ["", "a", "8/0", "1/2/3", "8/", None, True, [0.1], {}])
 def test_what_is_neither(value: Any) -> None:
     with pytest.raises(ConfigurationError) as error:
         read_radius(value, "max_epsilon")
@@ -33,7 +33,7 @@ def test_what_is_neither(value: Any) -> None:
 
 @pytest.mark.parametrize(
     ("value", "hint"),
-    [(8, "; 8/255 = 0.0314"), (1.5, "; 8/255 = 0.0314"), (-0.1, ""), ("16", "; 16/255 = 0.0627")],
+    [(8, "; 8/255 = 0.0314"), (1.5, "; 8/255 = 0.0314"), (-0.1, ""), ("16", "; 16/255 = 0.0627"), (float("nan"), "")],
 )
 def test_out_of_range(value: Any, hint: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"^epsilon is {value}; .* lies between 0 and 1{hint}$"):

@@ -12,7 +12,7 @@ from lightning.pytorch.strategies import StrategyRegistry
 
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.near_names import alternatives
-from gls_lightning.writable_folder import require_writable_folder
+from gls_lightning.writable_directory import require_writable_directory
 
 _SHARES = ("limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches", "overfit_batches")
 _SMALLEST = {
@@ -121,4 +121,4 @@ def _check_folders(options: Mapping[str, Any]) -> None:
             folders.append(("checkpoint.dirpath", callback.dirpath))
     for name, folder in folders:
         if folder is not None and "://" not in str(folder):
-            require_writable_folder(folder, name)
+            require_writable_directory(folder, name)

@@ -5,7 +5,7 @@ from pathlib import Path
 from gls_lightning.command_line.parser import CommandParser
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.whole_file import write_whole
-from gls_lightning.writable_folder import require_writable_folder
+from gls_lightning.writable_directory import require_writable_directory
 
 
 def run(words: list[str]) -> None:
@@ -26,7 +26,7 @@ def run(words: list[str]) -> None:
     if options.output is not None and not options.output.absolute().parent.is_dir():
         raise ConfigurationError(f"output is {options.output}; there is no directory {options.output.parent}")
     if options.output is not None:
-        require_writable_folder(options.output.parent, "the folder of output")
+        require_writable_directory(options.output.parent, "the folder of output")
     result = _verify(options.network, options.property, options.time_limit)
     if options.output is not None:
         write_whole(options.output, lambda path: path.write_text(result + "\n"))

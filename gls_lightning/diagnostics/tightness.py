@@ -73,7 +73,9 @@ class TightnessMeter:
             raise ConfigurationError(f"radii is {radii!r}; it must be a list of radii")
         numbers = tuple(read_radius(radius, "radii") for radius in radii)
         if len(numbers) < 2 or not all(small < large for small, large in pairwise(numbers)):
-            raise ConfigurationError(f"radii is {list(radii)}; give at least two, each larger than the last")
+            raise ConfigurationError(
+                f"radii is {list(radii)}; give at least two between 0 and 1, each larger than the last"
+            )
         if relaxations is None:
             relaxations = IBP(), HBox(), CROWNIBP(), DeepPoly()
         relaxations = components("relaxations", relaxations, Relaxation)
