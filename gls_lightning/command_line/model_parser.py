@@ -17,6 +17,7 @@ from gls_lightning.command_line.parser import CommandParser
 from gls_lightning.command_line.refusal import refused_key
 from gls_lightning.config_composition import compose
 from gls_lightning.data import Digits
+from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import RGS
 from gls_lightning.module import CertifiedTrainingModule
 
@@ -40,9 +41,27 @@ class ModelParser(CommandParser, LightningArgumentParser):
             content = yaml.safe_dump(composition.content, sort_keys=False)
             self._reading = list(composition.files)
             self._files += composition.files
+            self._require_sections(composition.content)
         parsed: Namespace = super().parse_string(content, path=path, **options)
         self._reading = []
         return parsed
+
+    def _require_sections(self, content: dict[str, Any]) -> None:
+        """Refuses what jsonargparse lets pass: unknown keys without content, and values in place of sections."""
+        names = self.option_names()
+        if "trainer.max_epochs" not in names:  # the content is about several commands
+            return
+        sections = {name.partition(".")[0] for name in names if "." in name and not name.endswith(".help")}
+        for key, value in content.items():
+            name = str(key).removesuffix("+")
+            if name not in names and name not in sections:
+                raise ConfigurationError(self.unknown_key(name))
+            if name in sections and not isinstance(value, dict | str):
+                said = f"{name} is {'empty' if value is None else value}; it must be a section of options"
+                raise ConfigurationError(said + _in(place(name, self._files)))
+            for inner in value if name in sections and isinstance(value, dict) else ():
+                if f"{name}.{inner}".removesuffix("+") not in names:
+                    raise ConfigurationError(self.unknown_key(f"{name}.{inner}"))
 
     def refusal(self, message: str, ex: Exception | None) -> str:
         """The line about an input that was refused, with its place."""

@@ -58,14 +58,15 @@ class CommandParser(ArgumentParser):
         names = self.option_names()
         root, dot, rest = name.partition(".")
         roots = {known.partition(".")[0] for known in names}
-        last = [known for known in names if known.rpartition(".")[2] == name.rpartition(".")[2]]
-        if dot and root not in roots:
-            found = [f"{known}.{rest}" for known in near(root, roots)] or last
-        else:
-            found = last or near(name, names)
-        if found:
-            return f"; near: {', '.join(dashes + known for known in found[:3])}"
-        return alternatives(name, (dashes + known for known in names if "." not in known))
+        if dot and root in roots:
+            inside = [known.removeprefix(f"{root}.") for known in names if known.startswith(f"{root}.")]
+            return alternatives(rest, inside, f"{dashes}{root}.")
+        if dot:
+            return alternatives(root, roots, dashes, f".{rest}")
+        by_last = {known.rpartition(".")[2]: known for known in reversed(names)}
+        if not near(name, roots) and (deeper := near(name, by_last)):
+            return f"; near: {', '.join(dashes + by_last[last] for last in deeper)}"
+        return alternatives(name, roots, dashes)
 
     def missing(self, names: list[str]) -> str:
         """The line about arguments that are required but not given."""

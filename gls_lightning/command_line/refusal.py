@@ -4,6 +4,7 @@ The components are imported only where they are needed: it takes seconds, and fe
 """
 
 import re
+from ast import literal_eval
 from dataclasses import replace
 
 from gls_lightning.command_line.parse_failure import ParseFailure
@@ -33,7 +34,7 @@ def explain(failure: ParseFailure) -> str:
     if unknown := _UNKNOWN_CLASS.match(reason):
         return _wrong_class(failure, unknown[1] or failure.value)
     if _NOT_THERE.match(reason):
-        return f"{failure.key} is {failure.value or failure.owner}, which cannot be imported: {one_line(reason)}"
+        return f"{failure.key} is {failure.owner or failure.value}, which cannot be imported: {one_line(reason)}"
     if wrong := _WRONG_TYPE.match(reason):
         right = plain_type(failure.expected or wrong[1] or wrong[2])
         return f"{failure.key} is {_shown(failure.value)}; it must be {right}"
@@ -69,7 +70,7 @@ def _unknown_option(key: str, option: str, path: str) -> str:
     having = [name for name, cls in components(kind).items() if root in options_of(cls)] if kind else []
     if having:
         return f"{said}, which {' and '.join(having)} {'has' if len(having) == 1 else 'have'}; it has {', '.join(own)}"
-    return said + (alternatives(root, own) or f"; it has {', '.join(own)}") if own else said
+    return said + (alternatives(root, own) or f"; --{key}.help={owner.__name__} lists those it has")
 
 
 def _wrong_class(failure: ParseFailure, given: str) -> str:
@@ -85,9 +86,22 @@ def _wrong_class(failure: ParseFailure, given: str) -> str:
     if given.startswith(_TWIN):
         right = given.replace(_TWIN, "lightning.pytorch.", 1)
         return f"{failure.key} is {given}, which is of another package; give {right}"
+    if (section := _section(given)) is not None:
+        said = f"the section of {article(noun)} has class_path, such as {offered[0]}, and init_args"
+        extra = [name for name in section if name not in ("class_path", "init_args", "dict_kwargs")]
+        return f"{failure.key}.{extra[0]}: there is no such key; {said}" if extra else f"{failure.key}: {said}"
     if not name.isidentifier():
         return f"{failure.key} is {_shown(given)}; it must be {article(noun)}, such as {offered[0]}"
     if (other := kind_named(name)) not in (None, kind):
         choice = f"one of {', '.join(offered)}" if len(offered) > 1 else offered[0]
         return f"{failure.key} is {given}, {article(KINDS[other])}; {article(noun)} is {choice}"
     return f"{failure.key} is {given}, but there is no such {noun}{alternatives(name, offered)}"
+
+
+def _section(given: str) -> list[str] | None:
+    """The keys of a mapping that was printed."""
+    try:
+        value = literal_eval(given)
+    except (ValueError, SyntaxError):
+        return None
+    return list(map(str, value)) if isinstance(value, dict) else None

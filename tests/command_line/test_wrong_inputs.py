@@ -1,6 +1,9 @@
 """What users mistype, and the line that each of them reads."""
 
+import inspect
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +11,8 @@ import pytest
 import torch
 
 from gls_lightning import cli
-from gls_lightning.main import main
+from gls_lightning.main import COMMANDS, MODEL_COMMANDS, main
+from gls_lightning.version import __version__
 
 TINY = Path(__file__).parents[1] / "configs/tiny.yaml"
 BASES = f"bases: [{TINY}]\n"
@@ -197,8 +201,27 @@ def test_the_monitor_of_a_module_of_ones_own_is_checked_after_the_sanity_check(
             "data:\n  init_args: {batch_size: big}\n",
             r"data.batch_size is big; .* an integer \(mine.yaml, line 3\)$",
         ),
+        ("modle: {}\n", r"modle: there is no such key; near: model \(mine.yaml, line 2\)$"),
+        ("trainer: {foo: {}}\n", r"trainer.foo: there is no such key \(mine.yaml, line 2\)$"),
+        ("trainer: 3\n", r"trainer is 3; it must be a section of options \(mine.yaml, line 2\)$"),
+        ("trainer:\n", r"trainer is empty; it must be a section of options \(mine.yaml, line 2\)$"),
+        (
+            "model: {init_arg: {epsilon: 1}}\n",
+            r"model.init_arg: there is no such key; the section of a training",
+        ),
+        ("model: 3\n", r"model is 3; it must be a training module, such as Cert.*line 2\)$"),
+        ("model: {init_args: {objective: MTLIBP}}\n", r"model.objective: MTLIBP needs alpha"),
+        ("trainer: {logger: [CSVLoggr]}\n", r"trainer.logger is CSVLoggr, but .* logger; near: CSVLogger"),
+        (
+            "trainer: {logger: [{class_path: CSVLogger, init_args: {save_dirr: x}}]}\n",
+            r"trainer.logger.save_dirr: CSVLogger has no option save_dirr; near: save_dir \(mine.yaml, line 2\)$",
+        ),
+        (
+            "trainer: {callbacks: {class_path: SWA, init_args: {start_epoch: x}}}\n",
+            r"trainer.callbacks.start_epoch is x; it must be an integer \(mine.yaml, line 2\)$",
+        ),
         ("samples: 3\n", r"samples: there is no such key.*\(mine.yaml, line 2\)$"),
-        ("epsilon_annealing:\n  end_epoc: 3\n", r"epsilon_annealing.end_epoc: .* near: epsilon_annealing.end_epoch, "),
+        ("epsilon_annealing:\n  end_epoc: 3\n", r"epsilon_annealing.end_epoc: .* near: epsilon_annealing.end_epoch"),
     ],
 )
 def test_configurations(content: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -287,3 +310,19 @@ def test_help_names_every_command(words: list[str], capsys: pytest.CaptureFixtur
     printed = capsys.readouterr().out
     commands = [*cli.GLSCLI.subcommands(), "configs", "report", "verify"]
     assert re.findall(r"^  (\w+) +[A-Z].*\.$", printed, re.MULTILINE) == commands
+
+
+def test_every_command_says_of_itself_what_the_help_says_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in cli.OWN_COMMANDS:
+        assert inspect.getdoc(getattr(cli.GLSTrainer, name)).startswith(MODEL_COMMANDS[name])
+    for name, description in COMMANDS.items():
+        with pytest.raises(SystemExit):
+            main([name, "--help"])
+        assert description in " ".join(capsys.readouterr().out.split())
+
+
+def test_as_a_module() -> None:
+    command = [sys.executable, "-m", "gls_lightning"]
+    assert subprocess.run([*command, "--version"], capture_output=True, text=True).stdout == f"gls {__version__}\n"
+    refused = subprocess.run([*command, "fti"], capture_output=True, text=True)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
