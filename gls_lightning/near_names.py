@@ -11,7 +11,7 @@ def near(word: str, names: Iterable[str]) -> list[str]:
     """At most three of the names that the word may have meant, the nearest first, whatever the case of the letters."""
     by_lower, lower = {name.lower(): name for name in sorted(names)}, word.lower()
     close = get_close_matches(lower, by_lower, n=3, cutoff=0.6)
-    longer = [name for name in by_lower if name.startswith(lower) or (len(lower) > 3 and lower in name)]
+    longer = [name for name in by_lower if lower and (name.startswith(lower) or (len(lower) > 3 and lower in name))]
     return [by_lower[name] for name in list(dict.fromkeys([*close, *longer]))[:3]]
 
 
