@@ -38,7 +38,7 @@ class MonitoredNames(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Checks the metrics of validation in the sanity check."""
-        if trainer.sanity_checking:
+        if trainer.sanity_checking and _all_known(trainer):
             _require_all(trainer, "val/", trainer.callback_metrics)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:

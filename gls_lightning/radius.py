@@ -61,8 +61,8 @@ def warn_of_large_radius(radius: float, name: str = "epsilon") -> None:
     """Warns above 0.5, from where on a uniformly grey image is within reach of every image, of whatever class."""
     if radius > 0.5:
         warnings.warn(
-            f"{name} is {radius:g}; above 0.5 all images can become the same grey one, and no network is robust; "
-            f"8/255 = 0.0314",
+            f"{name} is {radius:g}; above 0.5 all images can become the same grey one, and at most one class can be "
+            "certified; 8/255 = 0.0314",
             stacklevel=3,
         )
 

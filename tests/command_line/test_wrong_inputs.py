@@ -229,6 +229,20 @@ def test_configurations(content: str, line: str, capsys: pytest.CaptureFixture[s
     assert re.match(line, refusal(capsys, "fit", "--config=mine.yaml"))
 
 
+@pytest.mark.parametrize("place", ["__init__", "on_fit_start"])
+def test_a_defect_of_ones_own_keeps_its_traceback(place: str) -> None:
+    arguments = "self" if place == "__init__" else "self, trainer, pl_module"
+    Path(f"defect_{place}.py").write_text(
+        "from lightning.pytorch import Callback\n"
+        f"class Defect{place}(Callback):\n"
+        f"    def {place}({arguments}):\n"
+        "        raise ValueError('wrong')\n"
+    )
+    words = [f"--imports=[defect_{place}]", f"--trainer.callbacks+=Defect{place}"]
+    with pytest.raises(ValueError, match="wrong"):
+        main(["fit", f"--config={TINY}", *words])
+
+
 def test_the_file_named_is_the_base_that_says_it(capsys: pytest.CaptureFixture[str]) -> None:
     Path("lower.yaml").write_text(BASES + "# a comment\nmodel: {init_args: {epsilon: many}}\n")
     Path("mine.yaml").write_text("bases: [lower.yaml]\ntrainer: {max_epochs: 1}\n")
