@@ -22,6 +22,7 @@ from gls_lightning.estimators import RGS
 from gls_lightning.module import CertifiedTrainingModule
 
 _OPTION = re.compile(r"(?:Subcommand|Group) '([^']+)' does not accept option '([^']+)'")
+_EARLY = re.compile(r"Option '(\w+)[^']*' is not accepted before subcommand '(\w+)'")
 _USUAL = {"model": CertifiedTrainingModule, "model.estimator": RGS, "model.optimizer": Adam, "data": Digits}
 """Options of these classes are suggested where only their last names are given."""
 
@@ -68,6 +69,8 @@ class ModelParser(CommandParser, LightningArgumentParser):
         if unknown := _OPTION.match(message):
             parser = getattr(ex, "subcommand_parser", self)
             return str(parser.unknown_key(unknown[2] if parser is not self else f"{unknown[1]}.{unknown[2]}"))
+        if early := _EARLY.match(message):
+            return f"{early[1]} is an option of {early[2]}; give its configuration behind the command, with --config"
         line = super().refusal(message, ex)
         if not self._reading or ex is None:
             return line

@@ -11,9 +11,9 @@ _KEY = re.compile(r'Parser key "([^"]+)":')
 _CLASS = re.compile(r"Problem with given class_path '([^']+)':")
 _CALLABLE = re.compile(r"Type .* expects a function or a callable class: .*class_path='([^']+)'", re.DOTALL)
 _SUBTYPES = re.compile(r"(?:.*\n)*?Subtypes: \[(.*)\]\n")
-_VALUE = re.compile(r".*(?:\nGiven value: |\. Got value: )(.*)|Not of type \w+: '(.*)' is not", re.DOTALL)
+_VALUE = re.compile(r".*(?:\nGiven value:|\. Got value:) ?(.*)|Not of type \w+: '(.*)' is not", re.DOTALL)
 _OF_ONE_TYPE = re.compile(r"Expected a <class|Not a valid subclass of")
-_NO_CLASS = re.compile(r"Expected a dot import path string: ")
+_NO_CLASS = re.compile(r"Expected a dot import path string:")
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,12 @@ class ParseFailure:
 
 def read_failure(error: BaseException) -> ParseFailure:
     """What the chain of exceptions says; each level of a nested input adds some."""
-    failure, union = ParseFailure(), ""
+    failure, union, above = ParseFailure(), "", None
     for link in _chain(error):
         text = link.args[0] if isinstance(link, KeyError) and link.args else link
         text = str(text).strip().removeprefix("- ")
-        failure = replace(_with(failure, text, isinstance(link, ArgumentError)), reason=text)
+        repeated = isinstance(link, ArgumentError) or (isinstance(link, TypeError) and isinstance(above, TypeError))
+        failure, above = replace(_with(failure, text, repeated), reason=text), link
         union = text if _SUBTYPES.match(text) and not _KEY.match(text) and not _CLASS.match(text) else union
         if isinstance(link, ConfigurationError) or text.startswith("Not of type "):
             break  # what led to it says no more
@@ -51,7 +52,7 @@ def read_failure(error: BaseException) -> ParseFailure:
 
 
 def _with(failure: ParseFailure, text: str, repeated: bool) -> ParseFailure:
-    """Adds what one message says; an inner parser's error repeats the one that it comes from."""
+    """Adds what one message says; some errors repeat the key of the one above or below."""
     if (key := _KEY.match(text)) and not repeated:
         failure = _below(failure, key[1])
     if owner := _CLASS.match(text) or _CALLABLE.match(text):

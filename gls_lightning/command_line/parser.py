@@ -43,7 +43,8 @@ class CommandParser(ArgumentParser):
 
     def option_names(self) -> list[str]:
         """The names of all options, without the dashes."""
-        return [name[2:] for action in self._actions for name in action.option_strings if name.startswith("--")]
+        names = [name for action in self._actions for name in action.option_strings]
+        return [name[2:] for name in names if name.startswith("--") and not name.endswith("+")]
 
     def unknown_word(self, word: str) -> str:
         """The line about a word that is no option."""

@@ -11,11 +11,14 @@ from gls_lightning.command_line.parse_failure import ParseFailure
 from gls_lightning.command_line.plain_types import plain_type
 from gls_lightning.near_names import alternatives
 
-_UNKNOWN_CLASS = re.compile(r"(?:.*: )?Expected a dot import path string: (.*)|.*Not a valid subclass of .*", re.DOTALL)
+_UNKNOWN_CLASS = re.compile(
+    r"(?:.*: )?Expected a dot import path string: ?(.*)|.*Not a valid subclass of .*", re.DOTALL
+)
 _OTHER_CLASS = re.compile(r"Import path (\S+) does not correspond to a subclass of|Expected '(\S+)' to be a subclass")
 _NOT_THERE = re.compile(r"No module named|module .* has no attribute|cannot import")
-_WRONG_TYPE = re.compile(r"Expected an? (.+?)\. Got value: |Not of type (\w+): ", re.DOTALL)
+_WRONG_TYPE = re.compile(r"Expected an? (.+?)\. Got value:|Not of type (\w+): ", re.DOTALL)
 _UNKNOWN_OPTION = re.compile(r"Option '([^']+)' is not accepted$")
+_UNREAD = re.compile(r'Unable to load config "(.*)"')
 _REQUIRED = re.compile(r"the following arguments are required: (.*)")
 _HELP = re.compile(r"NestedArg\(key='(.+)\.help'")
 _TWIN = "pytorch_lightning."
@@ -35,6 +38,8 @@ def explain(failure: ParseFailure) -> str:
         return _wrong_class(failure, unknown[1] or failure.value)
     if _NOT_THERE.match(reason):
         return f"{failure.key} is {failure.owner or failure.value}, which cannot be imported: {one_line(reason)}"
+    if unread := _UNREAD.search(reason):
+        return f"{failure.key} is {unread[1]}; it must be a section of options, or a file that holds one"
     if wrong := _WRONG_TYPE.match(reason):
         right = plain_type(failure.expected or wrong[1] or wrong[2])
         return f"{failure.key} is {_shown(failure.value)}; it must be {right}"

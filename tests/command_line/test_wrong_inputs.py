@@ -41,6 +41,10 @@ def refusal(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         ("", "a command is missing; the commands are fit, "),
         ("fit", r"gls fit needs data and model, which a configuration gives: --config .*; gls configs lists"),
         ("certify", "gls certify needs data and model"),
+        (
+            f"--config {TINY} fit",
+            "model is an option of fit; give its configuration behind the command",
+        ),
         ("configs --shw=x", "there is no option --shw; near: --show$"),
         ("configs --sho=tiny", "there is no option --sho; near: --show$"),
         ("verify --time=3 a b", "there is no option --time; near: --time_limit$"),
@@ -122,6 +126,9 @@ def test_commands(words: str, line: str, capsys: pytest.CaptureFixture[str]) -> 
             "trainer.logger.save_dir is /proc/nope, where nothing can be written",
         ),
         ("checkpoint.dirpath=/proc/nope", "checkpoint.dirpath is /proc/nope, where nothing can be written"),
+        ("trainer=3", "trainer is 3; it must be a section of options, or a file that holds one$"),
+        ("model.estimator.sigma=", "model.estimator.sigma is empty; it must be a number$"),
+        ("model.estimator=", "model.estimator is empty; it must be an estimator, such as Backprop$"),
         ("trainer.max_epochs=-3", "trainer.max_epochs is -3; it must be at least 0, or -1 for no limit$"),
         ("checkpoint.save_top_k=-5", "ModelCheckpoint: Invalid value for save_top_k=-5. Must be >= -1$"),
         (
