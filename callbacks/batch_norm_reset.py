@@ -24,6 +24,14 @@ class BatchNormReset(Callback):
 
     _stale = False
 
+    def state_dict(self) -> dict[str, Any]:
+        """Whether the weights have changed since the last reset."""
+        return {"stale": self._stale}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes what ``state_dict`` gave."""
+        self._stale = state_dict["stale"]
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Checks that the training data can be read once more.
 

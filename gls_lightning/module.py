@@ -9,13 +9,13 @@ from dataclasses import replace
 from inspect import signature
 from math import inf
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 import torch
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from lightning.pytorch.utilities.types import LRSchedulerTypeUnion, OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
@@ -26,8 +26,10 @@ from gls_lightning.attacks import PGD, Attack
 from gls_lightning.bounds import Box, Graph, OpaqueGraph, UnsupportedOperationError, margin_specification, trace
 from gls_lightning.callbacks.batch_norm_reset import BatchNormReset
 from gls_lightning.callbacks.certified_module import ACCURACIES
+from gls_lightning.callbacks.epoch_resumption import EpochResumption
 from gls_lightning.callbacks.epsilon_annealing import ramps_of
 from gls_lightning.callbacks.first_process import on_first_process
+from gls_lightning.callbacks.learning_rate_check import LearningRateCheck
 from gls_lightning.callbacks.non_finite_guard import NonFiniteGuard
 from gls_lightning.callbacks.process_sum import process_sum
 from gls_lightning.callbacks.wandb_summary import WandbSummary
@@ -40,6 +42,9 @@ from gls_lightning.objectives.l1 import L1Scope
 from gls_lightning.relaxations import CROWNIBP, DeepPoly, Relaxation
 from gls_lightning.training_loss import TrainingLoss, parameter_names
 from gls_lightning.weights import read_checkpoint, read_weights, require_same_architecture
+
+Interval = Literal["epoch", "step"]
+"""After what a learning rate schedule is stepped."""
 
 _ESTIMATOR = "estimator."
 """What precedes the names of the estimator's tensors in a checkpoint."""
@@ -78,7 +83,9 @@ class CertifiedTrainingModule(LightningModule):
         l1_scope: What that sum is over: ``weights`` of linear and convolutional layers, or ``all`` trained parameters.
         regularizer: A further term that training adds, for example ShiRegularizer.
         optimizer: Makes the optimizer from the trainable parameters.
-        scheduler: Makes the learning rate schedule from the optimizer; stepped after each epoch.
+        scheduler: Makes the learning rate schedule from the optimizer. ``ReduceLROnPlateau`` watches ``val/loss``.
+        scheduler_interval: Whether the schedule is stepped after each ``epoch`` or after each ``step`` of the
+            optimizer, as ``OneCycleLR`` and warm-ups need; its arguments are counted in these.
         attack: Attack of the validation. By default PGD.
         certifier: Proves the robustness of the test images. By default an attack, then IBP, CROWN-IBP and DeepPoly.
         seed: Seed of the perturbations and of the attacks' starts.
@@ -113,6 +120,7 @@ class CertifiedTrainingModule(LightningModule):
         regularizer: Regularizer | None = None,
         optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=5e-4),
         scheduler: LRSchedulerCallable | None = None,
+        scheduler_interval: Interval = "epoch",
         attack: Attack | None = None,
         certifier: Certifier | None = None,
         seed: int = 0,
@@ -127,6 +135,8 @@ class CertifiedTrainingModule(LightningModule):
             raise ConfigurationError(f"seed is {seed}; it must not be negative")
         if not 0 <= l1 < inf:
             raise ConfigurationError(f"l1 is {l1}; it must be a finite number of at least 0")
+        if scheduler_interval not in get_args(Interval):
+            raise ConfigurationError(f"scheduler_interval is {scheduler_interval!r}; it must be epoch or step")
         self._save_plain_hyperparameters()
         self.network = network
         self.relaxation = relaxation or DeepPoly()
@@ -136,6 +146,8 @@ class CertifiedTrainingModule(LightningModule):
         self.regularizers = [term for term in (weight_penalty if l1 else None, regularizer) if term is not None]
         self.optimizer = optimizer
         self.scheduler = scheduler
+        self.scheduler_interval = scheduler_interval
+        self._watched_until = -1  # the batch after which schedules that watch a metric were last stepped
         self.attack = attack or PGD()
         self.certifier = certifier or Certifier()
         self.epsilon = float(epsilon)
@@ -206,9 +218,9 @@ class CertifiedTrainingModule(LightningModule):
         return {**dict(parameters), **dict(self.network.named_buffers(remove_duplicate=False))}
 
     def configure_callbacks(self) -> list[Callback]:
-        """What every training needs: a guard of its numbers, correct BatchNorm statistics, best accuracies in W&B."""
+        """A guard of the numbers, correct BatchNorm statistics and what else every training needs."""
         reset = [BatchNormReset()] if self._has_batch_norm else []
-        return [NonFiniteGuard(), WandbSummary(), *reset]
+        return [NonFiniteGuard(), EpochResumption(), LearningRateCheck(), WandbSummary(), *reset]
 
     @property
     def _has_batch_norm(self) -> bool:
@@ -225,9 +237,37 @@ class CertifiedTrainingModule(LightningModule):
             return optimizer
         with _configuration_of("model.scheduler"):
             scheduler = self.scheduler(optimizer)
-        if isinstance(scheduler, ReduceLROnPlateau):
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss"}}
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+        config = {"scheduler": scheduler, "interval": self.scheduler_interval}
+        return {"optimizer": optimizer, "lr_scheduler": config | self._watching(scheduler)}  # type: ignore[return-value]
+
+    def _watching(self, scheduler: object) -> dict[str, Any]:
+        """What Lightning must know of a schedule that watches a metric."""
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            return {}
+        if self.scheduler_interval == "step":
+            raise ConfigurationError(
+                "ReduceLROnPlateau watches val/loss, which is measured after epochs, but model.scheduler_interval is "
+                "step; set it to epoch"
+            )
+        if not self.trainer.enable_validation:
+            raise ConfigurationError(
+                "ReduceLROnPlateau watches val/loss, but this fit has no validation; give it validation images"
+            )
+        every = self.trainer.check_val_every_n_epoch
+        return {"monitor": "val/loss", "frequency": every or 1, "strict": every is not None}
+
+    def on_train_epoch_end(self) -> None:
+        """Steps schedules that watch a metric, so that the epoch's checkpoints hold that: Lightning does so after."""
+        loop = self.trainer.fit_loop.epoch_loop
+        self._watched_until = -1
+        if self.trainer.is_last_batch:
+            loop.update_lr_schedulers("epoch", update_plateau_schedulers=True)
+            self._watched_until = loop.total_batch_idx
+
+    def lr_scheduler_step(self, scheduler: LRSchedulerTypeUnion, metric: Any | None) -> None:
+        """Steps a schedule, but not again after the epoch where it watches a metric."""
+        if metric is None or self._watched_until != self.trainer.fit_loop.epoch_loop.total_batch_idx:
+            super().lr_scheduler_step(scheduler, metric)
 
     def setup(self, stage: str) -> None:
         """Refuses, before anything long starts, parts that do not fit together."""
