@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from gls_lightning.callbacks.certified_module import CertifiedModule, certified_module
 from gls_lightning.callbacks.process_sum import process_sum
+from gls_lightning.callbacks.run_length import run_length
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.randomness import keyed_generator
 
@@ -86,6 +87,8 @@ def _training_batches(trainer: Trainer, seed: int) -> DataLoader[Any]:
     size = len(loader.dataset)  # type: ignore[arg-type]
     order = torch.randperm(size, generator=keyed_generator("batch norm", seed, trainer.current_epoch))
     batches = [batch.tolist() for batch in order.split(cast(int, loader.batch_size))]
+    if len(batches) > 1 and len(batches[-1]) == 1:  # which has no variance
+        batches[-2:] = [batches[-2] + batches[-1]]
     of_an_epoch = batches[: int(trainer.num_training_batches) * trainer.world_size]
     return DataLoader(
         loader.dataset,
@@ -94,6 +97,15 @@ def _training_batches(trainer: Trainer, seed: int) -> DataLoader[Any]:
         num_workers=loader.num_workers,
         generator=torch.Generator(),  # without it the loader would draw from the global one
     )
+
+
+def last_batch_size(trainer: Trainer) -> int:
+    """How many images the last training batch of this process has in an epoch, as far as the fit gets to it."""
+    loader = _training_loader(trainer)
+    full, batches = cast(int, loader.batch_size), len(loader)
+    if loader.drop_last or trainer.num_training_batches < batches or run_length(trainer).epochs < 1:
+        return full
+    return len(loader.sampler) - (batches - 1) * full  # type: ignore[arg-type]
 
 
 class _Pool:

@@ -24,7 +24,7 @@ from torchmetrics import MeanMetric
 
 from gls_lightning.attacks import PGD, Attack
 from gls_lightning.bounds import Box, Graph, OpaqueGraph, UnsupportedOperationError, margin_specification, trace
-from gls_lightning.callbacks.batch_norm_reset import BatchNormReset
+from gls_lightning.callbacks.batch_norm_reset import BatchNormReset, last_batch_size
 from gls_lightning.callbacks.certified_module import ACCURACIES
 from gls_lightning.callbacks.epoch_resumption import EpochResumption
 from gls_lightning.callbacks.epsilon_annealing import ramps_of
@@ -48,6 +48,12 @@ Interval = Literal["epoch", "step"]
 
 _ESTIMATOR = "estimator."
 """What precedes the names of the estimator's tensors in a checkpoint."""
+
+
+_TOO_SMALL = (
+    "has 1 image, of which BatchNorm sees one value for each channel and no variance; set drop_last=True in the "
+    "training DataLoader (data.drop_last: true), or a batch_size that leaves no single image"
+)
 
 
 class _EpochMean(MeanMetric):
@@ -358,9 +364,26 @@ class CertifiedTrainingModule(LightningModule):
         with _configuration_of("model.init_from"):
             return read_weights(path, self.network)
 
+    def on_train_start(self) -> None:
+        """Refuses a last batch that is too small for BatchNorm, as far as the network is traced already."""
+        if self._graph is not None:
+            self._require_large_last_batch()
+
+    def _require_large_last_batch(self) -> None:
+        if self.graph.has_batch_norm:
+            enough = last_batch_size(self.trainer) >= self.graph.smallest_batch
+            if not self.trainer.strategy.reduce_boolean_decision(enough, all=True):
+                number = int(self.trainer.num_training_batches) - 1
+                raise ConfigurationError(f"batch {number}, the last of each epoch, {_TOO_SMALL}")
+
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
         """One evaluation of the estimator on a batch."""
+        untraced = self._graph is None
         inputs, labels, indices = self._unpack(batch, batch_idx)
+        if untraced:
+            self._require_large_last_batch()
+        if len(labels) < self.graph.smallest_batch:
+            raise ConfigurationError(f"batch {batch_idx} of epoch {self.current_epoch} {_TOO_SMALL}")
         trainable = self._trainable()
         key = self._key(self.trainer.fit_loop.epoch_loop.total_batch_idx)
         starts = self.objective.draw_starts(self.graph, indices, key.seed, key.batch, device=inputs.device)
