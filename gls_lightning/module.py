@@ -41,7 +41,7 @@ from gls_lightning.objectives import L1, Batch, Certified, Objective, Regularize
 from gls_lightning.objectives.l1 import L1Scope
 from gls_lightning.relaxations import CROWNIBP, DeepPoly, Relaxation
 from gls_lightning.training_loss import TrainingLoss, parameter_names
-from gls_lightning.weights import read_checkpoint, read_weights, require_same_architecture
+from gls_lightning.weights import read_checkpoint, read_weights, require_finite, require_same_architecture
 
 Interval = Literal["epoch", "step"]
 """After what a learning rate schedule is stepped."""
@@ -537,10 +537,10 @@ class CertifiedTrainingModule(LightningModule):
         checkpoint["unread_init_from"] = self._unread_init_from
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses a checkpoint of another architecture.
+        """Refuses a checkpoint of another architecture, or with weights that are not finite.
 
         Raises:
-            ConfigurationError: Names or shapes of the tensors differ.
+            ConfigurationError: Names or shapes of the tensors differ, or numbers are not finite.
         """
         own, saved = self.state_dict(), checkpoint["state_dict"]
         require_same_architecture(*({n: t for n, t in s.items() if not n.startswith(_ESTIMATOR)} for s in (saved, own)))
@@ -549,6 +549,8 @@ class CertifiedTrainingModule(LightningModule):
                 "the checkpoint is of another estimator, or of other trainable parameters; model.init_from takes its "
                 "network alone"
             )
+        for tensors in (saved, checkpoint.get("current_model_state", {})):  # the latter are SWA's
+            require_finite(tensors)
         self._init_from_of_checkpoint = checkpoint.get("unread_init_from")
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
