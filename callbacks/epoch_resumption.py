@@ -56,7 +56,8 @@ class EpochResumption(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Brings back the metrics, and steps schedules that the end of the epoch would have stepped."""
-        trainer.callback_metrics.update(self._metrics)
+        device = trainer.strategy.root_device
+        trainer.callback_metrics.update({name: value.to(device) for name, value in self._metrics.items()})
         self._metrics = {}
         _close_epoch(trainer)
         if self._schedules_due and trainer.check_val_every_n_epoch in (None, 1):

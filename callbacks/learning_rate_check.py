@@ -45,7 +45,7 @@ def _check(scheduler: Any, steps: int, unit: str, length: RunLength) -> None:
     if isinstance(scheduler, OneCycleLR) and scheduler.total_steps < steps:
         raise ConfigurationError(
             f"{name} has total_steps {scheduler.total_steps}, but training takes {steps} {unit} until {length}; set "
-            f"total_steps: {steps}"
+            f"total_steps: {steps}, from the start, as a checkpoint that is resumed keeps its own"
         )
     for argument, late in _behind(scheduler, steps):
         rank_zero_warn(

@@ -126,7 +126,11 @@ def test_schedules_that_fit_are_not_warned_of(callbacks: list[Callback], options
     [
         ("step", {"max_epochs": 3}, r"total_steps 2, but training takes 12 steps until epoch 3 \(12 steps\)"),
         ("step", {"max_epochs": 9, "max_steps": 5}, "takes 5 steps until epoch 1.25"),
-        ("step", {"max_epochs": 3, "accumulate_grad_batches": 3}, "takes 6 steps .* set total_steps: 6"),
+        (
+            "step",
+            {"max_epochs": 3, "accumulate_grad_batches": 3},
+            "takes 6 steps .* set total_steps: 6, from the start",
+        ),
         ("epoch", {"max_epochs": 3}, "total_steps 2, but training takes 3 epochs"),
     ],
 )
