@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from lightning.pytorch.utilities.types import LRSchedulerTypeUnion, OptimizerLRScheduler
+from lightning.pytorch.utilities.types import LRSchedulerConfigType, LRSchedulerTypeUnion, OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
@@ -243,13 +243,14 @@ class CertifiedTrainingModule(LightningModule):
             return optimizer
         with _configuration_of("model.scheduler"):
             scheduler = self.scheduler(optimizer)
-        config = {"scheduler": scheduler, "interval": self.scheduler_interval}
-        return {"optimizer": optimizer, "lr_scheduler": config | self._watching(scheduler)}  # type: ignore[return-value]
+        if isinstance(scheduler, ReduceLROnPlateau):
+            return {"optimizer": optimizer, "lr_scheduler": self._watching(scheduler)}
+        if self.scheduler_interval == "step":
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
-    def _watching(self, scheduler: object) -> dict[str, Any]:
-        """What Lightning must know of a schedule that watches a metric."""
-        if not isinstance(scheduler, ReduceLROnPlateau):
-            return {}
+    def _watching(self, scheduler: ReduceLROnPlateau) -> LRSchedulerConfigType:
+        """A schedule with the metric that it watches, after each epoch that has one."""
         if self.scheduler_interval == "step":
             raise ConfigurationError(
                 "ReduceLROnPlateau watches val/loss, which is measured after epochs, but model.scheduler_interval is "
@@ -260,7 +261,7 @@ class CertifiedTrainingModule(LightningModule):
                 "ReduceLROnPlateau watches val/loss, but this fit has no validation; give it validation images"
             )
         every = self.trainer.check_val_every_n_epoch
-        return {"monitor": "val/loss", "frequency": every or 1, "strict": every is not None}
+        return {"scheduler": scheduler, "monitor": "val/loss", "frequency": every or 1, "strict": every is not None}
 
     def on_train_epoch_end(self) -> None:
         """Steps schedules that watch a metric, so that the epoch's checkpoints hold that: Lightning does so after."""
