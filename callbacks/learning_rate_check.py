@@ -48,10 +48,11 @@ def _check(scheduler: Any, steps: int, unit: str, length: RunLength) -> None:
             f"total_steps: {steps}, from the start, as a checkpoint that is resumed keeps its own"
         )
     for argument, late in _behind(scheduler, steps):
+        values = ", ".join(map(str, late))
+        hint = "; to count steps, set model.scheduler_interval: step"
         rank_zero_warn(
-            f"{name} has {argument} {late}, counted in {unit}, but training ends with {length}; that part of the "
-            "schedule never comes. Was model.scheduler_interval meant to be "
-            f"{'step' if unit == 'epochs' else 'epoch'}?"
+            f"{name} has {argument} {values}, counted in {unit}, but training ends with {length}: that never comes"
+            + (hint if unit == "epochs" and late == [length.steps] else "")
         )
     starts = [0, *getattr(scheduler, "_milestones", ())]
     for position, part in enumerate(getattr(scheduler, "_schedulers", ())):
@@ -60,13 +61,13 @@ def _check(scheduler: Any, steps: int, unit: str, length: RunLength) -> None:
             _check(part, steps - start, unit, length)
 
 
-def _behind(scheduler: Any, steps: int) -> Iterator[tuple[str, str]]:
+def _behind(scheduler: Any, steps: int) -> Iterator[tuple[str, list[int]]]:
     """Arguments of a schedule that lie behind its last step, and their values there."""
     for argument in _CHANGES:
-        value = getattr(scheduler, argument, ())
+        value: Any = getattr(scheduler, argument, ())
         late = [m for m in sorted([value] if isinstance(value, int) else value) if m >= steps]
         if late:
-            yield argument.removeprefix("_"), ", ".join(map(str, late))
+            yield argument.removeprefix("_"), late
     for argument in _ENDS:
-        if getattr(scheduler, argument, 0) > steps:
-            yield argument, str(getattr(scheduler, argument))
+        if (value := getattr(scheduler, argument, 0)) > steps:
+            yield argument, [value]

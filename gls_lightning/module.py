@@ -89,7 +89,8 @@ class CertifiedTrainingModule(LightningModule):
         l1_scope: What that sum is over: ``weights`` of linear and convolutional layers, or ``all`` trained parameters.
         regularizer: A further term that training adds, for example ShiRegularizer.
         optimizer: Makes the optimizer from the trainable parameters.
-        scheduler: Makes the learning rate schedule from the optimizer. ``ReduceLROnPlateau`` watches ``val/loss``.
+        scheduler: Makes the learning rate schedule from the optimizer. PyTorch's ``ReduceLROnPlateau`` watches
+            ``val/loss``, Lightning's its ``monitor``.
         scheduler_interval: Whether the schedule is stepped after each ``epoch`` or after each ``step`` of the
             optimizer, as ``OneCycleLR`` and warm-ups need; its arguments are counted in these.
         attack: Attack of the validation. By default PGD.
@@ -251,17 +252,19 @@ class CertifiedTrainingModule(LightningModule):
 
     def _watching(self, scheduler: ReduceLROnPlateau) -> LRSchedulerConfigType:
         """A schedule with the metric that it watches, after each epoch that has one."""
+        metric = getattr(scheduler, "monitor", "val/loss")  # Lightning's own class names one
         if self.scheduler_interval == "step":
             raise ConfigurationError(
-                "ReduceLROnPlateau watches val/loss, which is measured after epochs, but model.scheduler_interval is "
-                "step; set it to epoch"
+                f"ReduceLROnPlateau watches {metric} after epochs: model.scheduler_interval is step; set it to epoch"
             )
+        if not metric.startswith("val/"):
+            return {"scheduler": scheduler, "monitor": metric}
         if not self.trainer.enable_validation:
             raise ConfigurationError(
-                "ReduceLROnPlateau watches val/loss, but this fit has no validation; give it validation images"
+                f"ReduceLROnPlateau watches {metric}, but this fit has no validation; give it validation images"
             )
         every = self.trainer.check_val_every_n_epoch
-        return {"scheduler": scheduler, "monitor": "val/loss", "frequency": every or 1, "strict": every is not None}
+        return {"scheduler": scheduler, "monitor": metric, "frequency": every or 1, "strict": every is not None}
 
     def on_train_epoch_end(self) -> None:
         """Steps schedules that watch a metric, so that the epoch's checkpoints hold that: Lightning does so after."""

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.cli import ReduceLROnPlateau
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim import lr_scheduler as schedules
@@ -94,7 +95,12 @@ def test_what_ends_behind_the_fit_is_warned_of_once(
         ),
         (partial(schedules.StepLR, step_size=2), "epoch", {"max_epochs": 2}, ["StepLR has step_size 2"]),
         (partial(schedules.StepLR, step_size=6), "step", {"max_steps": 6}, ["step_size 6, counted in steps"]),
-        (partial(schedules.CosineAnnealingLR, T_max=12), "epoch", {"max_epochs": 3}, ["T_max 12", "to be step"]),
+        (
+            partial(schedules.CosineAnnealingLR, T_max=12),
+            "epoch",
+            {"max_epochs": 3},
+            ["T_max 12", "set model.scheduler_interval: step"],
+        ),
         (partial(schedules.OneCycleLR, max_lr=0.1, total_steps=13), "step", {"max_epochs": 3}, ["total_steps 13"]),
         (cosine_after_warm_up, "step", {"max_steps": 7}, ["CosineAnnealingLR has T_max 6"]),
     ],
@@ -157,6 +163,19 @@ def test_a_cycle_that_is_shorter_than_the_fit_is_refused_before_it(
 def test_schedules_that_cannot_be_stepped(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         fit(max_epochs=1, **options)
+
+
+def test_a_plateau_of_a_metric_of_training_needs_no_validation() -> None:
+    """No loss is below a tenth of the first one, so that every epoch but the first halves the rate."""
+    seen = []
+
+    class Rates(Callback):
+        def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            seen.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    watching = partial(ReduceLROnPlateau, monitor="train/loss", patience=0, factor=0.5, threshold=0.9)
+    fit(Rates(), scheduler=watching, max_epochs=4)
+    assert seen == pytest.approx([5e-4, 5e-4, 2.5e-4, 1.25e-4])
 
 
 @pytest.mark.usefixtures("clean_place")
