@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.cli import ReduceLROnPlateau
 from torch import nn
 from torch.optim import Optimizer
@@ -121,6 +122,14 @@ def test_learning_rates_that_never_come(
         ([], {"scheduler": cosine_after_warm_up, "interval": "step", "max_epochs": 2}),
         ([], {"scheduler": partial(schedules.CosineAnnealingLR, T_max=3), "max_epochs": 3}),
         ([SWA(start_epoch=1, every_n_steps=4)], {"max_epochs": 2}),
+        (
+            [GradientAccumulationScheduler({0: 1, 1: 4})],
+            {
+                "scheduler": partial(schedules.OneCycleLR, max_lr=0.1, total_steps=5),
+                "interval": "step",
+                "max_epochs": 2,
+            },
+        ),
     ],
 )
 def test_schedules_that_fit_are_not_warned_of(callbacks: list[Callback], options: dict[str, Any]) -> None:
