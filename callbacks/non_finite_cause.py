@@ -37,6 +37,8 @@ def cause_of_loss(module: LightningModule, batch: Any, optimizers: Iterable[Opti
         return f"the data are to blame: {wrong}"
     largest, name = max((p.abs().max().item(), name) for name, p in module.named_parameters())
     weights = f"the weights and the images are finite, the largest weight {largest:.3g} in {name}"
+    if not hasattr(module, "objective"):
+        return f"{weights}: the module's own loss produced it"
     advice = _SLOWER if step else "no step was taken yet, so that the weights of the start are too large"
     if isinstance(images, Tensor) and (place := _overflow(module, images)):
         return f"{weights}, but {place} not; {advice}"

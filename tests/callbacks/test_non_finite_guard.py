@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from gls_lightning import CertifiedTrainingModule
 from gls_lightning.bounds import Graph
+from gls_lightning.callbacks import NonFiniteGuard
 from gls_lightning.callbacks.non_finite_cause import cause_of_loss
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import PGPE, RGS, Backprop
@@ -176,6 +177,30 @@ def test_images() -> None:
         cause_of_loss(module, (images, torch.zeros(4)), [], 0)
         == "the data are to blame: nan in the images of the batch"
     )
+
+
+class Own(LightningModule):
+    """Somebody's module, which knows nothing of bounds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(6, 3)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self.layer(batch[0].flatten(1)).sum() * float("nan")
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def test_other_modules() -> None:
+    trainer = Trainer(
+        accelerator="cpu", max_epochs=1, callbacks=[NonFiniteGuard()], logger=False, enable_checkpointing=False
+    )
+    with pytest.raises(
+        ConfigurationError, match=r"the loss is nan at step 0 \(batch 0, epoch 0\).*own loss produced it"
+    ):
+        trainer.fit(Own(), DataLoader(TensorDataset(torch.rand(4, 1, 2, 3)), 2))
 
 
 def test_weights_that_the_last_step_spoilt_are_not_written(tmp_path: Path) -> None:
