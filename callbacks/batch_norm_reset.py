@@ -27,7 +27,7 @@ class BatchNormReset(Callback):
     _stale = False
 
     def state_dict(self) -> dict[str, Any]:
-        """Whether the weights have changed since the last reset."""
+        """Tells whether the weights have changed since the last reset."""
         return {"stale": self._stale}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -102,7 +102,7 @@ def _training_batches(trainer: Trainer, seed: int) -> DataLoader[Any]:
 
 
 def last_batch_size(trainer: Trainer) -> int:
-    """How many images the last training batch of this process has in an epoch, as far as the fit gets to it."""
+    """Counts the images in the last training batch of an epoch in this process, as far as the fit gets to it."""
     loader = _training_loader(trainer)
     full, batches = cast(int, loader.batch_size), len(loader)
     if loader.drop_last or trainer.num_training_batches < batches or run_length(trainer).epochs < 1:

@@ -25,7 +25,7 @@ class EpochResumption(Callback):
         self._validated = trainer.fit_loop.epoch_loop.batch_progress.total.ready
 
     def state_dict(self) -> dict[str, Any]:
-        """After how many batches the last validation was."""
+        """Gives the number of batches before the last validation."""
         return {"validated": self._validated}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -62,7 +62,7 @@ def _check(scheduler: Any, steps: int, unit: str, length: RunLength) -> None:
 
 
 def _behind(scheduler: Any, steps: int) -> Iterator[tuple[str, list[int]]]:
-    """Arguments of a schedule that lie behind its last step, and their values there."""
+    """Finds arguments of a schedule that lie behind its last step, and their values there."""
     for argument in _CHANGES:
         value: Any = getattr(scheduler, argument, ())
         late = [m for m in sorted([value] if isinstance(value, int) else value) if m >= steps]

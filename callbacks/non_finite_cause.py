@@ -1,4 +1,4 @@
-"""Where numbers that are not finite come from; looked for when training has ended because of them."""
+"""Causes of numbers that are not finite, looked for when training has ended because of them."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -25,7 +25,7 @@ def not_finite(tensors: Mapping[str, Tensor]) -> str:
 
 
 def cause_of_loss(module: LightningModule, batch: Any, optimizers: Iterable[Optimizer], step: int) -> str:
-    """The first of weights, images, network, bounds and loss that is not finite."""
+    """Finds the first of weights, images, network, bounds and loss that is not finite."""
     if wrong := not_finite(dict(module.named_parameters())):
         return cause_of_weights(wrong, module, optimizers)
     # Training does not read the running statistics: a batch is normalised by itself.
@@ -52,7 +52,7 @@ def cause_of_loss(module: LightningModule, batch: Any, optimizers: Iterable[Opti
 
 
 def cause_of_weights(wrong: str, module: LightningModule, optimizers: Iterable[Optimizer]) -> str:
-    """What the optimizer made the weights not finite with, though the gradients were."""
+    """Says with what the optimizer made the weights not finite, though the gradients were."""
     names = {id(p): name for name, p in module.named_parameters()}
     for optimizer in optimizers:
         kind = type(optimizer).__name__
@@ -73,7 +73,7 @@ def cause_of_weights(wrong: str, module: LightningModule, optimizers: Iterable[O
 
 
 def cause_of_gradient(module: LightningModule, loss: Tensor | None) -> str:
-    """Which parameters' gradients are not finite, though the loss is."""
+    """Names the parameters whose gradients are not finite, though the loss is."""
     gradients = {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
     finite_loss = "" if loss is None else f"the loss is finite ({loss.item():.4g}), "
     if wrong := not_finite(gradients):
@@ -86,7 +86,7 @@ def cause_of_gradient(module: LightningModule, loss: Tensor | None) -> str:
 
 @torch.no_grad()
 def _overflow(module: LightningModule, images: Tensor) -> str:
-    """The first of BatchNorm's statistics, the network's values and their interval bounds that is not finite."""
+    """Finds the first of BatchNorm's statistics, the network's values and their interval bounds that is not finite."""
     own: CertifiedModule = module  # type: ignore[assignment]
     graph, tensors = own.graph, own.tensors()
     images = images.to(own.current_epsilon)

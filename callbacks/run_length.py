@@ -1,4 +1,4 @@
-"""When a fit ends."""
+"""The end of a fit."""
 
 from dataclasses import dataclass
 from math import ceil, inf
@@ -27,7 +27,7 @@ class RunLength:
 
 
 def run_length(trainer: Trainer) -> RunLength:
-    """The length of a fit whose training data is set up; that of a trial with ``fast_dev_run`` says nothing."""
+    """Finds the length of a fit whose training data is set up; that of a trial with ``fast_dev_run`` says nothing."""
     if trainer.fast_dev_run:  # type: ignore[attr-defined]
         return RunLength(inf, inf, inf)
     batches, max_epochs = trainer.num_training_batches, trainer.max_epochs

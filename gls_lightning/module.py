@@ -258,7 +258,7 @@ class CertifiedTrainingModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def _watching(self, scheduler: ReduceLROnPlateau) -> LRSchedulerConfigType:
-        """A schedule with the metric that it watches, after each epoch that has one."""
+        """Describes a schedule with the metric that it watches, after each epoch that has one."""
         metric = getattr(scheduler, "monitor", "val/loss")  # Lightning's own class names one
         if self.scheduler_interval == "step":
             raise ConfigurationError(

@@ -183,7 +183,7 @@ class ImageDataModule(LightningDataModule, ABC):
 
     @property
     def _smallest_batch(self) -> int:
-        """How many images a process must have of the last training batch of an epoch."""
+        """The fewest images that a process must have of the last training batch of an epoch."""
         if self.drop_last:
             return self.batch_size
         if self.drop_last is None and self.trainer is not None:

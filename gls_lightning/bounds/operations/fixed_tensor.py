@@ -25,7 +25,7 @@ class FixedTensor:
         self._text = f"{name} {value.dtype} {tuple(value.shape)} {sha256(numbers).hexdigest()}"
 
     def like(self, other: Tensor) -> Tensor:
-        """The numbers with another tensor's type, on its device."""
+        """Gives the numbers in another tensor's type, on its device."""
         return self.value.to(device=other.device, dtype=other.dtype)
 
     @override
