@@ -12,7 +12,7 @@ from torch import Tensor
 from gls_lightning.attacks import PGD
 from gls_lightning.bounds import Box
 from gls_lightning.certification.branch_and_bound import BranchAndBound, Question, largest_functions, minimise
-from gls_lightning.errors import ConfigurationError
+from gls_lightning.errors import ConfigurationError, ContradictionError
 from gls_lightning.interchange.counterexample import format_counterexample
 from gls_lightning.interchange.onnx_graph import compare, read_graph
 from gls_lightning.interchange.onnx_network import OnnxNetwork
@@ -80,6 +80,7 @@ class Verifier:
 
         Raises:
             ConfigurationError: The property is about another number of inputs or outputs.
+            ContradictionError: A bound lies above a value that it should bound.
         """
         self._check(prop)
         shape = 1, *self.graph.input_shape
@@ -123,6 +124,8 @@ class Verifier:
         if (left := self._deadline - time.monotonic()) <= 0:
             return Verification(Verdict.TIMEOUT)
         (answer,) = BranchAndBound(time_limit=left).search(self.graph, self.tensors, [question])
+        if answer.error is not None:
+            raise ContradictionError(answer.error)
         if answer.point is not None:
             return self._confirmed(question, answer.point) or Verification(Verdict.UNKNOWN)
         if answer.decided:

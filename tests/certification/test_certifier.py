@@ -11,7 +11,7 @@ from torch import nn
 from gls_lightning.attacks import PGD, Attack
 from gls_lightning.bounds import trace
 from gls_lightning.certification import BranchAndBound, Certifier, Record, Verdict
-from gls_lightning.errors import ConfigurationError, ContradictionError
+from gls_lightning.errors import ConfigurationError
 from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly, Relaxation
 
 QUICK = PGD(steps=10, restarts=2, loss="margin")
@@ -158,13 +158,15 @@ def test_every_verdict_is_reached():
         0,
     )
     assert misclassified.margin == pytest.approx(-0.1)
-    (error,) = certify(linear([[math.nan, 0.0], [0.0, 1.0]]), X, Y, 0.1, attack=QUICK)
+    with pytest.warns(UserWarning, match="at sample 0: natural computed no number"):
+        (error,) = certify(linear([[math.nan, 0.0], [0.0, 1.0]]), X, Y, 0.1, attack=QUICK)
     assert (error.verdict, error.stage, error.prediction, error.margin) == (Verdict.ERROR, "natural", None, None)
 
 
 @pytest.mark.parametrize("claim", [math.nan, math.inf])
 def test_a_bound_that_is_no_number_is_an_error_not_unknown(claim):
-    (record,) = certify(IDENTITY, X, Y, 0.01, relaxations=[Claim(claim), IBP()], use_attack=False)
+    with pytest.warns(UserWarning, match="at sample 0: Claim computed no number"):
+        (record,) = certify(IDENTITY, X, Y, 0.01, relaxations=[Claim(claim), IBP()], use_attack=False)
     assert (record.verdict, record.stage, record.margin, record.prediction) == (Verdict.ERROR, "Claim", None, 0)
 
 
@@ -194,12 +196,16 @@ def test_a_counterexample_ends_its_sample_whatever_a_relaxation_claims():
     assert not claim.boxes
 
 
-def test_a_claim_above_a_value_that_the_network_takes_stops_everything():
-    # the attack finds no counterexample, yet the margin at the sample itself is 0.1 only
-    with pytest.raises(ContradictionError, match=r"after Claim, .* for sample 0"):
-        certify(IDENTITY, X, Y, 0.01, relaxations=[Claim(0.2)], attack=QUICK)
+def test_a_claim_above_a_value_that_the_network_takes_is_an_error_of_its_sample_alone():
+    # the attack finds no counterexample, yet the margin at the first sample itself is 0.1 only
+    x, y = torch.cat([X, torch.tensor([[0.9, 0.1]])]), torch.zeros(2, dtype=torch.int64)
+    with pytest.warns(UserWarning, match=r"failed at 1 samples \(0\); at sample 0: after Claim, a lower bound lies above"):
+        error, certified = certify(IDENTITY, x, y, 0.01, relaxations=[Claim(0.2)], attack=QUICK)
+    assert (error.verdict, error.stage, error.margin) == (Verdict.ERROR, "Claim", None)
+    assert (certified.verdict, certified.margin, certified.reason) == (Verdict.CERTIFIED, 0.2, None)
     value = (X[0, 0].double() - X[0, 1].double()).item()
-    certify(IDENTITY, X, Y, 0.0, relaxations=[Claim(value + 1e-10)], attack=QUICK)  # rounding is no contradiction
+    (record,) = certify(IDENTITY, X, Y, 0.0, relaxations=[Claim(value + 1e-10)], attack=QUICK)
+    assert record.verdict is Verdict.CERTIFIED, "rounding is no contradiction"
 
 
 @pytest.mark.parametrize(
