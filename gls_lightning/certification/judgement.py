@@ -28,7 +28,7 @@ class Conclusion(NamedTuple):
 def judge(
     problem: Problem, points: Tensor | None, stage: str, errors: Sequence[str | None] | None = None
 ) -> list[Conclusion]:
-    """Concludes strictly: what is not a finite number or not above 0 certifies nothing, nor does what contradicts itself.
+    """Concludes strictly: what is not a finite number or not above 0 certifies nothing, nor does a contradiction.
 
     Args:
         problem: The samples, with the best bounds so far.

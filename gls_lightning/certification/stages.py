@@ -208,9 +208,7 @@ class BranchAndBoundStage(Stage):
         for answer in self.branch_and_bound.search(problem.graph, problem.tensors, questions):
             lower = torch.full_like(problem.lower[[answer.number]], -torch.inf)
             lower[0, open_margins[answer.number]] = answer.lower
-            yield Evidence(
-                lower, answer.point, [answer.number], [answer.seconds], [answer.subdomains], [answer.error]
-            )
+            yield Evidence(lower, answer.point, [answer.number], [answer.seconds], [answer.subdomains], [answer.error])
 
 
 def _from_hardest(lower: Tensor) -> Tensor:

@@ -199,7 +199,9 @@ def test_a_counterexample_ends_its_sample_whatever_a_relaxation_claims():
 def test_a_claim_above_a_value_that_the_network_takes_is_an_error_of_its_sample_alone():
     # the attack finds no counterexample, yet the margin at the first sample itself is 0.1 only
     x, y = torch.cat([X, torch.tensor([[0.9, 0.1]])]), torch.zeros(2, dtype=torch.int64)
-    with pytest.warns(UserWarning, match=r"failed at 1 samples \(0\); at sample 0: after Claim, a lower bound lies above"):
+    with pytest.warns(
+        UserWarning, match=r"failed at 1 samples \(0\); at sample 0: after Claim, a lower bound lies above"
+    ):
         error, certified = certify(IDENTITY, x, y, 0.01, relaxations=[Claim(0.2)], attack=QUICK)
     assert (error.verdict, error.stage, error.margin) == (Verdict.ERROR, "Claim", None)
     assert (certified.verdict, certified.margin, certified.reason) == (Verdict.CERTIFIED, 0.2, None)
