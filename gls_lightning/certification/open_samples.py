@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from math import ceil
 
 from gls_lightning.certification.claims import Claims
 from gls_lightning.certification.record_directory import Found, RecordDirectory
@@ -11,9 +12,9 @@ class OpenSamples:
     """Batches of samples that no other process decides, neither before nor meanwhile.
 
     A batch is claimed when it is asked for, and given back when the next one is; its records must be in the directory
-    by then. So whoever claims a sample afterwards finds its record. A batch is half the even share of what is left for
-    each process (factoring, Hummel et al., 1992), so that processes that started at different times, or met
-    harder samples, end together.
+    by then. So whoever claims a sample afterwards finds its record. A batch is at most half of a process's even share of
+    what is left (factoring, Hummel et al., 1992), so that processes that met harder samples end with the others. One
+    that works alone takes half a batch at least, so that another one may still come.
 
     Args:
         directory: Where the records of all processes are.
@@ -65,4 +66,5 @@ class OpenSamples:
 
     def _size(self) -> int:
         processes = max(self._processes, 1 + self._claims.others())
-        return min(self._batch_size, -(-len(self._left) // (2 * processes)))
+        least = self._batch_size // 2 if processes == 1 else 1
+        return min(self._batch_size, max(least, ceil(len(self._left) / (2 * processes))))

@@ -59,8 +59,10 @@ def certify(checkpoint: Path, *words: str, output: str | None = "out") -> list[d
 
 def records(folder: str | Path) -> list[dict[str, Any]]:
     texts = [path.read_text() for path in Path(folder).glob("records-*.jsonl")]
-    lines = [line for text in texts for line in text.split("\n")[1:-1]]
-    return sorted(map(json.loads, lines), key=lambda record: record["index"])
+    found = [json.loads(line) for text in texts for line in text.split("\n")[1:-1]]
+    for record in found:
+        del record["check"]
+    return sorted(found, key=lambda record: record["index"])
 
 
 def timeless(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
