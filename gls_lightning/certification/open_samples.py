@@ -12,9 +12,9 @@ class OpenSamples:
     """Batches of samples that no other process decides, neither before nor meanwhile.
 
     A batch is claimed when it is asked for, and given back when the next one is; its records must be in the directory
-    by then. So whoever claims a sample afterwards finds its record. A batch is at most half of a process's even share of
-    what is left (factoring, Hummel et al., 1992), so that processes that met harder samples end with the others. One
-    that works alone takes half a batch at least, so that another one may still come.
+    by then. So whoever claims a sample afterwards finds its record. A batch is at most half of a process's even share
+    of what is left (factoring, Hummel et al., 1992), so that processes that met harder samples end with the others.
+    One that works alone takes half a full batch at least; that leaves enough for another one that starts later.
 
     Args:
         directory: Where the records of all processes are.

@@ -80,7 +80,7 @@ def decode(line: bytes) -> dict[str, Any]:
     except ValueError as error:  # a whole number of thousands of digits
         raise ImpossibleLine("it holds a number that is too long") from error
     if not isinstance(content, dict):
-        raise ImpossibleLine.of("the line", content, "it must be an object with the fields of a record")
+        raise ImpossibleLine(f"it is {_short(content)}; it must be an object with the fields of a record")
     return content
 
 
