@@ -15,6 +15,7 @@ from gls_lightning.errors import ConfigurationError
 
 _UNSYNCED_SECONDS = 1.0
 """How much work a power failure may cost."""
+_KEPT = "the records before are whole: make room, and the same command goes on"
 
 
 class RecordFile:
@@ -38,8 +39,9 @@ class RecordFile:
         self, directory: Path, fingerprint: Fingerprint, chosen: range, rank: int, certifier: dict[str, Any]
     ) -> None:
         name = f"records-{chosen.start}-{chosen.stop}-rank{rank}"
-        with _one_line_for(directory):
+        with _one_line_for(directory, "choose a directory for new files with --output"):
             self._file = _new_file(directory, name)
+        self._path = Path(str(self._file.name))
         self._size = 0
         self._unsynced = 0.0
         about = {"start": chosen.start, "end": chosen.stop, "certifier": certifier}
@@ -62,7 +64,7 @@ class RecordFile:
         Raises:
             ConfigurationError: That fails.
         """
-        with _one_line_for(Path(str(self._file.name))):
+        with _one_line_for(self._path, _KEPT):
             os.fsync(self._file.fileno())
         self._unsynced = 0.0
 
@@ -74,7 +76,7 @@ class RecordFile:
     def _write(self, content: dict[str, Any]) -> None:
         """Writes a whole line, or nothing."""
         line = encode(content)
-        with _one_line_for(Path(str(self._file.name))):
+        with _one_line_for(self._path, _KEPT):
             try:
                 written = 0
                 while written < len(line):
@@ -94,11 +96,8 @@ def _new_file(directory: Path, name: str) -> FileIO:
 
 
 @contextmanager
-def _one_line_for(path: Path) -> Iterator[None]:
+def _one_line_for(path: Path, advice: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ConfigurationError(
-            f"{path}: {error.strerror}; what was recorded is kept: make room for more, or choose another directory "
-            "with --output, and the same command goes on"
-        ) from error
+        raise ConfigurationError(f"{path}: {error.strerror}; {advice}") from error
