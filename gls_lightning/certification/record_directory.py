@@ -12,6 +12,7 @@ from gls_lightning.certification.fingerprint import Fingerprint
 from gls_lightning.certification.record import Record, Verdict
 from gls_lightning.certification.record_file import RecordFile
 from gls_lightning.certification.record_reader import RecordReader
+from gls_lightning.certification.system_errors import RECORDS_KEPT, refused_by_system
 from gls_lightning.whole_file import write_whole
 
 
@@ -20,7 +21,7 @@ class Found(NamedTuple):
 
     Attributes:
         records: A record for each sample that has any, by its index, in their order.
-        attempts: How many records each sample has.
+        attempts: How many records each file has of each sample.
         contradictory: The samples whose records cannot all be true; the record of each is an error.
         chosen: The indices that were to be certified.
         certifiers: How they were certified: each way once.
@@ -28,7 +29,7 @@ class Found(NamedTuple):
     """
 
     records: dict[int, Record]
-    attempts: Counter[int]
+    attempts: dict[str, Counter[int]]
     contradictory: set[int]
     chosen: set[int]
     certifiers: list[dict[str, Any]]
@@ -71,7 +72,7 @@ class RecordDirectory:
                 certifiers.append(reader.certifier)
         return Found(
             merged,
-            Counter(record.index for reader in readers for record in reader.records),
+            {reader.path.name: Counter(record.index for record in reader.records) for reader in readers},
             contradictory,
             {index for reader in readers for index in reader.chosen},
             certifiers,
@@ -82,17 +83,27 @@ class RecordDirectory:
         """A file for the records of this process; see :class:`RecordFile`."""
         return RecordFile(self.path, self.fingerprint, chosen, rank, certifier)
 
+    @property
+    def claims(self) -> Path:
+        """The file by whose locks processes share the work; see :class:`Claims`."""
+        return self.path / "claims"
+
     def counterexample(self, index: int) -> Path:
         """Where the counterexample of a sample is stored: a tensor of this name ``[*input]``, float64."""
         return self.path / "counterexamples" / f"{index}.safetensors"
 
     def store_counterexample(self, record: Record) -> None:
-        """Stores the counterexample of a record, if it has one."""
+        """Stores the counterexample of a record, if it has one.
+
+        Raises:
+            ConfigurationError: There is no room for it.
+        """
         if record.counterexample is not None:
             content = save({"counterexample": record.counterexample.contiguous()})
             path = self.counterexample(record.index)
-            path.parent.mkdir(exist_ok=True)
-            write_whole(path, lambda draft: draft.write_bytes(content))
+            with refused_by_system(path, RECORDS_KEPT):
+                path.parent.mkdir(exist_ok=True)
+                write_whole(path, lambda draft: draft.write_bytes(content))
 
 
 def merge(files: Mapping[str, Iterable[Record]]) -> tuple[dict[int, Record], set[int]]:

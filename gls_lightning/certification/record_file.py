@@ -1,8 +1,7 @@
 """A file to which one process writes its records."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from io import FileIO
 from itertools import chain, count
 from pathlib import Path
@@ -11,11 +10,10 @@ from typing import Any
 from gls_lightning.certification.fingerprint import Fingerprint
 from gls_lightning.certification.record import Record
 from gls_lightning.certification.record_line import as_json, encode
-from gls_lightning.errors import ConfigurationError
+from gls_lightning.certification.system_errors import RECORDS_KEPT, refused_by_system
 
 _UNSYNCED_SECONDS = 1.0
 """How much work a power failure may cost."""
-_KEPT = "the records before are whole: make room, and the same command goes on"
 
 
 class RecordFile:
@@ -31,6 +29,9 @@ class RecordFile:
         rank: This process.
         certifier: How they are certified, as values that JSON can hold.
 
+    Attributes:
+        path: The file.
+
     Raises:
         ConfigurationError: The file cannot be written.
     """
@@ -39,9 +40,9 @@ class RecordFile:
         self, directory: Path, fingerprint: Fingerprint, chosen: range, rank: int, certifier: dict[str, Any]
     ) -> None:
         name = f"records-{chosen.start}-{chosen.stop}-rank{rank}"
-        with _one_line_for(directory, "choose a directory for new files with --output"):
+        with refused_by_system(directory, "choose a directory for new files with --output"):
             self._file = _new_file(directory, name)
-        self._path = Path(str(self._file.name))
+        self.path = Path(str(self._file.name))
         self._size = 0
         self._unsynced = 0.0
         about = {"start": chosen.start, "end": chosen.stop, "certifier": certifier}
@@ -64,7 +65,7 @@ class RecordFile:
         Raises:
             ConfigurationError: That fails.
         """
-        with _one_line_for(self._path, _KEPT):
+        with refused_by_system(self.path, RECORDS_KEPT):
             os.fsync(self._file.fileno())
         self._unsynced = 0.0
 
@@ -76,7 +77,7 @@ class RecordFile:
     def _write(self, content: dict[str, Any]) -> None:
         """Writes a whole line, or nothing."""
         line = encode(content)
-        with _one_line_for(self._path, _KEPT):
+        with refused_by_system(self.path, RECORDS_KEPT):
             try:
                 written = 0
                 while written < len(line):
@@ -93,11 +94,3 @@ def _new_file(directory: Path, name: str) -> FileIO:
         with suppress(FileExistsError):
             return path.open("xb", buffering=0)
     raise AssertionError("numbers end")
-
-
-@contextmanager
-def _one_line_for(path: Path, advice: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}; {advice}") from error

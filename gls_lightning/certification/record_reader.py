@@ -14,6 +14,7 @@ from gls_lightning.certification.record_line import (
     require_fields,
     require_unchanged,
 )
+from gls_lightning.certification.system_errors import refused_by_system
 from gls_lightning.errors import ConfigurationError
 
 _LONGEST_LINE = 2**20
@@ -77,14 +78,11 @@ class RecordReader:
         """The lines that are complete, one at a time, whatever else the file holds."""
         if not self.path.is_file():
             raise ConfigurationError(f"{self.path} is no file; records are files")
-        try:
-            with self.path.open("rb") as stream:
-                stream.seek(self._position)
-                while (line := stream.readline(_LONGEST_LINE)).endswith(b"\n"):
-                    self._position += len(line)
-                    yield line
-        except OSError as error:
-            raise ConfigurationError(f"{self.path}: {error.strerror}") from error
+        with refused_by_system(self.path, "records must be readable"), self.path.open("rb") as stream:
+            stream.seek(self._position)
+            while (line := stream.readline(_LONGEST_LINE)).endswith(b"\n"):
+                self._position += len(line)
+                yield line
         if len(line) == _LONGEST_LINE:
             raise ConfigurationError(f"{self.path}, line {self._lines + 1}: it is longer than any record; remove it")
         self._cut = bool(line)

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from gls_lightning.callbacks.first_process import on_first_process
@@ -65,17 +64,12 @@ class CertificationEvaluation(LightningModule):
         self.module.setup(stage)
         self.chosen = self.options.chosen(self.images.available)
         # On one process alone, so that all agree whether there is anything to do, whatever others write meanwhile.
-        self.directory, found = on_first_process(self.trainer, self._read)
-        self._attempts_before = found.attempts
+        self.directory, found, self._earlier = on_first_process(self.trainer, self._read)
         open_ = [index for index in self.chosen if self._is_open(index, found)]
         if not open_:
             trainer.limit_test_batches = 0  # or Lightning warns of an empty loader
-        self.claims = Claims(self.directory.path / "claims")
+        self.claims = Claims(self.directory.claims)
         if self.claims.problem is not None:
-            rank_zero_warn(
-                f"{self.directory.path} has no file locks ({self.claims.problem}), so commands that work there at the "
-                "same time decide the same images; that costs time and harms nothing."
-            )
             open_ = open_[trainer.global_rank :: trainer.world_size]
         self.open = self.images.batches = OpenSamples(
             self.directory,
@@ -87,8 +81,8 @@ class CertificationEvaluation(LightningModule):
         )
         self.progress = CertificationProgress(self.trainer, len(self.chosen), self._decided(found))
 
-    def _read(self) -> tuple[RecordDirectory, Found]:
-        """The directory, and what is there."""
+    def _read(self) -> tuple[RecordDirectory, Found, set[str]]:
+        """The directory, what is there, and in which files of processes that have ended."""
         network = self.module.graph, self.module.tensors()
         name = type(self.images.data).__name__
         labels: list[int] = []
@@ -104,17 +98,21 @@ class CertificationEvaluation(LightningModule):
             directory.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigurationError(f"output is {directory.path}: {error.strerror}; choose a directory") from error
-        return directory, directory.read()
+        found, claims = directory.read(), Claims(directory.claims)
+        earlier = {name for name, attempts in found.attempts.items() if attempts and not claims.is_written(name)}
+        claims.close()
+        return directory, found, earlier
 
     def _is_open(self, index: int, found: Found) -> bool:
-        """Whether an image is to be decided, and no other process has done so since this one started."""
+        """Whether an image is to be decided, and no process that was at work meanwhile has done so."""
         record = found.records.get(index)
         if record is None:
             return True
         if self.options.counterexamples and record.verdict is Verdict.FALSIFIED:
             return not self.directory.counterexample(index).is_file()
-        again = self.options.retry_unknown and not record.verdict.decided and index not in found.contradictory
-        return again and found.attempts[index] == self._attempts_before[index]
+        if record.verdict.decided or not self.options.retry_unknown or index in found.contradictory:
+            return False
+        return all(name in self._earlier or not attempts[index] for name, attempts in found.attempts.items())
 
     def _decided(self, found: Found) -> list[Record]:
         known = (index for index in self.chosen if index in found.records)
@@ -125,6 +123,7 @@ class CertificationEvaluation(LightningModule):
         if self._file is None:
             about = describe(self.certifier)
             self._file = self.directory.new_file(self.chosen, self.global_rank, about)
+            self.claims.own(self._file.path.name)
         self.progress.show(self._decided(self.open.found))
         with self.module.evaluation(batch, batch_idx) as (inputs, labels, _):
             indices = torch.tensor(self.open.batch, device=self.device)

@@ -17,7 +17,7 @@ from gls_lightning.certification.claims import Claims
 from gls_lightning.certification.record_directory import Found, RecordDirectory
 from gls_lightning.certification.record_line import as_json
 from gls_lightning.certification.summary import Time
-from gls_lightning.errors import ConfigurationError
+from gls_lightning.certification.system_errors import refused_by_system
 from gls_lightning.evaluation.certification_options import CertificationOptions
 from gls_lightning.module import CertifiedTrainingModule
 from gls_lightning.whole_file import write_whole
@@ -66,12 +66,8 @@ class CertificationReport:
 
     def _write(self, content: dict[str, Any]) -> None:
         text = json.dumps(content, indent=2, allow_nan=False)
-        try:
+        with refused_by_system(self.path, "the records are whole, and the same command writes their summary"):
             write_whole(self.path, lambda draft: draft.write_text(text + "\n"))
-        except OSError as error:
-            raise ConfigurationError(
-                f"{self.path}: {error.strerror}; the records are whole, and the same command writes their summary"
-            ) from error
 
     def errors(self) -> str | None:
         """Says which images of the summary are errors, on whichever process; None if none is."""

@@ -65,6 +65,30 @@ def test_claims_die_with_their_process(tmp_path: Path) -> None:
     mine.close()
 
 
+def test_files_that_another_process_writes(tmp_path: Path) -> None:
+    def write(pipe: Connection) -> None:
+        Claims(tmp_path / "claims").own("records-0-4-rank0.jsonl")
+        pipe.send("at work")
+        pipe.recv()
+
+    mine = Claims(tmp_path / "claims")
+    with elsewhere(write) as (pipe, _):
+        assert pipe.recv() == "at work"
+        assert mine.is_written("records-0-4-rank0.jsonl")
+        assert not mine.is_written("records-0-4-rank1.jsonl")
+    assert not mine.is_written("records-0-4-rank0.jsonl")
+    mine.close()
+
+
+def test_every_byte_is_one_that_a_file_may_have(tmp_path: Path) -> None:
+    claims = Claims(tmp_path / "claims")
+    assert claims.take(2**31 - 2**16 - 1)
+    for number in range(200):
+        claims.own(f"records-0-50-rank0-{number}.jsonl")
+    assert claims.problem is None
+    claims.close()
+
+
 def test_to_look_is_not_to_take(tmp_path: Path) -> None:
     mine = Claims(tmp_path / "claims")
     assert not mine.is_taken(3)
@@ -95,7 +119,8 @@ def test_without_locks_every_claim_is_granted(number: int, tmp_path: Path, monke
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "lockf", fail)
-    claims = Claims(tmp_path / "claims")
+    with pytest.warns(UserWarning, match="takes no locks .* decide the same samples; that costs time"):
+        claims = Claims(tmp_path / "claims")
     assert claims.problem == os.strerror(number)
     assert (claims.take(3), claims.is_taken(4), claims.others()) == (True, False, 0)
     with claims.alone():
@@ -105,7 +130,8 @@ def test_without_locks_every_claim_is_granted(number: int, tmp_path: Path, monke
 
 
 def test_a_directory_that_takes_no_files() -> None:
-    claims = Claims(Path("/proc/claims"))
+    with pytest.warns(UserWarning, match="/proc/claims takes no locks"):
+        claims = Claims(Path("/proc/claims"))
     assert claims.problem is not None
     assert claims.take(3)
     claims.close()

@@ -54,7 +54,8 @@ def test_files_of_shards_ranks_and_runs_add_up(tmp_path: Path) -> None:
     assert list(found.records.values()) == expected
     assert found.chosen == {0, 1, 2, 3, 7, 8}
     assert (found.certifiers, found.notes) == ([CERTIFIER], [])
-    assert found.attempts == Counter([0, 1, 2, 3, 8])
+    assert sum(found.attempts.values(), Counter()) == Counter([0, 1, 2, 3, 8])
+    assert found.attempts["records-0-4-rank1.jsonl"] == {1: 1}
 
 
 def test_two_processes_with_the_same_samples_at_once(tmp_path: Path) -> None:

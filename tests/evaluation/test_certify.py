@@ -233,6 +233,16 @@ class TestResuming:
         assert summary()["verdicts"]["unknown"]["samples"] == 0
         assert certify(checkpoint, "--retry_unknown=true") == retried
 
+    def test_commands_at_once_share_what_is_retried(self, checkpoint: Path) -> None:
+        first = certify(checkpoint, "--epsilon=0.01", "--stages=[]")
+        unknown = [record["index"] for record in first if record["verdict"] == "unknown"]
+        process = start(checkpoint, *slow(0.2), "--retry_unknown=true")
+        wait_for_records(process, 50 + 10, "out")  # of which some stay unknown, and are not tried once more
+        certify(checkpoint, *slow(0.2), "--retry_unknown=true")
+        process.join()
+        assert [record["index"] for record in records("out")] == sorted([*range(50), *unknown])
+        assert 0 < summary()["verdicts"]["unknown"]["samples"] < len(unknown)
+
     def test_missing_counterexamples_are_found_on_request(self, checkpoint: Path) -> None:
         certify(checkpoint)
         falsified = summary()["verdicts"]["falsified"]["samples"]
