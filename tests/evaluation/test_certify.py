@@ -38,11 +38,11 @@ class Slow(IBP):
         return super().__call__(*problem)
 """
 
-CLAIM = """
+FALSE_PROOF = """
 from gls_lightning.relaxations import IBP
 
 
-class Claim(IBP):
+class FalseProof(IBP):
     def __call__(self, *problem):
         return super().__call__(*problem) + 3
 """
@@ -294,8 +294,8 @@ class TestErrors:
     def test_a_false_proof_is_an_error_of_its_samples_and_the_others_go_on(
         self, checkpoint: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        Path("claim.py").write_text(CLAIM)
-        words = ["--imports=[claim]", "--certifier=Certifier", "--certifier.relaxations=[Claim]"]
+        Path("false_proof.py").write_text(FALSE_PROOF)
+        words = ["--imports=[false_proof]", "--certifier=Certifier", "--certifier.relaxations=[FalseProof]"]
         assert ended_with_1(checkpoint, *words) is None
         found = records("out")
         errors = {record["index"]: record["reason"] for record in found if record["verdict"] == "error"}
@@ -303,7 +303,7 @@ class TestErrors:
         assert {record["verdict"] for record in found} > {"certified", "falsified", "misclassified", "error"}
         assert [record["index"] for record in found] == list(range(50))
         assert set(errors.values()) == {
-            "after Claim, a lower bound lies above the network's own value at a point of the box: a relaxation or the "
+            "after FalseProof, a lower bound lies above the network's own value at a point of the box: a relaxation or the "
             "network's tracing is wrong"
         }
         assert summary()["errors"] == {str(index): reason for index, reason in errors.items()}
@@ -311,9 +311,9 @@ class TestErrors:
         printed = capsys.readouterr()
         line = printed.err.splitlines()[-1]
         assert line.startswith(
-            f"gls: {len(errors)} images are errors, as out/summary.json lists ({min(errors)}: after Claim"
+            f"gls: {len(errors)} images are errors, as out/summary.json lists ({min(errors)}: after FalseProof"
         )
-        assert "by Claim" in printed.out
+        assert "by FalseProof" in printed.out
 
     def test_records_that_contradict_each_other(self, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
         certify(checkpoint, "--samples=40")
