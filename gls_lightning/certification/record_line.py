@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, NoReturn
+from typing import Any
 from zlib import crc32
 
 from gls_lightning.certification.record import Record, Verdict
@@ -12,7 +12,7 @@ _CHECKSUM = "check"
 
 
 class ImpossibleLine(ValueError):  # noqa: N818  (it is the line that is impossible)
-    """A line that no process wrote as it stands; the message names key and value and says what would be right."""
+    """A line that no process wrote as it stands; the message names key and value, and says what would be right."""
 
     @classmethod
     def of(cls, key: str, value: object, right: str) -> "ImpossibleLine":
@@ -68,11 +68,9 @@ def decode(line: bytes) -> dict[str, Any]:
         ImpossibleLine: It is no object of JSON.
     """
     try:
-        content = json.loads(line.decode(), object_pairs_hook=_object, parse_constant=_refuse_constant)
+        content = json.loads(line.decode(), object_pairs_hook=_object, parse_float=_finite, parse_constant=_finite)
     except UnicodeDecodeError as error:
         raise ImpossibleLine("it is not text in UTF-8") from error
-    except RecursionError as error:
-        raise ImpossibleLine("it is nested too deeply") from error
     except json.JSONDecodeError as error:
         raise ImpossibleLine(f"it is no JSON: {error.msg} at character {error.pos}") from error
     except ImpossibleLine:
@@ -187,5 +185,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ImpossibleLine(f"it holds {name}, which is no number")
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ImpossibleLine(f"it holds {_short(text)}, which is no finite number")
+    return number

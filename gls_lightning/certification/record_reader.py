@@ -69,10 +69,10 @@ class RecordReader:
             self._lines += 1
             try:
                 self._take(decode(line))
-            except ImpossibleLine as error:
-                raise ConfigurationError(
-                    f"{self.path}, line {self._lines}: {error}; remove the {'line' if self._lines > 1 else 'file'}"
-                ) from error
+            except (ImpossibleLine, RecursionError) as error:
+                reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
+                what = "line" if self._lines > 1 else "file"
+                raise ConfigurationError(f"{self.path}, line {self._lines}: {reason}; remove the {what}") from error
 
     def _new_lines(self) -> Iterator[bytes]:
         """The lines that are complete, one at a time, whatever else the file holds."""

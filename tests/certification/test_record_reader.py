@@ -96,9 +96,9 @@ NUMBER = "it must be a whole number of at least 0"
         (2, {"stage": None}, "stage is None; an unknown sample has none, every other one has"),
         (2, {"margin": 0}, "margin is 0; that of a certified sample is above 0"),
         (2, {"margin": -0.5}, "margin is -0.5; that of a certified sample is above 0"),
-        (2, {"margin": float("nan")}, "it holds NaN, which is no number"),
-        (2, {"margin": float("inf")}, "it holds Infinity, which is no number"),
-        (3, {"margin": -float("inf")}, "it holds -Infinity, which is no number"),
+        (2, {"margin": float("nan")}, "it holds NaN, which is no finite number"),
+        (2, {"margin": float("inf")}, "it holds Infinity, which is no finite number"),
+        (3, {"margin": -float("inf")}, "it holds '-Infinity', which is no finite number"),
         (2, {"margin": "0.5"}, "margin is '0.5'; it must be a finite number, or null"),
         (2, {"seconds": -1.0}, "seconds is -1.0; it must be a finite number of at least 0"),
         (2, {"seconds": 10**400}, f"seconds is {str(10**400)[:40]}...; it must be a finite number of at least 0"),
@@ -126,6 +126,27 @@ def test_values_that_no_process_writes(line: int, change: dict[str, Any], messag
     lines[line - 1] = json.dumps(json.loads(lines[line - 1]) | change)
     path.write_text("\n".join(lines) + "\n")
     assert f", line {line}: {message}" in refusal(path)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_numbers_beyond_all_bounds(number: int, tmp_path: Path) -> None:
+    path = write(tmp_path)
+    lines = path.read_text().splitlines(keepends=True)
+    lines[number - 1] = lines[number - 1].replace('"stages": {', '"x": -1e999, "stages": {').replace("0.25", "1e999")
+    path.write_text("".join(lines))
+    sign = "'-1e999'" if number == 1 else "'1e999'"
+    assert f", line {number}: it holds {sign}, which is no finite number" in refusal(path)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_nested_values_of_any_depth(number: int, tmp_path: Path) -> None:
+    path = write(tmp_path)
+    lines = path.read_text().splitlines(keepends=True)
+    line, old = lines[number - 1], '"natural": {}' if number == 1 else '"index": 0'
+    for depth in (3, *range(880, 1010)):
+        lines[number - 1] = line.replace(old, f"{old[:-2]} {'[' * depth}{']' * depth}")
+        path.write_text("".join(lines))
+        assert f", line {number}: " in refusal(path)
 
 
 @pytest.mark.parametrize("name", [*as_json(RECORDS[0]), "check"])
@@ -215,7 +236,7 @@ def mutations() -> st.SearchStrategy[Callable[[bytes], bytes]]:
 
         return apply
 
-    digits = st.sampled_from([b"0", b"1", b"2", b"9", b".", b"-", b"e", b"\n", b'"', b" ", b"null"])
+    digits = st.sampled_from([b"0", b"1", b"2", b"9", b".", b"-", b"e", b"\n", b'"', b" ", b"null", b"1e999"])
     return st.one_of(
         st.builds(splice, place, st.integers(0, 9), st.one_of(some, digits)),
         st.builds(swap, place, place, st.integers(1, 9)),

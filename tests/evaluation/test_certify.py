@@ -303,8 +303,8 @@ class TestErrors:
         assert {record["verdict"] for record in found} > {"certified", "falsified", "misclassified", "error"}
         assert [record["index"] for record in found] == list(range(50))
         assert set(errors.values()) == {
-            "after FalseProof, a lower bound lies above the network's own value at a point of the box: a relaxation or the "
-            "network's tracing is wrong"
+            "after FalseProof, a lower bound lies above the network's own value at a point of the box: a relaxation or "
+            "the network's tracing is wrong"
         }
         assert summary()["errors"] == {str(index): reason for index, reason in errors.items()}
         assert summary()["verdicts"]["error"]["samples"] == len(errors)
