@@ -121,10 +121,10 @@ def merge(files: Mapping[str, Iterable[Record]]) -> tuple[dict[int, Record], set
     for source, records in files.items():
         for record in records:
             index = record.index
-            other = merged.get(index, record)
-            if index not in contradictory and _contradict(record, other):
+            other = merged.get(index)
+            if other is not None and index not in contradictory and _contradict(record, other):
                 contradictory[index] = _error(other, sources[index], record, source)
-            if _knowledge(record) > _knowledge(other) or index not in merged:
+            if other is None or _knowledge(record) > _knowledge(other):
                 merged[index], sources[index] = record, source
     return dict(sorted((merged | contradictory).items())), set(contradictory)
 
