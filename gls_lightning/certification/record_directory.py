@@ -126,7 +126,8 @@ def merge(files: Mapping[str, Iterable[Record]]) -> tuple[dict[int, Record], set
                 contradictory[index] = _error(other, sources[index], record, source)
             if other is None or _knowledge(record) > _knowledge(other):
                 merged[index], sources[index] = record, source
-    return dict(sorted((merged | contradictory).items())), set(contradictory)
+    merged |= contradictory
+    return {index: merged[index] for index in sorted(merged)}, set(contradictory)
 
 
 def _contradict(one: Record, other: Record) -> bool:
