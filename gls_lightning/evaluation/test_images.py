@@ -71,7 +71,9 @@ class ChosenTestImages(LightningDataModule):
         self.data.trainer = self.trainer
         self.data.setup(stage)
         self._all = loader_of_test_images(self.data, self.command)
-        if self.input_shape is None and self.available:
+        if not self.available:
+            raise ConfigurationError(f"{self.command} needs test images, and {type(self.data).__name__} has none")
+        if self.input_shape is None:
             images, _ = next(self.read_all())
             self.input_shape = images.shape[1:]
 

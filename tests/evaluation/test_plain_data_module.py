@@ -28,6 +28,12 @@ class Plain(LightningDataModule):
         return DataLoader(TensorDataset(self.images, self.labels), 16)
 
 
+class Empty(Plain):
+    def setup(self, stage):
+        super().setup(stage)
+        self.images, self.labels = self.images[:0], self.labels[:0]
+
+
 class Bytes(Plain):
     def setup(self, stage):
         super().setup(stage)
@@ -76,6 +82,13 @@ def test_certify_as_with_the_packages_own_data(files: None) -> None:
     assert records("plain") == records("own")
     main(["certify", "--config=plain.yaml", "--data=Bytes", "--output=bytes"])
     assert records("bytes") == records("own"), "batches go through the data module's own hooks"
+
+
+@pytest.mark.parametrize("command", ["certify", "landscape"])
+def test_no_images(command: str, files: None, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--config=plain.yaml", "--data=Empty"])
+    assert f"gls: gls {command} needs test images, and Empty has none" in capsys.readouterr().err
 
 
 def rows(folder: str) -> list[dict[str, str]]:
