@@ -73,7 +73,7 @@ class LossLandscapeLogger(Callback):
         """The loss of the first validation images."""
         module = certified_module(self, pl_module)
         batch = ValidationImages(self, trainer).first(samples)
-        with module.evaluation(batch, 0) as images:
+        with module.evaluation(batch, 0, "val") as images:
             yield landscape_loss(module, images, objective=self.objective)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -70,7 +70,7 @@ class PeriodicCertification(Callback):
         for batch in images.batches([chosen[start : start + size] for start in range(0, len(chosen), size)]):
             if records and time.monotonic() - started > self.time_budget:
                 break
-            records += self.certifier.certify(module.graph, module.tensors(), *batch, module.epsilon)
+            records += self.certifier.decide(module.graph, module.tensors(), *batch, module.epsilon)
         return records
 
 

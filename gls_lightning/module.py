@@ -23,7 +23,9 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MeanMetric
 
 from gls_lightning.attacks import PGD, Attack
+from gls_lightning.batches import DeferredValues, in_precision_of, read_batch, reading_waits, require_values
 from gls_lightning.bounds import Box, Graph, OpaqueGraph, UnsupportedOperationError, margin_specification, trace
+from gls_lightning.callbacks.batch_guard import BatchGuard
 from gls_lightning.callbacks.batch_norm_reset import BatchNormReset
 from gls_lightning.callbacks.certified_module import ACCURACIES
 from gls_lightning.callbacks.epsilon_annealing import ramps_of
@@ -58,7 +60,9 @@ class CertifiedTrainingModule(LightningModule):
 
     Every training step forms the objective (a loss that depends on bounds of the network over a box around each image)
     and lets the estimator attach its estimate of the gradient; the rest is Lightning's automatic optimisation.
-    Batches are ``(images in [0, 1], labels)``, optionally followed by the images' indices in their data set.
+    Batches are ``(images in [0, 1], labels)``, optionally followed by the images' indices in their data set. Each is
+    checked: images are floating-point numbers, which training and validation take in the network's precision, labels
+    and indices integers of any type, labels from 0 to K - 1 for K classes.
 
     Training logs ``train/loss``, ``train/natural_accuracy``, ``train/certified_accuracy`` (at the current radius, means
     over the estimator's population), ``epsilon``, ``sigma`` and ``learning_rate``. Validation and test log
@@ -93,9 +97,11 @@ class CertifiedTrainingModule(LightningModule):
     Attributes:
         current_epsilon: The radius that training uses now, a 0-dim buffer; a function of the training step alone,
             therefore not part of checkpoints.
+        deferred_values: What checks of batches have noted on a GPU, read where metrics are.
 
     Raises:
-        ConfigurationError: An argument is out of its range; before training starts: the parts do not fit together.
+        ConfigurationError: An argument is out of its range; before training starts: the parts do not fit together; at
+            any batch: it is not as above.
     """
 
     current_epsilon: Tensor
@@ -145,6 +151,7 @@ class CertifiedTrainingModule(LightningModule):
         self._init_from_of_checkpoint: str | None = None
         self.register_buffer("current_epsilon", torch.tensor(self.epsilon), persistent=False)
         self.means = nn.ModuleDict()
+        self.deferred_values = DeferredValues()
         self._graph: Graph | None = None
         self.estimator.prepare(self._trainable())
         if input_shape is not None:
@@ -206,9 +213,9 @@ class CertifiedTrainingModule(LightningModule):
         return {**dict(parameters), **dict(self.network.named_buffers(remove_duplicate=False))}
 
     def configure_callbacks(self) -> list[Callback]:
-        """What every training needs: a guard of its numbers, correct BatchNorm statistics, best accuracies in W&B."""
+        """Lists what every training needs: guards, BatchNorm statistics of the data, best accuracies in W&B."""
         reset = [BatchNormReset()] if self._has_batch_norm else []
-        return [NonFiniteGuard(), WandbSummary(), *reset]
+        return [BatchGuard(), NonFiniteGuard(), WandbSummary(), *reset]
 
     @property
     def _has_batch_norm(self) -> bool:
@@ -231,6 +238,7 @@ class CertifiedTrainingModule(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Refuses, before anything long starts, parts that do not fit together."""
+        self.deferred_values = DeferredValues()
         if self.trainer.precision in ("bf16-true", "16-true"):
             raise ConfigurationError(
                 f"trainer.precision is {self.trainer.precision}, which rounds perturbations of parameters and images "
@@ -320,7 +328,8 @@ class CertifiedTrainingModule(LightningModule):
 
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
         """One evaluation of the estimator on a batch."""
-        inputs, labels, indices = self._unpack(batch, batch_idx)
+        inputs, labels, indices = self._unpack(batch, batch_idx, "train", deferrable=True)
+        inputs = in_precision_of(self.network.parameters(), inputs)
         trainable = self._trainable()
         key = self._key(self.trainer.fit_loop.epoch_loop.total_batch_idx)
         starts = self.objective.draw_starts(self.graph, indices, key.seed, key.batch, device=inputs.device)
@@ -409,8 +418,9 @@ class CertifiedTrainingModule(LightningModule):
     def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Natural, certified and adversarial accuracy at the target radius, with a sound relaxation."""
         relaxation = self.relaxation if self.relaxation.sound else CROWNIBP()
-        with self.evaluation(batch, batch_idx) as (inputs, labels, indices):
+        with self.evaluation(batch, batch_idx, "val", deferrable=True) as (inputs, labels, indices):
             tensors = self.tensors()
+            inputs = in_precision_of(tensors.values(), inputs)
             box = Box.around(inputs, self.epsilon)
             specification = margin_specification(labels, self.graph.num_outputs, inputs.dtype)
             lower = relaxation(self.graph, tensors, box, specification)
@@ -437,31 +447,47 @@ class CertifiedTrainingModule(LightningModule):
     def test_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Natural, certified and adversarial accuracy at the target radius, by the certifier."""
         with self.evaluation(batch, batch_idx) as (inputs, labels, indices):
-            records = self.certifier.certify(self.graph, self.tensors(), inputs, labels, indices, self.epsilon)
+            network = self.graph, self.tensors()
+            records = list(self.certifier.decide(*network, inputs, labels, indices, self.epsilon))
         summary = summarise(records)
         for name in ACCURACIES:
             self._log_mean(f"test/{name}", getattr(summary, name), len(records))
 
-    def _unpack(self, batch: Sequence[Tensor], batch_idx: int) -> tuple[Tensor, Tensor, Tensor]:
-        inputs, labels, *rest = batch
+    def _unpack(
+        self, batch: Sequence[Tensor], batch_idx: int, split: str, *, deferrable: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        place = f"{split} batch {batch_idx}"
+        read = read_batch(batch, place, None if self._graph is None else self._graph.input_shape)
         if self._graph is None:
-            self.trace(inputs.shape[1:])
+            self.trace(read.images.shape[1:])
             self._check_network()
-        if batch_idx == 0 and not ((inputs >= 0) & (inputs <= 1)).all():
-            raise ConfigurationError(
-                f"images lie between {inputs.min():.3g} and {inputs.max():.3g}; they must lie in [0, 1], and "
-                "normalisation must be the first layer of the network"
-            )
-        # Without indices, any number that no other image of the epoch has, whatever the sizes of the batches.
-        indices = rest[0] if rest else torch.arange(len(labels), device=labels.device) + (batch_idx << 32)
+        if deferrable and reading_waits(read.images):
+            read = self.deferred_values.note(read, place, self.graph.num_outputs)
+        else:
+            require_values(read, place, self.graph.num_outputs)
+        inputs, labels, indices = read
+        if indices is None:  # any number that no other image of the epoch has, whatever the sizes of the batches
+            indices = torch.arange(len(labels), device=labels.device) + (batch_idx << 32)
         # Autograd, on which attacks depend, refuses the tensors of inference mode.
         return inputs.clone() if inputs.is_inference() else inputs, labels.clone(), indices
 
     @contextmanager
-    def evaluation(self, batch: Sequence[Tensor], batch_idx: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Images, labels and indices of a batch, within what evaluating them needs: full precision and no gradients."""
+    def evaluation(
+        self, batch: Sequence[Tensor], batch_idx: int, split: str = "test", *, deferrable: bool = False
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Images, labels and indices of a batch, within what evaluating them needs: full precision and no gradients.
+
+        Args:
+            batch: The batch.
+            batch_idx: Its number.
+            split: Where it comes from, for messages: ``train``, ``val`` or ``test``.
+            deferrable: Whether a GPU may note bad values for later, in place of waiting for it.
+
+        Raises:
+            ConfigurationError: The batch is no batch of labelled images for this network.
+        """
         with torch.inference_mode(False), torch.no_grad(), self._full_precision(), without_tf32():
-            yield self._unpack(batch, batch_idx)
+            yield self._unpack(batch, batch_idx, split, deferrable=deferrable)
 
     def _full_precision(self) -> torch.autocast:
         """Bounds and perturbations do not survive the rounding of half precision."""

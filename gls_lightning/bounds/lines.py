@@ -2,6 +2,7 @@
 
 from typing import Literal, NamedTuple, TypeAlias
 
+import torch
 from torch import Tensor
 
 LowerSlope: TypeAlias = Literal["adaptive", "zero", "one", "parallel"]
@@ -39,3 +40,8 @@ class Band(NamedTuple):
     narrowing: Tensor
     gap: Tensor
     centre: Tensor
+
+    def widened(self, by: Tensor, gamma: float) -> "Band":
+        """The band with its lines moved apart by ``by [B, *shape]`` each; sums of gaps may be wrong by ``gamma``."""
+        gap = torch.add(self.gap, self.gap.abs(), alpha=gamma).add_(by, alpha=2)
+        return self._replace(gap=gap, centre=self.centre + by)

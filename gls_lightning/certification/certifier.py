@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gls_lightning.attacks import PGD, Attack
+from gls_lightning.batches import read_batch, require_values
 from gls_lightning.bounds import Graph, Tensors
 from gls_lightning.certification.branch_and_bound import BranchAndBound
 from gls_lightning.certification.judgement import Conclusion, judge
@@ -87,12 +88,14 @@ class Certifier:
             One record per sample, in the given order.
 
         Raises:
-            ConfigurationError: If ``epsilon`` is negative or not a number, a sample leaves [0, 1], or a stage does not
-                take the network.
+            ConfigurationError: If ``epsilon`` is negative or not a number, samples, labels or indices are others, or a
+                stage does not take the network.
 
         Warns:
             UserWarning: Samples are errors.
         """
+        if len(indices.unique()) < len(indices):
+            raise ConfigurationError("indices repeat; each sample has one of its own in the data set")
         records = {record.index: record for record in self.decide(graph, tensors, inputs, labels, indices, epsilon)}
         if failed := describe_errors(records.values()):
             warnings.warn(failed, stacklevel=2)
@@ -107,8 +110,11 @@ class Certifier:
             stage.check(graph)
         if not epsilon >= 0:
             raise ConfigurationError(f"epsilon is {epsilon}; a radius is at least 0")
-        if not ((inputs >= 0) & (inputs <= 1)).all():
-            raise ConfigurationError("a sample leaves [0, 1]; normalisation belongs into the network's first layer")
+        if not len(inputs):
+            return
+        inputs, labels, _ = samples = read_batch((inputs, labels, indices), "certification", graph.input_shape)
+        require_values(samples, "certification", graph.num_outputs)
+        graph = graph.rigorously()
         tensors = {name: t.double() if t.is_floating_point() else t for name, t in tensors.items()}
         with without_tf32():
             batches = (torch.split(t, self.batch_size) for t in (inputs.double(), labels, indices))

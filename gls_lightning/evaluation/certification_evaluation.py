@@ -88,7 +88,7 @@ class CertificationEvaluation(LightningModule):
         labels: list[int] = []
 
         def batches() -> Iterator[tuple[Tensor, Tensor]]:
-            for images, classes in self.images.read_all():
+            for images, classes in self.images.read_all(self.module.graph.num_outputs):
                 labels.extend(classes.tolist())
                 yield images, classes
 

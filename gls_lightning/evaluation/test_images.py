@@ -8,6 +8,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from gls_lightning.batches import read_batch, require_values
 from gls_lightning.errors import ConfigurationError
 
 
@@ -74,18 +75,25 @@ class ChosenTestImages(LightningDataModule):
         if not self.available:
             raise ConfigurationError(f"{self.command} needs test images, and {type(self.data).__name__} has none")
         if self.input_shape is None:
-            images, _ = next(self.read_all())
-            self.input_shape = images.shape[1:]
+            self.input_shape = read_batch(self._by_hooks(self.read([0])), "the first test image").images.shape[1:]
 
     @property
     def available(self) -> int:
         """Number of all test images."""
         return len(self._all.dataset)  # type: ignore[arg-type]
 
-    def read_all(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images ``[B, *input]`` and labels ``[B]`` of the whole test set, in its order."""
-        for images, labels, *_ in self._loader(self._all.dataset, self.batch_size, self._all.num_workers):
-            yield images, labels
+    def read_all(self, num_classes: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images ``[B, *input]`` and labels ``[B]`` of the whole test set, in its order.
+
+        Raises:
+            ConfigurationError: They are not labelled images of so many classes.
+        """
+        for number, batch in enumerate(self._loader(self._all.dataset, self.batch_size, self._all.num_workers)):
+            place = f"test batch {number}"
+            read = read_batch(self._by_hooks(batch), place, self.input_shape)
+            indices = torch.arange(len(read.labels)) + number * self.batch_size
+            require_values(read._replace(indices=indices), place, num_classes)
+            yield read.images, read.labels
 
     def test_dataloader(self) -> "_Loader":
         """The batches, each read when it is asked for."""
@@ -104,6 +112,10 @@ class ChosenTestImages(LightningDataModule):
             collate_fn=self._all.collate_fn,
             generator=torch.Generator(),  # a loader without one draws from the global generator
         )
+
+    def _by_hooks(self, batch: Any) -> Any:
+        """The batch as the other data module makes it on its way to the device."""
+        return self.on_after_batch_transfer(self.on_before_batch_transfer(batch, 0), 0)
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """As the other data module."""

@@ -11,6 +11,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from gls_lightning.batches import read_batch, require_values
 from gls_lightning.bounds import Box
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.interchange.counterexample import decimal
@@ -42,7 +43,7 @@ def read_samples(data: LightningDataModule, start: int, number: int) -> list[Sam
         number: How many; all that follow where there are fewer.
 
     Raises:
-        ConfigurationError: A number is out of range, or an image leaves [0, 1].
+        ConfigurationError: A number is out of range, or a batch holds no labelled images in [0, 1].
     """
     if start < 0 or number < 1:
         raise ConfigurationError(f"start is {start} and samples {number}; they must be at least 0 and 1")
@@ -54,15 +55,15 @@ def read_samples(data: LightningDataModule, start: int, number: int) -> list[Sam
     samples = list(islice(_samples(loader), start, start + number))
     if not samples:
         raise ConfigurationError(f"start is {start}, and there are no more test images than that")
-    if any(not ((sample.image >= 0) & (sample.image <= 1)).all() for sample in samples):
-        raise ConfigurationError("an image leaves [0, 1]; normalisation belongs into the network's first layer")
     return samples
 
 
 def _samples(loader: DataLoader[Sequence[Tensor]]) -> Iterator[Sample]:
     numbers = count()
-    for images, labels, *_ in loader:
-        for image, label in zip(images, labels.tolist(), strict=True):
+    for number, entries in enumerate(loader):
+        batch = read_batch(entries, f"test batch {number}")
+        require_values(batch, f"test batch {number}")
+        for image, label in zip(batch.images, batch.labels.tolist(), strict=True):
             yield Sample(next(numbers), image, label)
 
 
@@ -92,7 +93,9 @@ def write_benchmark(
         old.unlink(missing_ok=True)
     num_classes = write_onnx(network, samples[0].image.shape, directory / "network.onnx")
     if (largest := max(sample.label for sample in samples)) >= num_classes:
-        raise ConfigurationError(f"the network has {num_classes} outputs, but an image has the label {largest}")
+        raise ConfigurationError(
+            f"the network has {num_classes} outputs, but an image has the label {largest}; labels are counted from 0"
+        )
     state = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in network.state_dict().items()

@@ -7,8 +7,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from gls_lightning.attacks import PGD, Attack, margin
+from gls_lightning.batches import LabelledImages, in_precision_of, require_values
 from gls_lightning.bounds import Box
-from gls_lightning.metrics.robust_accuracy import RobustAccuracy, require_classes
+from gls_lightning.metrics.robust_accuracy import RobustAccuracy
 
 
 class AdversarialAccuracy(RobustAccuracy):
@@ -36,11 +37,10 @@ class AdversarialAccuracy(RobustAccuracy):
         self.seed = seed
 
     def _count_robust(self, images: Tensor, labels: Tensor, indices: Tensor) -> int:
-        precision = next((p.dtype for p in self.network.parameters() if p.is_floating_point()), images.dtype)
-        images = images.to(precision)
+        images = in_precision_of(self.network.parameters(), images)
         with _evaluation_mode(self.network):
             logits = self.network(images)
-            require_classes(labels, logits.shape[1])
+            require_values(LabelledImages(images, labels, indices), "the batch", logits.shape[1])
             correct = margin(logits, labels) > 0
             images, labels, indices = images[correct], labels[correct], indices[correct]
             starts = self.attack.draw_starts(images.shape[1:], indices, self.seed, device=images.device)

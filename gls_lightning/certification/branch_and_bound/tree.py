@@ -10,9 +10,6 @@ from torch import Tensor
 from gls_lightning.bounds import Box
 from gls_lightning.certification.branch_and_bound.question import Answer, Question
 
-_TOLERANCE = 1e-9
-"""Rounding that is no contradiction, relative to the value where it is above 1."""
-
 FIRST_PROGRAM = 64
 """Subdomains after which a linear program first looks for a point; it takes as long as bounding many of them."""
 
@@ -122,7 +119,7 @@ class Tree:
             heapq.heappush(self._open, part)
 
     def try_point(self, point: Tensor, value: float) -> None:
-        """Notes the largest function's value at a point of the box; at most 0, the question is answered."""
+        """Notes an upper bound of the largest function at a point of the box; at most 0, the question is answered."""
         self._smallest = min(self._smallest, value)
         self._compare()
         if value <= 0 and self.point is None:
@@ -134,7 +131,7 @@ class Tree:
         self._compare()
 
     def _compare(self) -> None:
-        if self._proven > self._smallest + _TOLERANCE * max(1, abs(self._smallest)):
+        if self._proven > self._smallest:
             self.fail(f"branch and bound proved {self._proven} where a point has {self._smallest}: a bound is wrong")
 
     def fail(self, error: str) -> None:
