@@ -2,7 +2,6 @@
 
 from typing import Literal, NamedTuple, TypeAlias
 
-import torch
 from torch import Tensor
 
 LowerSlope: TypeAlias = Literal["adaptive", "zero", "one", "parallel"]
@@ -42,6 +41,9 @@ class Band(NamedTuple):
     centre: Tensor
 
     def widened(self, by: Tensor, gamma: float) -> "Band":
-        """The band with its lines moved apart by ``by [B, *shape]`` each; sums of gaps may be wrong by ``gamma``."""
-        gap = torch.add(self.gap, self.gap.abs(), alpha=gamma).add_(by, alpha=2)
+        """The band with its lines moved apart by ``by [B, *shape]`` each, and sums of gaps wrong by ``gamma``.
+
+        A gap is negative where the point lies outside the box, by as much as ``by`` is of it for rounding at most.
+        """
+        gap = self.gap.mul(1 + gamma).add_(by, alpha=4)  # 2 for the lines, 2 for negative gaps
         return self._replace(gap=gap, centre=self.centre + by)

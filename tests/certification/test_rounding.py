@@ -130,7 +130,7 @@ def check_networks(seeds: range) -> Counter[tuple[str, bool]]:
 def test_no_wrong_verdict_whatever_the_size_of_the_weights() -> None:
     verdicts = check_networks(range(300))
     assert verdicts["certified", True] > 50
-    assert verdicts["falsified", False] > 50
+    assert verdicts["falsified", False] > 30
     assert not verdicts["certified", False]
     assert not verdicts["falsified", True]
     assert not verdicts["error", True] + verdicts["error", False]
@@ -140,4 +140,4 @@ def test_no_wrong_verdict_whatever_the_size_of_the_weights() -> None:
 def test_no_wrong_verdict_on_ten_thousand_networks() -> None:
     verdicts = check_networks(range(1000, 11000))
     print(verdicts)
-    assert min(verdicts["certified", True], verdicts["falsified", False]) > 2000
+    assert min(verdicts["certified", True], verdicts["falsified", False]) > 1000
