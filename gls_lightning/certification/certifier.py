@@ -14,7 +14,7 @@ from gls_lightning.bounds import Graph, Tensors
 from gls_lightning.certification.branch_and_bound import BranchAndBound
 from gls_lightning.certification.judgement import Conclusion, judge
 from gls_lightning.certification.precision import without_tf32
-from gls_lightning.certification.record import Record, Verdict, describe_errors
+from gls_lightning.certification.record import Record, Verdict, describe_errors, errors_of
 from gls_lightning.certification.stages import (
     AttackStage,
     BranchAndBoundStage,
@@ -97,8 +97,8 @@ class Certifier:
         if len(indices.unique()) < len(indices):
             raise ConfigurationError("indices repeat; each sample has one of its own in the data set")
         records = {record.index: record for record in self.decide(graph, tensors, inputs, labels, indices, epsilon)}
-        if failed := describe_errors(records.values()):
-            warnings.warn(failed, stacklevel=2)
+        if errors := errors_of(records.values()):
+            warnings.warn(describe_errors(errors), stacklevel=2)
         return [records[index] for index in indices.tolist()]
 
     @torch.no_grad()

@@ -1,6 +1,6 @@
 """What certification says about one sample."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -57,10 +57,14 @@ class Record:
     reason: str | None = None
 
 
-def describe_errors(records: Iterable[Record]) -> str | None:
-    """Says in one line which samples are errors, and why the first of them is; None if none is."""
-    failed = sorted((record for record in records if record.verdict is Verdict.ERROR), key=lambda record: record.index)
-    if not failed:
-        return None
-    shown = ", ".join(str(record.index) for record in failed[:10]) + (", ..." if failed[10:] else "")
-    return f"certification failed at {len(failed)} samples ({shown}); at sample {failed[0].index}: {failed[0].reason}"
+def errors_of(records: Iterable[Record]) -> dict[int, str | None]:
+    """The reasons of the samples that are errors, by their indices, in their order."""
+    failed = (record for record in records if record.verdict is Verdict.ERROR)
+    return {record.index: record.reason for record in sorted(failed, key=lambda record: record.index)}
+
+
+def describe_errors(errors: Mapping[int, str | None]) -> str:
+    """Says in one line which samples are errors, and why the first of them is."""
+    shown = ", ".join(map(str, list(errors)[:10])) + (", ..." if len(errors) > 10 else "")
+    first, reason = next(iter(errors.items()))
+    return f"certification failed at {len(errors)} samples ({shown}); at sample {first}: {reason}"

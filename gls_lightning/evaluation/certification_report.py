@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from gls_lightning.callbacks.certified_module import ACCURACIES
-from gls_lightning.certification import Record, Summary, Verdict, summarise
+from gls_lightning.certification import Record, Summary, summarise
 from gls_lightning.certification.claims import Claims
+from gls_lightning.certification.record import describe_errors, errors_of
 from gls_lightning.certification.record_directory import Found, RecordDirectory
 from gls_lightning.certification.record_line import as_json
 from gls_lightning.certification.summary import Time
@@ -56,7 +57,7 @@ class CertificationReport:
                 "certifiers": found.certifiers,
                 "fingerprint": dict(directory.fingerprint),
                 "missing": len(missing),
-                "errors": {record.index: record.reason for record in records if record.verdict is Verdict.ERROR},
+                "errors": errors_of(records),
             }
             self._write({**about, **_as_dict(summary)})
         _log(trainer.loggers, summary, records)
@@ -70,15 +71,9 @@ class CertificationReport:
             write_whole(self.path, lambda draft: draft.write_text(text + "\n"))
 
     def errors(self) -> str | None:
-        """Says which images of the summary are errors, on whichever process; None if none is."""
-        if not self.path.is_file():
-            return None
-        errors = json.loads(self.path.read_text())["errors"]
-        if not errors:
-            return None
-        reasons = "; ".join(f"{index}: {reason}" for index, reason in list(errors.items())[:3])
-        more = ", ..." if len(errors) > 3 else ""
-        return f"{len(errors)} images are errors, as {self.path} lists ({reasons}{more})"
+        """Says which samples of the summary are errors, on whichever process; None if none is."""
+        errors = json.loads(self.path.read_text())["errors"] if self.path.is_file() else {}
+        return f"{describe_errors(errors)}; {self.path} lists all" if errors else None
 
 
 def _warn(found: Found, missing: set[int], claims: Claims) -> None:

@@ -310,9 +310,9 @@ class TestErrors:
         assert summary()["verdicts"]["error"]["samples"] == len(errors)
         printed = capsys.readouterr()
         line = printed.err.splitlines()[-1]
-        assert line.startswith(
-            f"gls: {len(errors)} images are errors, as out/summary.json lists ({min(errors)}: after FalseProof"
-        )
+        assert line.endswith("; out/summary.json lists all")
+        assert line.startswith(f"gls: certification failed at {len(errors)} samples ({min(errors)}, ")
+        assert f"; at sample {min(errors)}: after FalseProof, a lower bound lies" in line
         assert "by FalseProof" in printed.out
 
     def test_records_that_contradict_each_other(self, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -332,7 +332,8 @@ class TestErrors:
         reasons = [reason.format(file.name, lie["stage"], "records-elsewhere.jsonl") for lie in lies]
         assert list(summary()["errors"].values()) == reasons
         assert summary()["total"]["samples"] == 50
-        assert "gls: 2 images are errors, as out/summary.json lists (" in capsys.readouterr().err
+        failed = ", ".join(str(lie["index"]) for lie in lies)
+        assert f"gls: certification failed at 2 samples ({failed}); at sample " in capsys.readouterr().err
         file.with_name("records-elsewhere.jsonl").unlink()
         assert len(certify(checkpoint)) == 50
         assert summary()["errors"] == {}
