@@ -9,7 +9,7 @@ from dataclasses import replace
 from inspect import signature
 from math import inf
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from lightning.pytorch import Callback, LightningModule
@@ -30,19 +30,23 @@ from gls_lightning.callbacks.batch_norm_reset import BatchNormReset
 from gls_lightning.callbacks.certified_module import ACCURACIES
 from gls_lightning.callbacks.epsilon_annealing import ramps_of
 from gls_lightning.callbacks.first_process import on_first_process
+from gls_lightning.callbacks.monitored_names import MonitoredNames
 from gls_lightning.callbacks.non_finite_guard import NonFiniteGuard
 from gls_lightning.callbacks.process_sum import process_sum
 from gls_lightning.callbacks.wandb_summary import WandbSummary
 from gls_lightning.certification import Certifier, summarise
 from gls_lightning.certification.precision import without_tf32
+from gls_lightning.component_argument import component, shown
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import RGS, Estimate, GradientEstimator, Key, Reducer, alone
 from gls_lightning.objectives import L1, Batch, Certified, Objective, Regularizer, robust_cross_entropy
 from gls_lightning.objectives.l1 import L1Scope
+from gls_lightning.radius import Radius, read_radius, warn_of_large_radius
 from gls_lightning.relaxations import CROWNIBP, DeepPoly, Relaxation
 from gls_lightning.training_loss import TrainingLoss, parameter_names
 from gls_lightning.weights import read_checkpoint, read_weights, require_same_architecture
 
+Factory = TypeVar("Factory")
 _ESTIMATOR = "estimator."
 """What precedes the names of the estimator's tensors in a checkpoint."""
 
@@ -74,7 +78,8 @@ class CertifiedTrainingModule(LightningModule):
 
     Args:
         network: Maps images in [0, 1] to logits; normalisation is part of it.
-        epsilon: Target radius of the perturbations in the l-infinity norm, between 0 and 1.
+        epsilon: Target radius of the perturbations in the l-infinity norm, between 0 and 1: a number or a fraction such
+            as ``8/255``.
         relaxation: How the network is bounded. By default DeepPoly.
         estimator: How the gradient of the loss is estimated. By default RGS.
         objective: What is minimised. By default Certified.
@@ -110,7 +115,7 @@ class CertifiedTrainingModule(LightningModule):
         self,
         *,
         network: nn.Module,
-        epsilon: float,
+        epsilon: Radius,
         relaxation: Relaxation | None = None,
         estimator: GradientEstimator | None = None,
         objective: Objective | None = None,
@@ -127,24 +132,25 @@ class CertifiedTrainingModule(LightningModule):
         init_from: str | None = None,
     ) -> None:
         super().__init__()
-        if not 0 <= epsilon <= 1:
-            raise ConfigurationError(f"epsilon is {epsilon}; a radius for images in [0, 1] lies between 0 and 1")
+        epsilon = read_radius(epsilon)
+        warn_of_large_radius(epsilon)
         if seed < 0:
             raise ConfigurationError(f"seed is {seed}; it must not be negative")
         if not 0 <= l1 < inf:
             raise ConfigurationError(f"l1 is {l1}; it must be a finite number of at least 0")
         self._save_plain_hyperparameters()
-        self.network = network
-        self.relaxation = relaxation or DeepPoly()
-        self.estimator = estimator or RGS()
-        self.objective = objective or Certified()
+        self.network = _network(network)
+        self.relaxation = component("relaxation", relaxation, Relaxation) or DeepPoly()
+        self.estimator = component("estimator", estimator, GradientEstimator) or RGS()
+        self.objective = component("objective", objective, Objective) or Certified()
+        component("regularizer", regularizer, Regularizer)
         weight_penalty = L1(weight=l1, scope=l1_scope)
         self.regularizers = [term for term in (weight_penalty if l1 else None, regularizer) if term is not None]
-        self.optimizer = optimizer
-        self.scheduler = scheduler
-        self.attack = attack or PGD()
-        self.certifier = certifier or Certifier()
-        self.epsilon = float(epsilon)
+        self.optimizer = _factory("optimizer", optimizer, "lambda params: torch.optim.Adam(params, lr=5e-4)")
+        self.scheduler = scheduler and _factory("scheduler", scheduler, "lambda optimizer: StepLR(optimizer, 10)")
+        self.attack = component("attack", attack, Attack) or PGD()
+        self.certifier = component("certifier", certifier, Certifier) or Certifier()
+        self.epsilon = epsilon
         self.seed = seed
         self.population_parallel = population_parallel
         self._unread_init_from = init_from
@@ -215,7 +221,15 @@ class CertifiedTrainingModule(LightningModule):
     def configure_callbacks(self) -> list[Callback]:
         """Lists what every training needs: guards, BatchNorm statistics of the data, best accuracies in W&B."""
         reset = [BatchNormReset()] if self._has_batch_norm else []
-        return [BatchGuard(), NonFiniteGuard(), WandbSummary(), *reset]
+        return [BatchGuard(), NonFiniteGuard(), WandbSummary(), MonitoredNames(self._monitorable()), *reset]
+
+    def _monitorable(self) -> list[str] | None:
+        """The metrics that are logged outside of training steps; None for a derived class, which may log others."""
+        if type(self) is not CertifiedTrainingModule:
+            return None
+        scalar = getattr(self.estimator, "sigma", None)
+        sigma = ["sigma"] if isinstance(scalar, Tensor) and scalar.ndim == 0 else []
+        return [*(f"val/{name}" for name in (*ACCURACIES, "loss")), "epsilon", "learning_rate", *sigma]
 
     @property
     def _has_batch_norm(self) -> bool:
@@ -521,6 +535,19 @@ class CertifiedTrainingModule(LightningModule):
         """
         self._unread_init_from, self._init_from_of_checkpoint = self._init_from_of_checkpoint, None
         return super().load_state_dict(state_dict, strict, assign)
+
+
+def _network(network: nn.Module | None) -> nn.Module:
+    if (given := component("network", network, nn.Module)) is None:
+        raise ConfigurationError("network is None; it must be an object of a class derived from torch.nn.Module")
+    return given
+
+
+def _factory(name: str, given: Factory, example: str) -> Factory:
+    """Refuses what has been made in place of what makes it."""
+    if not callable(given):
+        raise ConfigurationError(f"{name} is {shown(given)}; give a function that makes one, such as {example}")
+    return given
 
 
 @contextmanager

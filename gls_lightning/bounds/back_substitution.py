@@ -44,8 +44,8 @@ class BackSubstitution:
         multipliers: Numbers ``[B, *shape]`` by the name of an activation whose inputs, times these, are added to every
             function: the Lagrange multipliers of constraints on their signs (beta-CROWN, Wang et al., 2021).
         references: The reference values needed so far, by the name of the node.
-        magnitudes: For a rigorous graph, the largest absolute output of each activation in ``lines``, ``[B]``, by its
-            name.
+        extents: For a rigorous graph, the largest absolute input and output over the box of each activation in
+            ``lines``, ``[B]`` each, by its name.
         scales: The scales needed so far, ``[B, *shape]`` or broadcasting to it, by the name of the node.
         distances: How far the lines of activations have moved, ``[B, *shape]``, by the name of the node.
     """
@@ -61,7 +61,7 @@ class BackSubstitution:
         self.multipliers: dict[str, Tensor] = {}
         self._bands: dict[str, Band] = {}
         self.references = {name: box.centre for name, box in boxes.items()}
-        self.magnitudes: dict[str, Tensor] = {}
+        self.extents: dict[str, tuple[Tensor, Tensor]] = {}
         self.scales: dict[str, Tensor] = {}
         self.distances: dict[str, Tensor] = {}
 
@@ -104,7 +104,8 @@ class BackSubstitution:
             scales = (self._scale(source).flatten(1).amax(1) for source in node.inputs)
             return GROWTH * node.operation.magnitude(self.tensors, *scales)
         reference = self.reference(name)
-        return per_sample(self.magnitudes[name] + 2 * largest(reference), reference)
+        _, of_output = self.extents[name]
+        return per_sample(of_output + 2 * largest(reference), reference)
 
     def _band(self, node: Node) -> Band:
         if node.name not in self._bands:
@@ -120,7 +121,10 @@ class BackSubstitution:
         if node.name not in self.distances:
             assert isinstance(node.operation, Activation)
             steepness = node.operation.steepness(self.lines[node.name])
-            self.distances[node.name] = self.error(node.inputs[0]) * steepness + smallest(steepness.dtype)
+            of_input, _ = self.extents[node.name]
+            of_lines = self.graph.error(per_sample(of_input, steepness))
+            error = torch.maximum(self.error(node.inputs[0]), of_lines)
+            self.distances[node.name] = error * steepness + smallest(steepness.dtype)
         return self.distances[node.name]
 
     def relax(self, node: Node, box: Box, lower_slope: LowerSlope = "adaptive") -> None:
@@ -128,7 +132,7 @@ class BackSubstitution:
         assert isinstance(node.operation, Activation)
         self.lines[node.name] = node.operation.lines(box, lower_slope)
         if self.graph.rigorous:
-            self.magnitudes[node.name] = node.operation.interval(self.tensors, box).largest
+            self.extents[node.name] = box.largest, node.operation.interval(self.tensors, box).largest
 
     def with_lower_slopes(self, slopes: Mapping[str, Tensor]) -> "BackSubstitution":
         """The same substitution with other slopes ``[B, *shape]`` below the activations, by their names.
@@ -136,7 +140,7 @@ class BackSubstitution:
         Neither reference values nor rounding errors depend on these, and those that are known are shared.
         """
         other = BackSubstitution(self.graph, self.tensors, self.boxes, self.chunks)
-        other.references, other.magnitudes = self.references, self.magnitudes
+        other.references, other.extents = self.references, self.extents
         other.scales, other.distances = self.scales, self.distances
         other.lines = {name: line._replace(lower_slope=slopes[name]) for name, line in self.lines.items()}
         return other

@@ -43,7 +43,7 @@ class Band(NamedTuple):
     def widened(self, by: Tensor, gamma: float) -> "Band":
         """The band with its lines moved apart by ``by [B, *shape]`` each, and sums of gaps wrong by ``gamma``.
 
-        A gap is negative where the point lies outside the box, by as much as ``by`` is of it for rounding at most.
+        Outside the box a gap may be negative, by less than twice what ``by`` is ``gamma`` times of.
         """
-        gap = self.gap.mul(1 + gamma).add_(by, alpha=4)  # 2 for the lines, 2 for negative gaps
+        gap = self.gap.mul(1 + gamma).add_(by, alpha=6)  # 2 for the lines, 4 for what negative gaps should have lost
         return self._replace(gap=gap, centre=self.centre + by)

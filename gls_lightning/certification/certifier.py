@@ -24,7 +24,9 @@ from gls_lightning.certification.stages import (
     RelaxationStage,
     Stage,
 )
+from gls_lightning.component_argument import component, components
 from gls_lightning.errors import ConfigurationError
+from gls_lightning.radius import Radius, read_radius
 from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly, Relaxation
 
 
@@ -63,16 +65,20 @@ class Certifier:
             raise ConfigurationError(f"batch_size is {batch_size}; it must be at least 1")
         if relaxations is None:
             relaxations = IBP(), CROWNIBP(), DeepPoly(skip_ibp_stable=True)
+        relaxations = components("relaxations", relaxations, Relaxation)
+        component("branch_and_bound", branch_and_bound, BranchAndBound)
         self.batch_size = batch_size
         self.stages: list[Stage] = [NaturalStage()]
         if use_attack:
-            self.stages.append(AttackStage(attack or PGD(steps=40, restarts=5, loss="margin"), seed))
+            self.stages.append(
+                AttackStage(component("attack", attack, Attack) or PGD(steps=40, restarts=5, loss="margin"), seed)
+            )
         self.stages.extend(RelaxationStage(relaxation) for relaxation in relaxations)
         if branch_and_bound is not None:
             self.stages.append(BranchAndBoundStage(branch_and_bound))
 
     def certify(
-        self, graph: Graph, tensors: Tensors, inputs: Tensor, labels: Tensor, indices: Tensor, epsilon: float
+        self, graph: Graph, tensors: Tensors, inputs: Tensor, labels: Tensor, indices: Tensor, epsilon: Radius
     ) -> list[Record]:
         """Decides samples.
 
@@ -88,7 +94,7 @@ class Certifier:
             One record per sample, in the given order.
 
         Raises:
-            ConfigurationError: If ``epsilon`` is negative or not a number, samples, labels or indices are others, or a
+            ConfigurationError: If ``epsilon`` is no radius between 0 and 1, samples, labels or indices are others, or a
                 stage does not take the network.
 
         Warns:
@@ -103,13 +109,12 @@ class Certifier:
 
     @torch.no_grad()
     def decide(
-        self, graph: Graph, tensors: Tensors, inputs: Tensor, labels: Tensor, indices: Tensor, epsilon: float
+        self, graph: Graph, tensors: Tensors, inputs: Tensor, labels: Tensor, indices: Tensor, epsilon: Radius
     ) -> Iterator[Record]:
         """As :meth:`certify`, but gives each record as soon as its sample is decided."""
         for stage in self.stages:
             stage.check(graph)
-        if not epsilon >= 0:
-            raise ConfigurationError(f"epsilon is {epsilon}; a radius is at least 0")
+        epsilon = read_radius(epsilon)
         if not len(inputs):
             return
         inputs, labels, _ = samples = read_batch((inputs, labels, indices), "certification", graph.input_shape)

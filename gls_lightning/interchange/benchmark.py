@@ -17,6 +17,7 @@ from gls_lightning.errors import ConfigurationError
 from gls_lightning.interchange.counterexample import decimal
 from gls_lightning.interchange.onnx_export import write_onnx
 from gls_lightning.interchange.robustness_property import robustness_property
+from gls_lightning.radius import Radius, read_radius
 from gls_lightning.whole_file import write_whole
 
 
@@ -68,7 +69,7 @@ def _samples(loader: DataLoader[Sequence[Tensor]]) -> Iterator[Sample]:
 
 
 def write_benchmark(
-    network: nn.Module, samples: Sequence[Sample], directory: Path, *, epsilon: float, timeout: float
+    network: nn.Module, samples: Sequence[Sample], directory: Path, *, epsilon: Radius, timeout: float
 ) -> None:
     """Writes ``network.onnx``, ``network.safetensors``, ``vnnlib/image_<number>.vnnlib`` and ``instances.csv``.
 
@@ -84,8 +85,7 @@ def write_benchmark(
             outputs.
         ContradictionError: The ONNX file computes something else than the network.
     """
-    if not 0 <= epsilon <= 1:
-        raise ConfigurationError(f"epsilon is {epsilon}; a radius for images in [0, 1] lies between 0 and 1")
+    epsilon = read_radius(epsilon)
     if not timeout > 0:
         raise ConfigurationError(f"timeout is {timeout}; it must be positive")
     (directory / "vnnlib").mkdir(parents=True, exist_ok=True)

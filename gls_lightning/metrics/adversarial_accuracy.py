@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from gls_lightning.attacks import PGD, Attack, margin
 from gls_lightning.batches import LabelledImages, in_precision_of, require_values
 from gls_lightning.bounds import Box
+from gls_lightning.component_argument import component
 from gls_lightning.metrics.robust_accuracy import RobustAccuracy
+from gls_lightning.radius import Radius
 
 
 class AdversarialAccuracy(RobustAccuracy):
@@ -30,10 +32,10 @@ class AdversarialAccuracy(RobustAccuracy):
     """
 
     def __init__(
-        self, network: nn.Module, *, epsilon: float, attack: Attack | None = None, seed: int = 0, **options: Any
+        self, network: nn.Module, *, epsilon: Radius, attack: Attack | None = None, seed: int = 0, **options: Any
     ) -> None:
         super().__init__(network, epsilon, **options)
-        self.attack = attack or PGD()
+        self.attack = component("attack", attack, Attack) or PGD()
         self.seed = seed
 
     def _count_robust(self, images: Tensor, labels: Tensor, indices: Tensor) -> int:

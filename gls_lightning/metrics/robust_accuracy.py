@@ -10,7 +10,8 @@ from torchmetrics import Metric
 
 from gls_lightning.batches import read_batch, require_values
 from gls_lightning.certification.precision import without_tf32
-from gls_lightning.errors import ConfigurationError
+from gls_lightning.component_argument import component
+from gls_lightning.radius import Radius, read_radius, warn_of_large_radius
 
 
 class RobustAccuracy(Metric):
@@ -38,10 +39,11 @@ class RobustAccuracy(Metric):
     robust: Tensor
     total: Tensor
 
-    def __init__(self, network: nn.Module, epsilon: float, **options: Any) -> None:
+    def __init__(self, network: nn.Module, epsilon: Radius, **options: Any) -> None:
         super().__init__(**options)
-        if not 0 <= epsilon <= 1:
-            raise ConfigurationError(f"epsilon is {epsilon}; it must lie between 0 and 1")
+        epsilon = read_radius(epsilon)
+        warn_of_large_radius(epsilon)
+        component("network", network, nn.Module)
         self._borrowed = _Borrowed(network)
         self.epsilon = epsilon
         self.add_state("robust", torch.tensor(0), dist_reduce_fx="sum")

@@ -322,7 +322,7 @@ def test_in_a_lightning_module(network, images, labels):
 @BOTH
 @pytest.mark.parametrize("epsilon", [-0.1, 1.1, float("nan")])
 def test_radii_out_of_range(metric_class, epsilon, network):
-    with pytest.raises(ConfigurationError, match=rf"epsilon is {epsilon}; it must lie between 0 and 1"):
+    with pytest.raises(ConfigurationError, match=rf"epsilon is {epsilon}; a radius .* lies between 0 and 1"):
         metric_class(network, epsilon=epsilon)
 
 
