@@ -69,7 +69,7 @@ def test_what_others_recorded_meanwhile_is_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ranges", [[range(240)] * 3, [range(240), range(100, 200), range(150, 240)]])
 def test_three_processes_at_once_decide_each_sample_once(ranges: list[range], tmp_path: Path) -> None:
     processes = [
-        fork.Process(target=work, args=(tmp_path, indices), kwargs={"seconds": 1e-3, "seed": seed})
+        fork.Process(target=work, args=(tmp_path, indices), kwargs={"seconds": 4e-3, "seed": seed})
         for seed, indices in enumerate(ranges)
     ]
     for process in processes:
@@ -79,7 +79,7 @@ def test_three_processes_at_once_decide_each_sample_once(ranges: list[range], tm
     assert attempts(tmp_path) == Counter(range(240))
     sizes = [len(path.read_text().splitlines()) - 1 for path in tmp_path.glob("records-*.jsonl")]
     assert len(sizes) == 3
-    assert min(sizes) >= 30, "all had a share"
+    assert min(sizes) >= 10, "all had a share"
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 40))])
