@@ -134,8 +134,8 @@ class GLSTrainer(Trainer):
             raise ConfigurationError(f"samples is {samples}; it must be at least 1")
         output = _in_run(ckpt_path, "landscape") if output is None else output
         require_writable_directory(output, "output")
-        images = ChosenTestImages(datamodule, samples, command="gls landscape", divided=False)
-        images.positions = range(samples)
+        images = ChosenTestImages(datamodule, samples, command="gls landscape")
+        images.batches = [range(samples)]
         evaluation = LandscapeEvaluation(
             model,
             landscape,
@@ -186,8 +186,9 @@ class GLSTrainer(Trainer):
 
         Raises:
             ConfigurationError: A value is out of range, the checkpoint does not fit, or the directory's records are of
-                something else.
-            ContradictionError: Two results cannot both be true.
+                something else or damaged.
+            SystemExit: With code 1, after all is done: some images are errors, for example because two results cannot
+                both be true.
         """
         if certifier is None:
             certifier = complete_certifier(time_limit=100.0 if time_limit is None else time_limit)
@@ -210,6 +211,8 @@ class GLSTrainer(Trainer):
         report = CertificationReport(ckpt_path, options)
         _load_weights(model, ckpt_path, weights_only)
         self.test(CertificationEvaluation(model, certifier, images, options, report), datamodule=images, verbose=False)
+        if self.is_global_zero and (errors := report.errors()):
+            sys.exit(f"gls: {errors}")
 
     def export(
         self,
