@@ -203,5 +203,5 @@ def test_interchange() -> None:
     rows = re.findall(r"^\| (`[A-Z].*?) \|", text, re.MULTILINE)
     assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == set(CONVERTERS)
     (block,) = re.findall(r"```\n(\(declare-const.*?)```", text, re.DOTALL)
-    box = Box(*torch.tensor([[[0.4]], [[0.6]]], dtype=torch.float64))
+    box = Box(*torch.tensor([[[0.375]], [[0.625]]], dtype=torch.float64))
     assert robustness_property(box, 1, 3, "an image").split("\n", 1)[1] == block
