@@ -1,0 +1,549 @@
+"""A run that was found is data: attempts to make it execute code, each of which would leave a file as its mark."""
+
+import os
+import pickle
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from gls_lightning.config_composition import merge
+from gls_lightning.main import main
+
+TINY = Path(__file__).parent / "configs" / "tiny.yaml"
+MARK = "GLS_TEST_MARK"
+TOUCH = f"import os, pathlib; pathlib.Path(os.environ['{MARK}']).touch()\n"
+COMPONENT = "from gls_lightning.relaxations import IBP\nclass {name}(IBP):\n    pass\n"
+GADGETS = """
+import os, pathlib
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.plugins import TorchCheckpointIO
+from torch import nn
+from torch.optim import SGD, Optimizer
+
+def run(*args, **kwargs):
+    pathlib.Path(os.environ['GLS_TEST_MARK']).touch()
+
+def network(*args, **kwargs) -> nn.Module:
+    run()
+
+def data(*args, **kwargs) -> LightningDataModule:
+    run()
+
+def optimizer(params, lr: float = 0.1) -> Optimizer:
+    run()
+    return SGD(params, lr)
+
+class Doer:
+    def __init__(self, *args, **kwargs):
+        run()
+
+    def __call__(self, *args, **kwargs):
+        run()
+
+class Sender(CSVLogger):
+    def __init__(self, **kwargs):
+        super().__init__('elsewhere')
+        run()
+
+class Reader(TorchCheckpointIO):
+    def __init__(self):
+        run()
+"""
+"""An installed library with functions and classes of the kinds that real ones have; each of them leaves the mark."""
+
+
+class Bomb:
+    """Leaves the mark when it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch {os.environ[MARK]}",)
+
+
+@dataclass
+class Download:
+    """A run that somebody else made, and that may be changed for the worse."""
+
+    run: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.run / "checkpoints" / "last.ckpt"
+
+    @property
+    def config(self) -> Path:
+        return self.run / "config.yaml"
+
+    def say(self, **sections: Any) -> None:
+        """Changes the configuration."""
+        self.config.write_text(yaml.safe_dump(merge(yaml.safe_load(self.config.read_text()), sections)))
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.run / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def arm(self) -> None:
+        """Puts an object into the checkpoint that executes code when it is unpickled."""
+        content = torch.load(self.checkpoint, weights_only=True)
+        torch.save(content | {"bomb": Bomb()}, self.checkpoint)
+
+    def change_checkpoint(self, **content: Any) -> None:
+        torch.save(torch.load(self.checkpoint, weights_only=True) | content, self.checkpoint)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("trained"))
+        fast = ["--model.objective=Standard", "--model.estimator=Backprop", "--trainer.limit_val_batches=0"]
+        main(["fit", "--config", str(TINY), "--trainer.max_steps=1", "--data.test_size=2", *fast])
+        return Path("runs/tiny/version_0").absolute()
+
+
+@pytest.fixture(scope="module")
+def gadgets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The library is installed."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "gadgets.py").write_text(GADGETS)
+    sys.path.append(str(folder))
+    yield
+    sys.path.remove(str(folder))
+    sys.modules.pop("gadgets", None)
+
+
+@pytest.fixture
+def download(trained: Path, gadgets: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Download:
+    """A copy of the run, beside the working directory."""
+    shutil.copytree(trained, tmp_path / "download")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv(MARK, str(tmp_path / "mark"))
+    return Download(tmp_path / "download")
+
+
+def evaluate(download: Download, command: str = "test") -> list[str]:
+    few = {
+        "fit": ["--trainer.max_steps=2"],
+        "certify": ["--samples=1", "--stages=[IBP]"],
+        "tightness": ["--samples=1", "--num_radii=2", "--relaxations=[IBP]"],
+        "landscape": ["--samples=1", "--points=3", "--sigmas=[1e-3]", "--population_sizes=[2]", "--relaxations=[IBP]"],
+        "export": ["--samples=1"],
+    }
+    return [command, "--ckpt_path", str(download.checkpoint), *few.get(command, [])]
+
+
+Attack = Callable[[Download], list[str]]
+ATTACKS: list[Any] = []
+
+
+def attack(refusal: str | None, *trusting: str, **arguments: Any) -> Callable[[Attack], Attack]:
+    """Registers an attack.
+
+    Args:
+        refusal: What the line says with which it is refused; None where the command does its work.
+        *trusting: Words with which it succeeds, which shows that it is one.
+        **arguments: Further arguments of the function.
+    """
+
+    def register(function: Attack) -> Attack:
+        name = "-".join([function.__name__, *map(str, arguments.values())])
+        ATTACKS.append(pytest.param(partial(function, **arguments), refusal, trusting, id=name))
+        return function
+
+    return register
+
+
+UNPICKLES = "--weights_only=false"
+TRUSTS = "--trust_run"
+REFUSED = ""  # by the parser, whose words are its own
+NOT_CHOSEN = "which a run that was found may not choose"
+NOT_IMPORTED = "which is neither installed nor in the working directory"
+COMMANDS = ("fit", "validate", "test", "tightness", "landscape", "certify", "export")
+
+
+# Pickles.
+
+
+def pickle_in_the_checkpoint(download: Download, command: str) -> list[str]:
+    download.arm()
+    return evaluate(download, command)
+
+
+def pickle_that_the_configuration_allows(download: Download, command: str) -> list[str]:
+    download.arm()
+    download.say(weights_only=False)
+    return evaluate(download, command)
+
+
+for command in COMMANDS:
+    attack("is damaged or no checkpoint", UNPICKLES, command=command)(pickle_in_the_checkpoint)
+    attack("weights_only of", UNPICKLES, command=command)(pickle_that_the_configuration_allows)
+
+
+@attack("weights_only of", UNPICKLES, value="no")
+@attack("weights_only of", UNPICKLES, value="false")
+def pickle_that_a_string_allows(download: Download, value: str) -> list[str]:
+    download.arm()
+    download.say(weights_only=value)
+    return evaluate(download)
+
+
+@attack("weights_only of", UNPICKLES)
+def pickle_that_the_configuration_allows_after_the_flag(download: Download) -> list[str]:
+    download.arm()
+    download.say(weights_only=False)
+    return ["test", "--weights_only=true", "--config", str(download.run), "--ckpt_path", str(download.checkpoint)]
+
+
+@attack("weights_only of", UNPICKLES)
+def pickle_that_a_base_allows(download: Download) -> list[str]:
+    download.arm()
+    download.write("base.yaml", "weights_only: false")
+    content = yaml.safe_load(download.config.read_text())
+    del content["weights_only"]
+    download.config.write_text(yaml.safe_dump(content | {"bases": ["base.yaml"]}))
+    return evaluate(download)
+
+
+@attack("is damaged or no checkpoint", UNPICKLES)
+def pickle_that_the_configuration_names(download: Download) -> list[str]:
+    download.arm()
+    download.say(ckpt_path=str(download.checkpoint))
+    return ["test", "--config", str(download.run)]
+
+
+@attack("weights_only of")
+def pickle_of_the_last_checkpoint(download: Download) -> list[str]:
+    download.arm()
+    download.say(ckpt_path="last", weights_only=False, checkpoint={"dirpath": str(download.checkpoint.parent)})
+    return ["fit", "--config", str(download.run)]
+
+
+@attack("is damaged or no checkpoint")
+def pickle_to_start_from(download: Download) -> list[str]:
+    download.arm()
+    download.say(model={"init_args": {"init_from": str(download.checkpoint)}})
+    return ["fit", "--config", str(download.run)]
+
+
+@attack("is damaged or no checkpoint")
+def pickle_without_an_archive(download: Download) -> list[str]:
+    download.checkpoint.write_bytes(pickle.dumps({"state_dict": {}, "bomb": Bomb()}))
+    return evaluate(download)
+
+
+@attack("is damaged or no file of safetensors")
+def pickle_as_safetensors(download: Download) -> list[str]:
+    path = download.run / "network.safetensors"
+    path.write_bytes(pickle.dumps(Bomb()))
+    return ["certify", "--ckpt_path", str(path)]
+
+
+@attack("weights_only of", UNPICKLES)
+def pickle_that_the_configuration_trusts(download: Download) -> list[str]:
+    download.arm()
+    download.say(weights_only=False, trust_run=True)
+    return evaluate(download)
+
+
+# Modules that came with the run.
+
+
+@attack(NOT_IMPORTED, TRUSTS)
+def module_beside_the_configuration(download: Download) -> list[str]:
+    download.write("found_beside.py", TOUCH)
+    download.say(imports=["found_beside"])
+    return evaluate(download)
+
+
+@attack(NOT_IMPORTED, TRUSTS)
+def module_in_import_paths(download: Download) -> list[str]:
+    download.write("code/found_in_path.py", TOUCH)
+    download.say(imports=["found_in_path"], import_paths=[str(download.run / "code")])
+    return evaluate(download)
+
+
+@attack(NOT_IMPORTED, TRUSTS)
+def module_of_a_package(download: Download) -> list[str]:
+    download.write("found_package/__init__.py", TOUCH)
+    download.write("found_package/part.py", "")
+    download.say(imports=["found_package.part"])
+    return evaluate(download)
+
+
+@attack(NOT_IMPORTED, TRUSTS)
+def class_path_of_a_module(download: Download) -> list[str]:
+    download.write("found_class.py", TOUCH + COMPONENT.format(name="Found"))
+    download.say(model={"init_args": {"relaxation": {"class_path": "found_class.Found"}}})
+    return evaluate(download)
+
+
+@attack(NOT_IMPORTED, TRUSTS)
+def class_path_as_a_string(download: Download) -> list[str]:
+    download.write("found_string.py", TOUCH + COMPONENT.format(name="Found"))
+    download.say(model={"init_args": {"relaxation": "found_string.Found"}})
+    return evaluate(download)
+
+
+@attack("No module named", TRUSTS)
+def class_path_in_a_file_that_is_named(download: Download) -> list[str]:
+    download.write("found_part.py", TOUCH + COMPONENT.format(name="Found"))
+    download.write("relaxation.yaml", "class_path: found_part.Found")
+    download.say(model={"init_args": {"relaxation": "relaxation.yaml"}})
+    return evaluate(download)
+
+
+@attack(NOT_IMPORTED, TRUSTS)
+def module_in_the_working_directory_of_the_run(download: Download) -> list[str]:
+    download.write("found_here.py", TOUCH)
+    download.say(imports=["found_here"])
+    os.chdir(download.run)
+    return ["test", "--ckpt_path", "checkpoints/last.ckpt"]
+
+
+@attack(NOT_IMPORTED, TRUSTS)
+def module_beside_a_base(download: Download) -> list[str]:
+    download.write("parts/found_at_base.py", TOUCH)
+    download.write("parts/base.yaml", "imports: [found_at_base]")
+    download.say(bases=["parts/base.yaml"])
+    return evaluate(download)
+
+
+@attack(NOT_IMPORTED, TRUSTS)
+def module_of_a_directory_that_is_given(download: Download) -> list[str]:
+    download.write("found_given.py", TOUCH)
+    download.say(imports=["found_given"])
+    return ["test", "--config", str(download.run)]
+
+
+@attack(NOT_IMPORTED, TRUSTS)
+def module_of_a_record_that_is_given(download: Download) -> list[str]:
+    download.write("found_record.py", TOUCH)
+    download.say(imports=["found_record"])
+    return ["test", "--config", str(download.config)]
+
+
+@attack(NOT_IMPORTED, TRUSTS)
+def module_of_another_file_of_the_run(download: Download) -> list[str]:
+    download.write("found_other.py", TOUCH)
+    download.say(imports=["found_other"])
+    shutil.copy(download.config, download.run / "better.yaml")
+    return ["test", "--config", str(download.run / "better.yaml")]
+
+
+@attack(NOT_IMPORTED, TRUSTS)
+def module_of_a_record_that_is_a_base(download: Download) -> list[str]:
+    download.write("found_base.py", TOUCH)
+    download.say(imports=["found_base"])
+    Path("mine.yaml").write_text(f"bases: [{download.config}]")
+    return ["test", "--config", "mine.yaml"]
+
+
+@attack(None)
+def entry_point_of_a_distribution(download: Download) -> list[str]:
+    download.write("found_entry.py", TOUCH)
+    download.write("found-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: found\nVersion: 1.0\n")
+    entry = "found = found_entry\n"
+    points = f"[gls_lightning.components]\n{entry}[lightning.pytorch.callbacks_factory]\n{entry}"
+    download.write("found-1.0.dist-info/entry_points.txt", points)
+    os.chdir(download.run)
+    sys.path.insert(0, "")  # as python -c and python -m do
+    return ["test", "--ckpt_path", "checkpoints/last.ckpt"]
+
+
+@attack("holds no components", module="idlelib.__main__")
+@attack("holds no components", module="antigravity")
+@attack("is not the name of a module", module=".found")
+@attack("is not the name of a module", module="../download/found")
+def module_that_does_something(download: Download, module: str) -> list[str]:
+    download.say(imports=[module])
+    return evaluate(download)
+
+
+# Tags of YAML.
+
+
+@attack("is no valid YAML", tag="apply:os.system")
+@attack("is no valid YAML", tag="new:os.system")
+def object_of_yaml(download: Download, tag: str) -> list[str]:
+    with download.config.open("a") as config:
+        config.write(f"more: !!python/object/{tag} ['touch {os.environ[MARK]}']\n")
+    return evaluate(download)
+
+
+# Functions and classes of installed libraries.
+
+
+def callback(**arguments: Any) -> dict[str, Any]:
+    return {"class_path": "lightning.pytorch.callbacks.LambdaCallback", "init_args": arguments}
+
+
+def network(**arguments: Any) -> dict[str, Any]:
+    return {"init_args": {"network": arguments}}
+
+
+@attack(NOT_CHOSEN, TRUSTS)
+def function_that_a_callback_calls(download: Download) -> list[str]:
+    download.say(trainer={"callbacks": [callback(setup="gadgets.run")]})
+    return evaluate(download)
+
+
+@attack(NOT_CHOSEN, TRUSTS)
+def object_that_a_callback_calls(download: Download) -> list[str]:
+    download.say(trainer={"callbacks": [callback(setup={"class_path": "gadgets.Doer"})]})
+    return evaluate(download)
+
+
+@attack(NOT_CHOSEN, TRUSTS)
+def callback_in_a_file_that_is_named(download: Download) -> list[str]:
+    download.write("callback.yaml", yaml.safe_dump(callback(setup="gadgets.run")))
+    download.say(trainer={"callbacks": ["callback.yaml"]})
+    return evaluate(download)
+
+
+@attack(NOT_CHOSEN, TRUSTS)
+def function_in_yaml_in_a_string(download: Download) -> list[str]:
+    download.say(trainer={"callbacks": yaml.safe_dump([callback(setup="gadgets.run")])})
+    return evaluate(download)
+
+
+@attack(NOT_CHOSEN, TRUSTS)
+def function_appended_to_a_list(download: Download) -> list[str]:
+    download.say(**{"trainer": {"callbacks+": [callback(setup="gadgets.run")]}})
+    return evaluate(download)
+
+
+@attack(NOT_CHOSEN, TRUSTS)
+def function_that_returns_a_network(download: Download) -> list[str]:
+    download.say(model=network(class_path="gadgets.network"))
+    return evaluate(download)
+
+
+@attack(REFUSED)
+def function_that_returns_data(download: Download) -> list[str]:
+    download.say(data={"class_path": "gadgets.data"})
+    return evaluate(download)
+
+
+@attack(NOT_CHOSEN, TRUSTS)
+def function_that_returns_an_optimizer(download: Download) -> list[str]:
+    download.say(model={"init_args": {"optimizer": "gadgets.optimizer"}})
+    return ["fit", "--config", str(download.run)]
+
+
+@attack(NOT_CHOSEN, TRUSTS)
+def function_that_a_schedule_calls(download: Download) -> list[str]:
+    schedule = {"class_path": "torch.optim.lr_scheduler.LambdaLR", "init_args": {"lr_lambda": "gadgets.run"}}
+    download.say(model={"init_args": {"scheduler": schedule}})
+    return ["fit", "--config", str(download.run)]
+
+
+@attack(NOT_CHOSEN, TRUSTS)
+def function_that_a_network_calls(download: Download) -> list[str]:
+    arguments = {"in_channels": 1, "hidden_channels": [1, 1], "activation_layer": "gadgets.network"}
+    download.say(model=network(class_path="torchvision.ops.MLP", init_args=arguments))
+    return evaluate(download)
+
+
+@attack(NOT_CHOSEN)
+def class_where_any_value_fits(download: Download) -> list[str]:
+    arguments = {"in_features": 1, "out_features": 1, "device": {"class_path": "gadgets.Doer"}}
+    download.say(model=network(class_path="torch.nn.Linear", init_args=arguments))
+    return evaluate(download)
+
+
+@attack(NOT_CHOSEN)
+def class_in_yaml_in_yaml(download: Download) -> list[str]:
+    inner = "'{\"class\\u005fpath\": gadgets.Doer}'"
+    arguments = {"in_features": 1, "out_features": 1, "device": inner}
+    download.say(model=network(class_path="torch.nn.Linear", init_args=arguments))
+    return evaluate(download)
+
+
+@attack(NOT_CHOSEN)
+def class_among_the_published_accuracies(download: Download) -> list[str]:
+    download.say(paper={"natural": {"class_path": "gadgets.Doer"}})
+    return evaluate(download)
+
+
+@attack(NOT_CHOSEN, TRUSTS)
+def logger_of_a_library(download: Download) -> list[str]:
+    download.say(trainer={"logger": {"class_path": "gadgets.Sender"}})
+    return evaluate(download)
+
+
+@attack(NOT_CHOSEN)
+def server_that_gets_the_key_of_wandb(download: Download) -> list[str]:
+    arguments = {"settings": {"base_url": "http://elsewhere"}, "offline": True}
+    download.say(trainer={"logger": {"class_path": "lightning.pytorch.loggers.WandbLogger", "init_args": arguments}})
+    return evaluate(download)
+
+
+@attack(NOT_CHOSEN, TRUSTS)
+def reader_of_checkpoints(download: Download) -> list[str]:
+    download.say(trainer={"plugins": [{"class_path": "gadgets.Reader"}]})
+    return evaluate(download)
+
+
+@attack(NOT_CHOSEN, strategy="fsdp")
+@attack(NOT_CHOSEN, strategy="deepspeed")
+def strategy_with_checkpoints_of_its_own(download: Download, strategy: str) -> list[str]:
+    download.say(trainer={"strategy": strategy})
+    return evaluate(download)
+
+
+@attack(REFUSED, name="lightning.pytorch.LightningModule.load_from_checkpoint")
+@attack(NOT_CHOSEN, name="gls_lightning.load")
+def function_that_unpickles(download: Download, name: str) -> list[str]:
+    download.arm()
+    arguments = {"weights_only": False} if "Module" in name else {"trust_run": True}
+    path = {"checkpoint_path" if "Module" in name else "path": str(download.checkpoint)}
+    download.say(model=network(class_path=name, init_args=path | arguments))
+    return ["test", "--config", str(download.run)]
+
+
+@attack(REFUSED, name="subprocess.Popen")
+@attack(REFUSED, name="os.system")
+def function_of_python(download: Download, name: str) -> list[str]:
+    download.say(trainer={"callbacks": [callback(setup={"class_path": name, "init_args": {"command": "true"}})]})
+    return evaluate(download)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("prepare", "refusal", "trusting"), ATTACKS)
+def test_attack(
+    prepare: Attack, refusal: str | None, trusting: list[str], download: Download, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = prepare(download)
+    if refusal is None:
+        main(words)
+    else:
+        with pytest.raises(SystemExit) as exit_:
+            main(words)
+        assert exit_.value.code == 2
+        assert refusal in capsys.readouterr().err
+    assert not Path(os.environ[MARK]).exists()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("prepare", "refusal", "trusting"), [case for case in ATTACKS if case.values[2]])
+def test_attack_is_one(
+    prepare: Attack, refusal: str, trusting: list[str], download: Download, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the flag that trusts, the code is executed, whatever comes then."""
+    with suppress(Exception, SystemExit):
+        main([*prepare(download), *trusting])
+    assert Path(os.environ[MARK]).exists()
