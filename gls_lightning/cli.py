@@ -289,8 +289,8 @@ class GLSParser(LightningArgumentParser):
         self._reading = path
         parsed: Namespace = super().parse_string(content, path=path, **options)
         self._reading = ""
-        if path and self.trust.is_found(Path(path)):
-            check_values(parsed, str(path), self.trust.folders)
+        if path and (found := self.trust.called(Path(path))):
+            check_values(parsed, str(found), self.trust.folders)
         return parsed
 
     def print_usage(self, file: Any = None) -> None:
@@ -426,9 +426,10 @@ class GLSCLI(LightningCLI):
         config = self.config[self.config.subcommand]
         path = config.get("ckpt_path")
         if config.get("weights_only") is False and not self.trust.pickles:
+            files = ", ".join(map(str, config.get("config") or self.config.config))
             raise ConfigurationError(
-                f"weights_only of {', '.join(map(str, config.config))} is false, which lets a checkpoint execute code; "
-                "only the flag --weights_only=false says so"
+                f"weights_only of {files} is false, which lets a checkpoint execute code; only the flag "
+                "--weights_only=false does that"
             )
         # Not None, for which Lightning unpickles checkpoints that it fetches by HTTP.
         config.weights_only = not self.trust.pickles

@@ -66,9 +66,8 @@ def prepare(words: list[str]) -> Prepared:
         if recorded or Path(value).is_dir():
             runs.append(config.parent)
         sources.append(_Source(config, composition, [] if TRUST_RUN in words else runs))
-    found = [source for source in sources if source.runs]
     trust = Trust(
-        found=frozenset(source.config.resolve() for source in found),
+        found={source.config.resolve(): source.config for source in sources if source.runs},
         folders=tuple(_own_folders(sources, words)),
         pickles=any(yaml.safe_load(value) is False for _, value in _options(words, "--weights_only")),
     )

@@ -1,21 +1,29 @@
 """A run that was found is data: attempts to make it execute code, each of which would leave a file as its mark."""
 
+import json
 import os
 import pickle
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from markdown_it import MarkdownIt
+from torch.optim import SGD
 
+import gls_lightning
+from gls_lightning.cli import GLSCLI
 from gls_lightning.config_composition import merge
+from gls_lightning.errors import ConfigurationError
 from gls_lightning.main import main
 
 TINY = Path(__file__).parent / "configs" / "tiny.yaml"
@@ -522,6 +530,44 @@ def function_of_python(download: Download, name: str) -> list[str]:
     return evaluate(download)
 
 
+@attack(NOT_CHOSEN, TRUSTS)
+def callback_in_a_file_for_a_section(download: Download) -> list[str]:
+    download.write("trainer.yaml", yaml.safe_dump({"callbacks": [callback(setup="gadgets.run")]}))
+    download.say(trainer="trainer.yaml")
+    return evaluate(download)
+
+
+@attack(NOT_CHOSEN)
+def configuration_before_the_command(download: Download) -> list[str]:
+    content = yaml.safe_load(download.config.read_text())
+    content["trainer"]["callbacks"] = [callback(setup="gadgets.run")]
+    download.config.write_text(yaml.safe_dump({"test": content}))
+    return ["--config", str(download.run), "test", "--ckpt_path", str(download.checkpoint)]
+
+
+@attack(NOT_CHOSEN, TRUSTS)
+def function_for_a_class_of_another_configuration(download: Download) -> list[str]:
+    Path("mine.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": callback()}}))
+    content = yaml.safe_load(download.config.read_text())
+    content["trainer"]["callbacks"] = {"init_args": {"setup": "gadgets.run"}}
+    download.config.write_text(yaml.safe_dump(content))
+    return ["test", "--config", "mine.yaml", "--config", str(download.run)]
+
+
+@attack(NOT_CHOSEN, TRUSTS)
+def function_that_a_module_of_the_user_has_imported(download: Download) -> list[str]:
+    Path("of_the_user.py").write_text("from gadgets import run\n")
+    download.say(trainer={"callbacks": [callback(setup="of_the_user.run")]})
+    return evaluate(download)
+
+
+@attack(NOT_CHOSEN, TRUSTS)
+def library_whose_name_a_folder_here_has(download: Download) -> list[str]:
+    Path("gadgets").mkdir()
+    download.say(trainer={"callbacks": [callback(setup="gadgets.run")]})
+    return evaluate(download)
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("prepare", "refusal", "trusting"), ATTACKS)
 def test_attack(
@@ -547,3 +593,210 @@ def test_attack_is_one(
     with suppress(Exception, SystemExit):
         main([*prepare(download), *trusting])
     assert Path(os.environ[MARK]).exists()
+
+
+def change_arguments(download: Download, key: str = "hyper_parameters", **arguments: Any) -> None:
+    saved = torch.load(download.checkpoint, weights_only=True)
+    torch.save(saved | {key: saved.get(key, {}) | arguments}, download.checkpoint)
+
+
+def calling(name: str) -> dict[str, Any]:
+    """The section of a network whose arguments name a function."""
+    arguments = {"in_channels": 1, "hidden_channels": [1, 1], "activation_layer": name}
+    return {"class_path": "torchvision.ops.MLP", "init_args": arguments}
+
+
+class TestLoading:
+    """In Python, too."""
+
+    def test_a_run_as_it_is(self, download: Download) -> None:
+        assert gls_lightning.load(download.checkpoint).epsilon == 0.05
+        own = gls_lightning.load(download.checkpoint, optimizer=lambda parameters: SGD(parameters, lr=0.1))
+        assert isinstance(own.configure_optimizers(), SGD)
+
+    @pytest.mark.parametrize("variable", [None, "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"])
+    def test_pickles(self, variable: str | None, download: Download, monkeypatch: pytest.MonkeyPatch) -> None:
+        download.arm()
+        if variable:
+            monkeypatch.setenv(variable, "1")
+        with pytest.raises(ConfigurationError, match="is damaged or no checkpoint"):
+            gls_lightning.load(download.checkpoint)
+        assert not Path(os.environ[MARK]).exists()
+
+    @pytest.mark.parametrize("key", ["hyper_parameters", "hparams", "module_arguments"])
+    @pytest.mark.parametrize("network", [{"class_path": "gadgets.network"}, calling("gadgets.network")])
+    def test_functions(self, network: Any, key: str, download: Download) -> None:
+        change_arguments(download, key, network=network, _instantiator="lightning.pytorch.cli.instantiate_module")
+        if key != "hyper_parameters":  # which would win
+            content = torch.load(download.checkpoint, weights_only=True)
+            del content["hyper_parameters"]["network"]
+            torch.save(content, download.checkpoint)
+        with pytest.raises(ConfigurationError, match=f"{NOT_CHOSEN}.*trust_run=True"):
+            gls_lightning.load(download.checkpoint)
+        assert not Path(os.environ[MARK]).exists()
+
+        with suppress(Exception):
+            gls_lightning.load(download.checkpoint, trust_run=True)
+        assert Path(os.environ[MARK]).exists()
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [{"_instantiator": "gadgets.run"}, {"_instantiator": "os.system"}, {"_class_path": "gadgets.Doer"}],
+    )
+    def test_what_makes_the_module(self, arguments: dict[str, Any], download: Download) -> None:
+        change_arguments(download, **arguments)
+        with suppress(ValueError):
+            gls_lightning.load(download.checkpoint)
+        assert not Path(os.environ[MARK]).exists()
+
+    @pytest.mark.parametrize("name", ["gadgets:run", "gadgets:Doer", "os:system"])
+    def test_the_class(self, name: str, download: Download) -> None:
+        download.change_checkpoint(module_class=name)
+        with pytest.raises(ConfigurationError, match="import it from"):
+            gls_lightning.load(download.checkpoint)
+        assert not Path(os.environ[MARK]).exists()
+
+
+class TestOwnRuns:
+    """What the user has made goes on working without a flag."""
+
+    def test_modules_of_the_working_directory(self, trained: Path, download: Download, parsed: list[GLSCLI]) -> None:
+        Path("own_bounds.py").write_text(COMPONENT.format(name="OwnBounds"))
+        download.say(
+            imports=["own_bounds"], model={"init_args": {"relaxation": {"class_path": "own_bounds.OwnBounds"}}}
+        )
+        main(evaluate(download))
+        assert type(parsed[0].model.relaxation).__name__ == "OwnBounds"
+
+    def test_modules_that_the_command_line_names(self, download: Download, parsed: list[GLSCLI]) -> None:
+        download.write("own_named.py", COMPONENT.format(name="OwnNamed"))
+        words = ["--imports=[own_named]", f"--import_paths=[{download.run}]", "--model.relaxation=OwnNamed"]
+        main([*evaluate(download), *words])
+        assert type(parsed[0].model.relaxation).__name__ == "OwnNamed"
+
+    def test_what_the_command_line_chooses_is_not_checked(self, download: Download, parsed: list[GLSCLI]) -> None:
+        words = ["--trainer.callbacks+=LambdaCallback", "--trainer.callbacks.setup=gadgets.run"]
+        main([*evaluate(download), *words])
+        assert "LambdaCallback" in {type(added).__name__ for added in parsed[0].trainer.callbacks}
+
+    def test_a_configuration_that_is_no_run_is_trusted(
+        self, tmp_path: Path, gadgets: None, parsed: list[GLSCLI]
+    ) -> None:
+        (tmp_path / "project").mkdir()
+        (tmp_path / "project/own_project.py").write_text(COMPONENT.format(name="OwnProject"))
+        config = yaml.safe_load(TINY.read_text()) | {"imports": ["own_project"]}
+        config["model"]["init_args"]["relaxation"] = "OwnProject"
+        config["trainer"]["callbacks"] = [callback(setup="gadgets.run")]
+        (tmp_path / "project/config.yaml").write_text(yaml.safe_dump(config))
+        main(["fit", "--config", str(tmp_path / "project/config.yaml")])
+        assert type(parsed[0].model.relaxation).__name__ == "OwnProject"
+
+    def test_pickles_are_no_part_of_the_record(self, download: Download) -> None:
+        main([*evaluate(download, "fit"), UNPICKLES])
+        (record,) = Path("runs").rglob("config.yaml")
+        assert yaml.safe_load(record.read_text())["weights_only"] is None
+        assert "trust_run" not in record.read_text()
+
+
+class TestPath:
+    """What is installed comes first."""
+
+    @pytest.mark.parametrize("name", ["colorsys", "sklearn"])
+    def test_a_module_with_the_name_of_another(
+        self, name: str, download: Download, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        Path(f"{name}.py").write_text(TOUCH)
+        with pytest.raises(SystemExit):
+            main(["test", "--config", str(TINY), f"--imports=[{name}]"])
+        message = capsys.readouterr().err
+        assert f"imports of --imports names {name}, which is {Path.cwd()}/{name}.py, but " in message
+        assert "has that name, too, and comes first; rename the former" in message
+        assert not Path(os.environ[MARK]).exists()
+
+    def test_folders_come_last(self, download: Download, parsed: list[GLSCLI]) -> None:
+        before = list(sys.path)
+        main([*evaluate(download), TRUSTS])
+        assert sys.path[: len(before)] == before
+        assert {str(Path.cwd()), str(download.run)} <= set(sys.path[len(before) :])
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("place", ["here", "download"])
+    def test_many_names_in_a_process_of_their_own(self, place: str, download: Download) -> None:
+        folder = download.run.parent / place
+        for name in ("sklearn", "yaml", "matplotlib", "PIL", "scipy", "jinja2", "onnx", "json", "csv", "statistics"):
+            (folder / f"{name}.py").write_text(TOUCH)
+        for name in ("torch", "lightning", "gls_lightning", "rich"):
+            (folder / name).mkdir()
+            (folder / name / "__init__.py").write_text(TOUCH)
+        os.chdir(folder)
+        gls = Path(sys.executable).with_name("gls")
+        for words in (evaluate(download), ["report", str(download.run)], ["configs"]):
+            done = subprocess.run([gls, *words], capture_output=True, text=True, timeout=300)
+            assert done.returncode == 0, done.stderr
+        assert not Path(os.environ[MARK]).exists()
+
+
+class Page(HTMLParser):
+    """The names of elements, and of attributes that scripts could be in."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements = set[str]()
+        self.handlers = set[str]()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.add(tag)
+        self.handlers |= {name for name, value in attrs if name.startswith("on") or "script:" in (value or "")}
+
+
+SCRIPT = "</script></code>--><script>alert(1)</script><img src=x onerror=alert(1)>{{ 7 * 7 }}{% raw %}"
+
+
+class TestReports:
+    """A page about a run shows its texts, and executes nothing."""
+
+    def test_texts(self, download: Download) -> None:
+        named = download.run.parent / "a<script>alert(1)<"  # the run's name
+        download.say(seed_everything=SCRIPT, paper={"tables": [SCRIPT]}, **{SCRIPT: SCRIPT})
+        download.say(model={"init_args": {"network": {"class_path": SCRIPT}, "epsilon": SCRIPT}})
+        metrics = download.run / "metrics.csv"
+        row = f'epoch,step,"landscape/{SCRIPT}","statistics/{SCRIPT}/$x$",val/natural_accuracy\n0,1,0.5,0.5,0.5\n'
+        metrics.write_text(row)
+        pictures = download.run / "landscape"
+        pictures.mkdir()
+        (pictures / "curves.png").write_bytes(SCRIPT.encode())
+        (pictures / "landscape.json").write_text(json.dumps({"title": SCRIPT, "noise": SCRIPT, "checkpoint": [SCRIPT]}))
+        (download.run / "certification").mkdir()
+        (download.run / "certification/summary.json").write_text(json.dumps({SCRIPT: SCRIPT}))
+        shutil.move(download.run, named)
+
+        main(["report", str(named), "--output", "page.html"])
+        text = Path("page.html").read_text()
+        assert "{{ 7 * 7 }}{% raw %}" in text
+        page = Page(text)
+        assert "script" not in page.elements
+        assert not page.handlers
+        markdown = Page(MarkdownIt("commonmark").render(Path("page.md").read_text()))
+        assert "script" not in markdown.elements
+        assert not markdown.handlers
+
+    def test_tags_of_yaml_are_a_note(self, download: Download) -> None:
+        with download.config.open("a") as config:
+            config.write(f"more: !!python/object/apply:os.system ['touch {os.environ[MARK]}']\n")
+        main(["report", str(download.run)])
+        assert "is no valid YAML" in (download.run / "report.html").read_text()
+        assert not Path(os.environ[MARK]).exists()
+
+    @pytest.mark.slow
+    def test_a_backend_for_figures(self, download: Download) -> None:
+        """matplotlib reads its settings from the working directory, here the run's own."""
+        download.write("matplotlibrc", "backend: module://found_backend\n")
+        download.write("found_backend.py", TOUCH)
+        for words in (["report", "."], ["tightness", "--ckpt_path", "checkpoints/last.ckpt", "--num_radii=2"]):
+            code = f"from gls_lightning.main import main; main({words!r})"
+            done = subprocess.run(
+                [sys.executable, "-P", "-c", code], cwd=download.run, capture_output=True, text=True, timeout=300
+            )
+            assert done.returncode == 0, done.stderr
+        assert not Path(os.environ[MARK]).exists()
