@@ -289,8 +289,8 @@ class GLSParser(LightningArgumentParser):
         self._reading = path
         parsed: Namespace = super().parse_string(content, path=path, **options)
         self._reading = ""
-        if path and (found := self.trust.called(Path(path))):
-            check_values(parsed, str(found), self.trust.folders)
+        if path and Path(path).resolve() not in self.trust.configs:
+            check_values(parsed, str(Path(path).absolute()), self.trust.folders)
         return parsed
 
     def print_usage(self, file: Any = None) -> None:
@@ -426,7 +426,7 @@ class GLSCLI(LightningCLI):
         config = self.config[self.config.subcommand]
         path = config.get("ckpt_path")
         if config.get("weights_only") is False and not self.trust.pickles:
-            files = ", ".join(map(str, config.get("config") or self.config.config))
+            files = ", ".join(map(str, config.get("config") or self.config.get("config") or ()))
             raise ConfigurationError(
                 f"weights_only of {files} is false, which lets a checkpoint execute code; only the flag "
                 "--weights_only=false does that"

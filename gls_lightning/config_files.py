@@ -67,7 +67,7 @@ def prepare(words: list[str]) -> Prepared:
             runs.append(config.parent)
         sources.append(_Source(config, composition, [] if TRUST_RUN in words else runs))
     trust = Trust(
-        found={source.config.resolve(): source.config for source in sources if source.runs},
+        configs=frozenset(source.config.resolve() for source in sources if not source.runs),
         folders=tuple(_own_folders(sources, words)),
         pickles=any(yaml.safe_load(value) is False for _, value in _options(words, "--weights_only")),
     )
@@ -93,10 +93,10 @@ class _Source(NamedTuple):
 
 def _own_folders(sources: list[_Source], words: list[str]) -> list[str]:
     """Where the user's own modules are: never in the directory of a run that was found, unless the user says so."""
-    runs = [run for source in sources for run in source.runs]
-    here = [] if is_within(Path.cwd(), runs) else [str(Path.cwd())]
-    if not here:  # where Python itself may have put it
-        sys.path[:] = [path for path in sys.path if path not in ("", str(Path.cwd()))]
+    cwd = Path.cwd()
+    here = [] if is_within(cwd, [run for source in sources for run in source.runs]) else [str(cwd)]
+    if not here:  # python -m and -c have put it there
+        sys.path[:] = [path for path in sys.path if Path(path).resolve() != cwd.resolve()]
     beside = [folder for source in sources if not source.runs for folder in source.folders]
     given = [folder for _, value in _options(words, "--import_paths", "--import_paths+") for folder in as_list(value)]
     return list(dict.fromkeys([*here, *beside, *given]))

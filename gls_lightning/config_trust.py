@@ -7,7 +7,7 @@ but nothing that came with it.
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
@@ -25,18 +25,14 @@ class Trust:
     """What a command line trusts.
 
     Attributes:
-        found: The configurations that are data, as they are called, by their real paths.
-        folders: Where the user's own modules are: the working directory, and what configurations say that are trusted.
+        configs: The configurations that the user wrote, or vouches for; all others are data.
+        folders: Where the user's own modules are: the working directory, and what these configurations say.
         pickles: Whether the command line itself says that objects in checkpoints are unpickled, which executes code.
     """
 
-    found: Mapping[Path, Path] = field(default_factory=dict)
+    configs: frozenset[Path] = frozenset()
     folders: tuple[str, ...] = ()
     pickles: bool = False
-
-    def called(self, config: Path) -> Path | None:
-        """What a configuration is called that is data; None of one that is trusted."""
-        return self.found.get(config.resolve())
 
 
 def lies_in_run(config: Path) -> bool:

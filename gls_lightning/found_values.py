@@ -115,9 +115,7 @@ def _named(value: Any, key: str) -> Iterator[tuple[str, str, Any]]:
     elif isinstance(value, Mapping):
         if "class_path" in value:
             yield key, str(value["class_path"]), _resolve(value["class_path"])
-        if "settings" in value and value["settings"] is not None:
-            # W&B's logger learns here to which server it sends the user's key.
-            yield f"{key}.settings", str(value["settings"]), None
+            yield from _settings(value, key)
         for name, inner in value.items():
             yield from _named(inner, f"{key}.{name}" if key else str(name))
     elif isinstance(value, list | tuple | set):
@@ -125,6 +123,17 @@ def _named(value: Any, key: str) -> Iterator[tuple[str, str, Any]]:
             yield from _named(inner, f"{key}.{position}")
     elif not isinstance(value, PLAIN):
         yield key, _name(value) if isinstance(value, type) or isroutine(value) else repr(value), value
+
+
+def _settings(section: Mapping[str, Any], key: str) -> Iterator[tuple[str, str, Any]]:
+    """The option of W&B's logger that says to which server it sends the user's key."""
+    if _name(_resolve(section["class_path"])) != WANDB:
+        return
+    for part in ("init_args", "dict_kwargs"):
+        options = section.get(part) or {}
+        settings = (vars(options) if isinstance(options, Namespace) else options).get("settings")
+        if settings is not None:
+            yield f"{key}.{part}.settings", str(settings), None
 
 
 def _unwrapped(text: str) -> Any:
