@@ -530,6 +530,12 @@ def function_of_python(download: Download, name: str) -> list[str]:
     return evaluate(download)
 
 
+@attack(NOT_CHOSEN)
+def configuration_after_a_short_flag(download: Download) -> list[str]:
+    download.say(trainer={"callbacks": [callback(setup="gadgets.run")]})
+    return ["test", f"-c{download.config}", "--ckpt_path", str(download.checkpoint), "--config", str(TINY)]
+
+
 @attack(NOT_CHOSEN, TRUSTS)
 def callback_in_a_file_for_a_section(download: Download) -> list[str]:
     download.write("trainer.yaml", yaml.safe_dump({"callbacks": [callback(setup="gadgets.run")]}))
@@ -584,8 +590,15 @@ def test_attack(
     assert not Path(os.environ[MARK]).exists()
 
 
+CONTROLS = [
+    pytest.param(*case.values, id=case.id, marks=[pytest.mark.slow] if case.id.endswith(COMMANDS[3:]) else [])
+    for case in ATTACKS
+    if case.values[2]
+]
+
+
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("prepare", "refusal", "trusting"), [case for case in ATTACKS if case.values[2]])
+@pytest.mark.parametrize(("prepare", "refusal", "trusting"), CONTROLS)
 def test_attack_is_one(
     prepare: Attack, refusal: str, trusting: list[str], download: Download, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -718,6 +731,15 @@ class TestPath:
         main([*evaluate(download), TRUSTS])
         assert sys.path[: len(before)] == before
         assert {str(Path.cwd()), str(download.run)} <= set(sys.path[len(before) :])
+
+    @pytest.mark.slow
+    def test_a_module_that_python_is_to_run(self, download: Download) -> None:
+        for name in ("sklearn", "yaml", "scipy", "ctypes", "jsonargparse", "lightning"):
+            Path(f"{name}.py").write_text(TOUCH)
+        words = ["-m", "gls_lightning", *evaluate(download)]
+        done = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert not Path(os.environ[MARK]).exists()
 
     @pytest.mark.slow
     @pytest.mark.parametrize("place", ["here", "download"])
