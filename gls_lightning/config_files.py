@@ -62,6 +62,8 @@ def prepare(words: list[str]) -> Prepared:
         config = find_config(value)
         words[position] = words[position].removesuffix(value) + str(config)
         composition = compose(config)
+        if TRUST_RUN[2:] in composition.content:
+            raise ConfigurationError(f"{config} says {TRUST_RUN[2:]}, which only the flag {TRUST_RUN} can; remove it")
         runs = [file.parent for file in composition.files if lies_in_run(file)]
         if recorded or Path(value).is_dir():
             runs.append(config.parent)

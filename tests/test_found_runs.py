@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
@@ -24,6 +26,7 @@ import gls_lightning
 from gls_lightning.cli import GLSCLI
 from gls_lightning.config_composition import merge
 from gls_lightning.errors import ConfigurationError
+from gls_lightning.found_values import KINDS, NAMED
 from gls_lightning.main import main
 
 TINY = Path(__file__).parent / "configs" / "tiny.yaml"
@@ -167,7 +170,7 @@ def attack(refusal: str | None, *trusting: str, **arguments: Any) -> Callable[[A
     """
 
     def register(function: Attack) -> Attack:
-        name = "-".join([function.__name__, *map(str, arguments.values())])
+        name = "-".join([function.__name__, *(value for value in arguments.values() if isinstance(value, str))])
         ATTACKS.append(pytest.param(partial(function, **arguments), refusal, trusting, id=name))
         return function
 
@@ -260,14 +263,14 @@ def pickle_as_safetensors(download: Download) -> list[str]:
     return ["certify", "--ckpt_path", str(path)]
 
 
-@attack("weights_only of", UNPICKLES)
-def pickle_that_the_configuration_trusts(download: Download) -> list[str]:
-    download.arm()
-    download.say(weights_only=False, trust_run=True)
-    return evaluate(download)
-
-
 # Modules that came with the run.
+
+
+@attack("says trust_run")
+def module_of_a_run_that_trusts_itself(download: Download) -> list[str]:
+    download.write("found_trusting.py", TOUCH)
+    download.say(imports=["found_trusting"], trust_run=True)
+    return evaluate(download)
 
 
 @attack(NOT_IMPORTED, TRUSTS)
@@ -292,21 +295,15 @@ def module_of_a_package(download: Download) -> list[str]:
     return evaluate(download)
 
 
-@attack(NOT_IMPORTED, TRUSTS)
-def class_path_of_a_module(download: Download) -> list[str]:
-    download.write("found_class.py", TOUCH + COMPONENT.format(name="Found"))
-    download.say(model={"init_args": {"relaxation": {"class_path": "found_class.Found"}}})
+@attack(NOT_IMPORTED, TRUSTS, module="found_class", section={"class_path": "found_class.Found"})
+@attack(NOT_IMPORTED, TRUSTS, module="found_string", section="found_string.Found")
+def class_of_a_module(download: Download, module: str, section: Any) -> list[str]:
+    download.write(f"{module}.py", TOUCH + COMPONENT.format(name="Found"))
+    download.say(model={"init_args": {"relaxation": section}})
     return evaluate(download)
 
 
-@attack(NOT_IMPORTED, TRUSTS)
-def class_path_as_a_string(download: Download) -> list[str]:
-    download.write("found_string.py", TOUCH + COMPONENT.format(name="Found"))
-    download.say(model={"init_args": {"relaxation": "found_string.Found"}})
-    return evaluate(download)
-
-
-@attack("No module named", TRUSTS)
+@attack(REFUSED, TRUSTS)
 def class_path_in_a_file_that_is_named(download: Download) -> list[str]:
     download.write("found_part.py", TOUCH + COMPONENT.format(name="Found"))
     download.write("relaxation.yaml", "class_path: found_part.Found")
@@ -668,6 +665,27 @@ class TestLoading:
         with pytest.raises(ConfigurationError, match="import it from"):
             gls_lightning.load(download.checkpoint)
         assert not Path(os.environ[MARK]).exists()
+
+
+class TestNames:
+    """The names of what may be chosen are those of what there is."""
+
+    @pytest.mark.parametrize("name", sorted(KINDS | NAMED))
+    def test_of_kinds(self, name: str) -> None:
+        found = resolve_name(name)
+        assert f"{found.__module__}.{found.__qualname__}" == name
+
+    def test_the_flag_is_no_key(self, download: Download, capsys: pytest.CaptureFixture[str]) -> None:
+        download.say(trust_run=True)
+        with pytest.raises(SystemExit):
+            main(evaluate(download))
+        assert "says trust_run, which only the flag --trust_run can; remove it" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_the_flag_is_explained(self, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        assert re.search(r"--trust_run +Trust a run's directory", capsys.readouterr().out)
 
 
 class TestOwnRuns:
