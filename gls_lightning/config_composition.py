@@ -57,7 +57,7 @@ def compose(config: Path, above: tuple[Path, ...] = ()) -> Composition:
 def as_list(value: Any) -> list[str]:
     """The strings of a list, which may be a single one or written as YAML."""
     parsed = yaml.safe_load(value) if isinstance(value, str) else value
-    return [parsed] if isinstance(parsed, str) else list(parsed or [])
+    return list(parsed or []) if isinstance(parsed, list | tuple | None) else [parsed]
 
 
 def merge(lower: Any, upper: Any) -> Any:

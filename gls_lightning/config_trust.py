@@ -74,8 +74,7 @@ def check_module(name: Any, source: str, folders: Sequence[str], *, foreign: Seq
         )
     if foreign is None:
         return
-    top = name.partition(".")[0]
-    if top in sys.stdlib_module_names or "__main__" in name.split("."):
+    if name.partition(".")[0] in sys.stdlib_module_names or "__main__" in name.split("."):
         raise ConfigurationError(f"imports of {source} names {name}, which holds no components; remove it")
     if not installed and not _own_spec(name, folders):
         raise ConfigurationError(_refusal("imports", source, name, foreign))
@@ -91,9 +90,11 @@ def check_class_paths(content: Any, source: str, folders: Sequence[str], foreign
         foreign: The folders that came with it.
 
     Raises:
-        ConfigurationError: There is one.
+        ConfigurationError: There is one, or one of a module that is a program.
     """
     for path in _dotted_names(content):
+        if "__main__" in path.split("."):
+            raise ConfigurationError(f"{source} names {path}, which is part of a program; remove it")
         if not (_installed_spec(path) or _own_spec(path, folders)) and _origin(_own_spec(path, foreign)):
             raise ConfigurationError(_refusal("class_path", source, path, foreign))
 

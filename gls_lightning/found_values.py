@@ -1,12 +1,13 @@
 """What a configuration that was found may say: plain values, and components of known kinds."""
 
 import re
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from enum import Enum
+from functools import reduce
 from inspect import isroutine
 from os import PathLike
-from pkgutil import resolve_name
 from typing import Any
 
 import yaml
@@ -146,10 +147,13 @@ def _unwrapped(text: str) -> Any:
 
 
 def _resolve(path: Any) -> Any:
-    try:
-        return resolve_name(path)
-    except (TypeError, ValueError, ImportError, AttributeError):
-        return None
+    """The object of this name, of what the parser has imported; None if there is none."""
+    parts = str(path).split(".")
+    for count in range(len(parts) - 1, 0, -1):
+        found: Any = sys.modules.get(".".join(parts[:count]))
+        if found is not None:
+            return reduce(lambda inner, part: getattr(inner, part, None), parts[count:], found)
+    return None
 
 
 def _name(named: Any) -> str:

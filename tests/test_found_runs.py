@@ -378,6 +378,18 @@ def module_that_does_something(download: Download, module: str) -> list[str]:
     return evaluate(download)
 
 
+@attack("is part of a program")
+def class_of_a_program(download: Download) -> list[str]:
+    download.say(model={"init_args": {"relaxation": "idlelib.__main__.Found"}})
+    return evaluate(download)
+
+
+@attack("is not the name of a module")
+def number_for_a_module(download: Download) -> list[str]:
+    download.say(imports=3)
+    return evaluate(download)
+
+
 # Tags of YAML.
 
 
