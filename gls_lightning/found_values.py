@@ -38,7 +38,10 @@ NAMED = {
     "lightning.pytorch.strategies.single_device.SingleDeviceStrategy",
 }
 """What else may be named: other loggers send to where a run says, other strategies read checkpoints their own way."""
-STRATEGY = re.compile(r"auto|ddp\w*")
+LIMITED = {"trainer.strategy": re.compile(r"auto|ddp\w*"), "trainer.model_registry": re.compile("")}
+"""What these options may be: no strategy that reads checkpoints its own way, and no server to send them to."""
+ELSEWHERE = re.compile(r"\w[\w.+-]*(://|::)")
+"""Begins what is on another machine, or behind a reader that the name itself chooses."""
 
 _load_yaml = get_loader("yaml")
 
@@ -73,8 +76,8 @@ def check_values(values: Any, source: str, folders: Sequence[str], remedy: str =
     for key, text, named in _named(values, ""):
         if not _is_component(named, folders):
             raise ConfigurationError(
-                f"{key} of {source} is {text}, which a run that was found may not choose: it may name networks and "
-                f"other components, data modules, optimizers and callbacks; {remedy} trusts it"
+                f"{key} of {source} is {text!r}, which a run that was found may not choose: it may name networks and "
+                f"other components, data modules, optimizers, callbacks and files of this machine; {remedy} trusts it"
             )
 
 
@@ -109,7 +112,8 @@ def _named(value: Any, key: str) -> Iterator[tuple[str, str, Any]]:
     if isinstance(value, Namespace):
         value = vars(value)
     if isinstance(value, str):
-        if key.endswith("trainer.strategy") and not STRATEGY.fullmatch(value):
+        limit = LIMITED.get(".".join(key.split(".")[-2:]))
+        if ELSEWHERE.match(value) or (limit is not None and not limit.fullmatch(value)):
             yield key, value, None
         elif (inner := _unwrapped(value)) is not None:
             yield from _named(inner, key)

@@ -65,6 +65,6 @@ def _require_unique(keys: list[yaml.Node], source: str) -> None:
         name, line = (key.tag, key.value), key.start_mark.line + 1
         if name in lines:
             raise ConfigurationError(
-                f"{source} gives the key {key.value} twice, in lines {lines[name]} and {line}; keep one of them"
+                f"{source} gives the key {key.value!r} twice, in lines {lines[name]} and {line}; keep one of them"
             )
         lines[name] = line

@@ -515,10 +515,13 @@ def reader_of_checkpoints(download: Download) -> list[str]:
     return evaluate(download)
 
 
-@attack(NOT_CHOSEN, strategy="fsdp")
-@attack(NOT_CHOSEN, strategy="deepspeed")
-def strategy_with_checkpoints_of_its_own(download: Download, strategy: str) -> list[str]:
-    download.say(trainer={"strategy": strategy})
+@attack(NOT_CHOSEN, key="strategy", value="fsdp")
+@attack(NOT_CHOSEN, key="strategy", value="deepspeed")
+@attack(NOT_CHOSEN, key="model_registry", value="somebody/else")
+@attack(NOT_CHOSEN, key="default_root_dir", value="ftp://elsewhere/runs")
+@attack(NOT_CHOSEN, key="default_root_dir", value="reference::file:///tmp/reader.json")
+def places_and_readers_of_checkpoints(download: Download, key: str, value: str) -> list[str]:
+    download.say(trainer={key: value})
     return evaluate(download)
 
 

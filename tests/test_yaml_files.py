@@ -1,6 +1,7 @@
 """YAML that is read strictly."""
 
 import re
+from html import unescape
 from itertools import pairwise
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def written(text: str, name: str = "mine.yaml") -> Path:
     ],
 )
 def test_a_key_that_stands_twice(text: str, key: str, lines: str) -> None:
-    line = f"mine.yaml gives the key {key} twice, in lines {lines}; keep one of them"
+    line = f"mine.yaml gives the key {key!r} twice, in lines {lines}; keep one of them"
     with pytest.raises(ConfigurationError, match=f"^{re.escape(line)}$"):
         read_yaml(written(text))
 
@@ -87,10 +88,11 @@ def test_commands(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         main(words)
     assert exit_.value.code == 2
-    assert re.search(r"gives the key \w+ twice, in lines \d and \d; keep one of them", capsys.readouterr().err)
+    assert re.search(r"gives the key '\w+' twice, in lines \d and \d; keep one of them", capsys.readouterr().err)
 
 
 def test_the_report_of_a_run_says_it(tmp_path: Path) -> None:
     written("a: 1\na: 2", "config.yaml")
     main(["report", "."])
-    assert "gives the key a twice, in lines 1 and 2" in Path("report.html").read_text()
+    text = unescape(Path("report.html").read_text())
+    assert "gives the key 'a' twice, in lines 1 and 2" in text
