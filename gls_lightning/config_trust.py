@@ -1,4 +1,4 @@
-"""Which configurations were merely found, and which modules such a one may name.
+"""The line between configurations that the user wrote and those that were found, and the modules of the latter.
 
 What the user wrote on the command line, and a configuration that it names, is trusted as a script is that one runs. The
 configuration of a run that somebody else may have made is data: it names what is installed and the user's own modules,
@@ -22,7 +22,7 @@ RECORD = "config.yaml"
 
 @dataclass(frozen=True)
 class Trust:
-    """What a command line trusts.
+    """The trust of a command line.
 
     Attributes:
         configs: The configurations that the user wrote, or vouches for; all others are data.
@@ -36,7 +36,7 @@ class Trust:
 
 
 def lies_in_run(config: Path) -> bool:
-    """Whether a configuration lies in a run's directory, which others may have made."""
+    """Says whether a configuration lies in a run's directory, which others may have made."""
     return any(_is_run(folder) for folder in {config.absolute().parent, config.resolve().parent})
 
 
@@ -47,7 +47,7 @@ def _is_run(folder: Path) -> bool:
 
 
 def is_within(folder: Path, others: Sequence[Path]) -> bool:
-    """Whether a folder is one of others, or lies in one."""
+    """Says whether a folder is one of others, or lies in one."""
     return any(folder.resolve().is_relative_to(other.resolve()) for other in others)
 
 
@@ -100,7 +100,7 @@ def check_class_paths(content: Any, source: str, folders: Sequence[str], foreign
 
 
 def is_own(module: str, folders: Sequence[str]) -> bool:
-    """Whether a module that is loaded is one of the user's own."""
+    """Says whether a module that is loaded is one of the user's own."""
     own, loaded = _own_spec(module, folders), getattr(sys.modules.get(module.partition(".")[0]), "__spec__", None)
     return own is not None and loaded is not None and bool(_places(own) & _places(loaded))
 
@@ -128,7 +128,7 @@ def _own_spec(name: str, folders: Sequence[str]) -> ModuleSpec | None:
 
 
 def _installed_spec(name: str) -> ModuleSpec | None:
-    """Of the module's topmost package, so that nothing is imported."""
+    """Finds the topmost package of a module, and imports nothing."""
     top = name.partition(".")[0]
     specs = (finder.find_spec(top, None) for finder in sys.meta_path)
     return next((spec for spec in specs if spec is not None), None)

@@ -1,4 +1,4 @@
-"""What a configuration that was found may say: plain values, and components of known kinds."""
+"""Plain values and components of known kinds: all that a configuration may say that was found."""
 
 import re
 import sys
@@ -142,7 +142,7 @@ def _settings(section: Mapping[str, Any], key: str) -> Iterator[tuple[str, str, 
 
 
 def _unwrapped(text: str) -> Any:
-    """What a string holds that is YAML once more, as a parser may read it later; None of any other string."""
+    """Parses a string that is YAML once more, as a parser may do later; None of any other string."""
     try:
         inner = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError):

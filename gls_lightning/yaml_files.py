@@ -1,4 +1,4 @@
-"""YAML that is read strictly: a key that a mapping gives twice is an error, not the last one's value."""
+"""YAML, read strictly: a key that a mapping gives twice is an error, not the last one's value."""
 
 from pathlib import Path
 from typing import Any
