@@ -4,6 +4,7 @@ import logging
 import signal
 import sys
 import warnings
+from argparse import SUPPRESS, Action
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from gls_lightning.command_line.library_error import refused_by_lightning
 from gls_lightning.command_line.model_parser import ModelParser
 from gls_lightning.command_line.trainer_options import check_trainer_options
 from gls_lightning.config_files import prepare
+from gls_lightning.config_trust import TRUST_RUN, Trust
 from gls_lightning.diagnostics import LossLandscape, TightnessMeter, radius_grid
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.evaluation import (
@@ -40,6 +42,7 @@ from gls_lightning.evaluation import (
     TightnessEvaluation,
     TightnessReport,
 )
+from gls_lightning.found_values import restrict_parsers
 from gls_lightning.module import CertifiedTrainingModule
 from gls_lightning.objectives import Objective
 from gls_lightning.radius import Radius, read_radius, warn_of_large_radius
@@ -274,6 +277,16 @@ def _load_weights(model: CertifiedTrainingModule, ckpt_path: str | None, weights
         model.load_state_dict(checkpoint["state_dict"])
 
 
+class _Noted(Action):
+    """A flag that has been read before parsing: an option of the command line alone, that no configuration has."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        super().__init__(option_strings, SUPPRESS, nargs=0, default=SUPPRESS, **options)
+
+    def __call__(self, *args: Any) -> None:
+        """Does nothing."""
+
+
 class GLSCLI(LightningCLI):
     """``gls fit``, ``validate``, ``test``, ``tightness``, ``landscape``, ``certify`` and ``export``.
 
@@ -283,10 +296,12 @@ class GLSCLI(LightningCLI):
     Args:
         words: The words after ``gls``.
         run_name: Names the directory of the run below ``runs``.
+        trust: What the words trust.
     """
 
-    def __init__(self, words: list[str], run_name: str) -> None:
+    def __init__(self, words: list[str], run_name: str, trust: Trust) -> None:
         self.run_name = run_name
+        self.trust = trust
         self._command = words[0] if words and words[0] in self.subcommands() else None
         super().__init__(
             CertifiedTrainingModule,
@@ -309,6 +324,13 @@ class GLSCLI(LightningCLI):
         own = {name: {"model", "datamodule"} for name in OWN_COMMANDS}
         return {name: commands[name] for name in ("fit", "validate", "test")} | own
 
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """A parser that knows what the command line trusts."""
+        parser = super().init_parser(**kwargs)
+        assert isinstance(parser, ModelParser)
+        parser.trust = self.trust
+        return parser
+
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         """Of the commands that do not run only the names are needed; the options of each take a tenth of a second."""
         if self._command not in (None, subcommand):
@@ -330,6 +352,12 @@ class GLSCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Schedules and checkpoints have keys of their own, which configurations, flags and sweeps can set singly."""
+        parser.add_argument(
+            TRUST_RUN,
+            action=_Noted,
+            help="Trust a run's directory, or a configuration beside a checkpoint, as if you had written it: it may "
+            "import modules of its own folder and choose any class.",
+        )
         parser.add_argument("--imports", type=list[str], default=[], help="Modules to import before parsing.")
         parser.add_argument("--import_paths", type=list[str], default=[], help="Further folders where these may be.")
         parser.add_argument(
@@ -366,13 +394,25 @@ class GLSCLI(LightningCLI):
         """Lets the configuration rule: Lightning would let a checkpoint's hyperparameters override the command line."""
         config = self.config[self.config.subcommand]
         path = config.get("ckpt_path")
+        if config.get("weights_only") is False and not self.trust.pickles:
+            files = ", ".join(map(str, config.get("config") or self.config.get("config") or ()))
+            raise ConfigurationError(
+                f"weights_only of {files} is false, which lets a checkpoint execute code; only the flag "
+                "--weights_only=false does that"
+            )
+        # Not None, for which Lightning unpickles checkpoints that it fetches by HTTP.
+        config.weights_only = not self.trust.pickles
         if path is None and self.config.subcommand != "fit":
             rank_zero_warn(
                 f"gls {self.config.subcommand} without ckpt_path evaluates the network as it is initialised."
             )
         of_network = self.config.subcommand in OWN_COMMANDS and Path(path or "").suffix == ".safetensors"
         if path not in (None, "last", "best", "hpc") and not of_network:
-            read_checkpoint(path, weights_only=config.get("weights_only") is not False)
+            read_checkpoint(path, weights_only=config.weights_only)
+
+    def before_fit(self) -> None:
+        """Leaves out of the run's record that objects may be unpickled: that holds for this command line."""
+        self.config.fit.weights_only = None
 
     def before_instantiate_classes(self) -> None:
         """Leaves out the checkpoint callbacks where checkpoints are switched off, and files that nobody reads."""
@@ -393,9 +433,10 @@ def run(words: list[str]) -> None:
         SystemExit: With code 143, as the shell's convention is, after SIGTERM.
     """
     _silence()
-    words, configs = prepare(words)
+    restrict_parsers()
+    words, configs, trust = prepare(words)
     try:
-        GLSCLI(words, configs[0].stem if configs else "run")
+        GLSCLI(words, configs[0].stem if configs else "run", trust)
     except SIGTERMException:
         sys.exit(128 + signal.SIGTERM)
     except (MisconfigurationException, ValueError, ModuleNotFoundError) as error:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
-from inspect import signature
+from inspect import Parameter, signature
 from math import inf
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, get_args
@@ -14,6 +14,7 @@ from typing import Any, Literal, Self, TypeVar, get_args
 import torch
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.core.saving import CHECKPOINT_PAST_HPARAMS_KEYS
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.types import LRSchedulerConfigType, LRSchedulerTypeUnion, OptimizerLRScheduler
 from torch import Tensor, nn
@@ -41,6 +42,7 @@ from gls_lightning.certification.precision import without_tf32
 from gls_lightning.component_argument import component, shown
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import RGS, Estimate, GradientEstimator, Key, Reducer, alone
+from gls_lightning.found_values import check_arguments
 from gls_lightning.objectives import L1, Batch, Certified, Objective, Regularizer, robust_cross_entropy
 from gls_lightning.objectives.l1 import L1Scope
 from gls_lightning.radius import Radius, read_radius, warn_of_large_radius
@@ -54,6 +56,8 @@ Interval = Literal["epoch", "step"]
 Factory = TypeVar("Factory")
 _ESTIMATOR = "estimator."
 """What precedes the names of the estimator's tensors in a checkpoint."""
+_HYPERPARAMETERS = *CHECKPOINT_PAST_HPARAMS_KEYS, LightningModule.CHECKPOINT_HYPER_PARAMS_KEY
+"""The keys of a checkpoint under which Lightning looks for a module's arguments; later ones win."""
 
 
 _TOO_SMALL = (
@@ -629,18 +633,21 @@ def _configuration_of(key: str) -> Iterator[None]:
         raise ConfigurationError(f"{key}: {error}") from error
 
 
-def load(path: str | Path, **arguments: Any) -> CertifiedTrainingModule:
+def load(path: str | Path, *, trust_run: bool = False, **arguments: Any) -> CertifiedTrainingModule:
     """Loads a module from a checkpoint, as the class that was saved.
 
     Args:
         path: The checkpoint.
+        trust_run: Whether it may name any function or class for the module's arguments, as a checkpoint of one's own
+            may: whoever made it then decides what is executed.
         **arguments: Arguments of the class's constructor. Those that were given as objects in Python, such as the
             network or a function for the optimizer, are not in the checkpoint and must be given again; others override
             the checkpoint's. Modules made by the command line need none.
 
     Raises:
         ConfigurationError: The file does not exist or is no checkpoint of a ``CertifiedTrainingModule``, its class is
-            not imported, it is of another architecture, or an object is not given again.
+            not imported, it is of another architecture, an object is not given again, or it names something that is no
+            component and is not trusted.
     """
     checkpoint = read_checkpoint(path)
     name = checkpoint.get("module_class")
@@ -656,4 +663,19 @@ def load(path: str | Path, **arguments: Any) -> CertifiedTrainingModule:
         raise ConfigurationError(
             f"{path} does not hold the module's {', '.join(missing)}, given as objects in Python; give them to load too"
         )
-    return found.load_from_checkpoint(path, map_location="cpu", **arguments)
+    if not trust_run:
+        _check_hyperparameters(checkpoint, found, arguments, str(path))
+    return found.load_from_checkpoint(path, map_location="cpu", weights_only=True, **arguments)
+
+
+def _check_hyperparameters(
+    checkpoint: Mapping[str, Any], found: type, arguments: Mapping[str, Any], source: str
+) -> None:
+    """Refuses what a checkpoint names that is no component, of all from which Lightning would make the module."""
+    saved = {name: value for key in _HYPERPARAMETERS for name, value in checkpoint.get(key, {}).items()}
+    names = signature(found.__init__).parameters  # type: ignore[misc]
+    open_ended = any(parameter.kind == Parameter.VAR_KEYWORD for parameter in names.values())
+    used = {name: value for name, value in saved.items() if open_ended or name in names}
+    if used.pop("_instantiator", saved.get("_instantiator")) is not None:
+        folders = [str(Path.cwd()), sys.path[0]]
+        check_arguments(found, used, arguments.keys(), source, folders, "load(..., trust_run=True)")
