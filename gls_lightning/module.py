@@ -86,8 +86,9 @@ class CertifiedTrainingModule(LightningModule):
     Training logs ``train/loss``, ``train/natural_accuracy``, ``train/certified_accuracy`` (at the current radius, means
     over the estimator's population), ``epsilon``, ``sigma`` and ``learning_rate``. Validation and test log
     ``natural_accuracy``, ``certified_accuracy`` and ``adversarial_accuracy`` under ``val/`` and ``test/``, always at
-    the target radius. Validation proves with the relaxation that trains, or with CROWN-IBP if that is not sound, and
-    ``val/loss`` is the robust cross-entropy of these bounds; the test proves with the certifier. Adversarial accuracy
+    the target radius. Validation counts what the relaxation that trains certifies, or CROWN-IBP if that is not sound,
+    in the precision of training, and ``val/loss`` is the robust cross-entropy of these bounds; the test proves with the
+    certifier, in float64 and whatever rounding does. Adversarial accuracy
     is the fraction of images that are classified correctly and that the attack leaves so: an upper bound of the robust
     accuracy, as certified accuracy is a lower one.
 
