@@ -14,8 +14,8 @@ from typing import Any
 import yaml
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import nn
@@ -28,10 +28,10 @@ import gls_lightning.data
 import gls_lightning.networks
 import gls_lightning.optimizers  # noqa: F401
 from gls_lightning.attacks import Attack
-from gls_lightning.callbacks import EpsilonAnnealing, MetricsFile, RunReport, SaveRunConfig, SigmaDecay
-from gls_lightning.callbacks.save_run_config import run_of_checkpoint
+from gls_lightning.callbacks import EpsilonAnnealing, MetricsFile, RunCheckpoint, RunReport, SaveRunConfig, SigmaDecay
 from gls_lightning.certification import Certifier, complete_certifier
 from gls_lightning.certification.complete_certifier import select_stages
+from gls_lightning.checkpoint_io import WholeCheckpointIO
 from gls_lightning.config_composition import compose
 from gls_lightning.config_files import prepare
 from gls_lightning.diagnostics import Direction, LossLandscape, TightnessMeter, radius_grid
@@ -44,12 +44,15 @@ from gls_lightning.evaluation import (
     LandscapeEvaluation,
     TightnessEvaluation,
     TightnessReport,
+    report_metrics,
 )
 from gls_lightning.module import CertifiedTrainingModule
 from gls_lightning.objectives import Objective, Regularizer
+from gls_lightning.placement import log_into_run, loggers_of_evaluation, run_of_resumed
 from gls_lightning.relaxations import Relaxation
+from gls_lightning.run_files import evaluation_directory
 from gls_lightning.version import __version__
-from gls_lightning.weights import read_checkpoint, read_weights
+from gls_lightning.weights import read_checkpoint, read_weights, require_resumable
 
 COMPONENTS = (
     *(Attack, Callback, Direction, LightningDataModule, LRScheduler, Objective, Optimizer, Regularizer, Relaxation),
@@ -64,10 +67,15 @@ OTHER_COMMANDS = (
 
 
 class GLSTrainer(Trainer):
-    """Lightning's Trainer; without inference mode, because attacks and bounds may need gradients in evaluation."""
+    """Lightning's Trainer without inference mode, because attacks and bounds may need gradients in evaluation.
+
+    Its checkpoints are written and read by :class:`gls_lightning.checkpoint_io.WholeCheckpointIO`.
+    """
 
     def __init__(self, *, inference_mode: bool = False, **kwargs: Any) -> None:
         super().__init__(inference_mode=inference_mode, **kwargs)
+        if type(self.strategy.checkpoint_io) is TorchCheckpointIO:
+            self.strategy.checkpoint_io = WholeCheckpointIO()
 
     def tightness(
         self,
@@ -80,6 +88,7 @@ class GLSTrainer(Trainer):
         max_epsilon: float | None = None,
         num_radii: int = 21,
         samples: int = 1000,
+        output: Path | None = None,
     ) -> None:
         """Measure how tight relaxations are: certified accuracy over the radius, and the area under it.
 
@@ -94,6 +103,8 @@ class GLSTrainer(Trainer):
             max_epsilon: Largest radius of an even grid that starts at 0. By default twice the model's epsilon.
             num_radii: Number of radii of the even grid.
             samples: How many test images to use, the first ones; all where there are fewer.
+            output: Directory for the files. By default ``tightness/NAME`` in the run of the checkpoint NAME, or
+                ``tightness`` here without one.
 
         Raises:
             ConfigurationError: A value is out of range, or the checkpoint does not fit.
@@ -104,7 +115,8 @@ class GLSTrainer(Trainer):
         elif max_epsilon is not None:
             raise ConfigurationError(f"radii is {radii} and max_epsilon is {max_epsilon}; give one of them")
         meter = TightnessMeter(radii, relaxations)
-        evaluation = TightnessEvaluation(model, meter, samples=samples, report=TightnessReport(ckpt_path))
+        directory = evaluation_directory("tightness", ckpt_path) if output is None else output
+        evaluation = TightnessEvaluation(model, meter, samples=samples, report=TightnessReport(ckpt_path, directory))
         _load_weights(model, ckpt_path, weights_only)
         self.test(evaluation, datamodule=datamodule, verbose=False)
 
@@ -131,8 +143,8 @@ class GLSTrainer(Trainer):
             samples: How many test images the loss is of, the first ones; all where there are fewer.
             epsilon: Radius. By default the model's.
             objective: What the loss is. By default the model's, or Certified where that bounds nothing.
-            output: Directory for numbers and pictures. By default ``landscape`` in the checkpoint's run, or here
-                without one.
+            output: Directory for numbers and pictures. By default ``landscape/NAME`` in the run of the
+                checkpoint NAME, or ``landscape`` here without one.
             **options: Further options are those of LossLandscape.
 
         Raises:
@@ -152,7 +164,7 @@ class GLSTrainer(Trainer):
             objective=objective,
             epsilon=radius,
             checkpoint=ckpt_path,
-            output=_in_run(ckpt_path, "landscape") if output is None else output,
+            output=evaluation_directory("landscape", ckpt_path) if output is None else output,
         )
         _load_weights(model, ckpt_path, weights_only)
         self.test(evaluation, datamodule=images, verbose=False)
@@ -191,8 +203,8 @@ class GLSTrainer(Trainer):
             certifier: Certifies in place of PGD, IBP, CROWNIBP, DeepPoly, AlphaCROWN and BranchAndBound.
             counterexamples: Whether counterexamples are stored, too.
             retry_unknown: Whether images are tried again that earlier runs left unknown or failed at.
-            output: Directory of the records, which a later run continues. By default ``certification`` in the
-                checkpoint's run, or here without one.
+            output: Directory of the records, which a later run continues. By default
+                ``certification/NAME`` in the run of the checkpoint NAME, or ``certification`` here without one.
 
         Raises:
             ConfigurationError: A value is out of range, the checkpoint does not fit, or the directory's records are of
@@ -207,7 +219,7 @@ class GLSTrainer(Trainer):
             certifier = select_stages(certifier, stages)
         options = CertificationOptions(
             epsilon=model.epsilon if epsilon is None else epsilon,
-            output=_in_run(ckpt_path, "certification") if output is None else output,
+            output=evaluation_directory("certification", ckpt_path) if output is None else output,
             start=start,
             end=end,
             samples=samples,
@@ -239,7 +251,8 @@ class GLSTrainer(Trainer):
             ckpt_path: Checkpoint with the weights, or ``.safetensors`` file of the network alone; by default those of
                 the initialisation.
             weights_only: Whether objects other than tensors and plain values are refused; false trusts the checkpoint.
-            output: Directory for the files. By default ``export`` in the checkpoint's run, or here without one.
+            output: Directory for the files. By default ``export/NAME`` in the run of the checkpoint NAME, or ``export``
+                here without one.
             samples: How many test images get a property; all that follow where there are fewer.
             start: Position of the first one in the test set.
             epsilon: Radius of the properties. By default the model's.
@@ -252,16 +265,11 @@ class GLSTrainer(Trainer):
 
         _load_weights(model, ckpt_path, weights_only)
         if output is None:
-            output = _in_run(ckpt_path, "export")
+            output = evaluation_directory("export", ckpt_path)
         images = read_samples(datamodule, start, samples)
         radius = model.epsilon if epsilon is None else epsilon
         write_benchmark(model.network, images, output, epsilon=radius, timeout=timeout)
         print(f"network and {len(images)} properties of radius {radius:g} in {output}")
-
-
-def _in_run(ckpt_path: str | None, name: str) -> Path:
-    """The directory of this name in the checkpoint's run, or here without one."""
-    return Path(name) if ckpt_path is None else run_of_checkpoint(Path(ckpt_path)) / name
 
 
 def _load_weights(model: CertifiedTrainingModule, ckpt_path: str | None, weights_only: bool | None) -> None:
@@ -369,7 +377,7 @@ class GLSCLI(LightningCLI):
         parser.add_lightning_class_args(EpsilonAnnealing, "epsilon_annealing")
         parser.add_lightning_class_args(SigmaDecay, "sigma_decay")
         for key in CHECKPOINTS:
-            parser.add_lightning_class_args(ModelCheckpoint, key)
+            parser.add_lightning_class_args(RunCheckpoint, key)
         best = {"monitor": "val/certified_accuracy", "mode": "max", "filename": "best-{epoch}"}
         # A callback's save_last follows its other checkpoints only: the best one's would miss the epochs after it.
         latest = {"filename": "last"}
@@ -382,7 +390,7 @@ class GLSCLI(LightningCLI):
                 # The latter two keep one and the same last.ckpt up to date.
                 **{f"{key}.enable_version_counter": False for key in CHECKPOINTS},
                 "trainer.logger": {
-                    "class_path": "lightning.pytorch.loggers.CSVLogger",
+                    "class_path": "gls_lightning.csv_logger.RunCSVLogger",
                     "init_args": {"save_dir": "runs", "name": self.run_name},
                 },
             }
@@ -400,17 +408,42 @@ class GLSCLI(LightningCLI):
             )
         of_network = self.config.subcommand in OWN_COMMANDS and Path(path or "").suffix == ".safetensors"
         if path not in (None, "last", "best", "hpc") and not of_network:
-            read_checkpoint(path, weights_only=config.get("weights_only") is not False)
+            checkpoint = read_checkpoint(path, weights_only=config.get("weights_only") is not False)
+            if self.config.subcommand == "fit":
+                require_resumable(path, checkpoint)
 
     def before_instantiate_classes(self) -> None:
-        """Leaves out the checkpoint callbacks where checkpoints are switched off, and files that nobody reads."""
+        """Decides where loggers write, and leaves out the checkpoint callbacks where checkpoints are switched off."""
         trainer = self._get(self.config, "trainer")
-        apart = ("landscape", "certify", "export")  # where their results lie
-        if self.subcommand in apart and "CSVLogger" in str(trainer.logger):
-            trainer.logger = False
+        if self.subcommand == "fit":
+            self._go_on(trainer)
+        else:
+            trainer.logger = loggers_of_evaluation(trainer.logger, self._results)
         if trainer.enable_checkpointing is False:
             keys = self._parser(self.subcommand).callback_keys
             keys[:] = [key for key in keys if key not in CHECKPOINTS]
+
+    def _go_on(self, trainer: Namespace) -> None:
+        """Lets a fit that is resumed go on in the directory of its run, which its configuration does not name."""
+        path, given = self._get(self.config, "ckpt_path"), self.config[self.subcommand].clone()
+        if path is None or not Path(path).is_file() or trainer.enable_checkpointing is False:
+            return
+        config = self._parser(self.subcommand).dump(given, skip_unset=False, skip_link_targets=False)
+        if run := run_of_resumed(Path(path), trainer.logger, config):
+            log_into_run(trainer.logger, run)
+            self.save_config_kwargs["given"] = given
+
+    @property
+    def _results(self) -> Path:
+        """Where an evaluation's results lie by default."""
+        name = "certification" if self.subcommand == "certify" else str(self.subcommand)
+        return evaluation_directory(name, self._get(self.config, "ckpt_path"))
+
+    def after_test(self) -> None:
+        """Keeps the metrics."""
+        report_metrics(self.trainer, self.model, self._results, self._get(self.config, "ckpt_path"))
+
+    after_validate = after_test
 
 
 def run(words: list[str]) -> None:

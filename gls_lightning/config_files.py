@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gls_lightning.config_composition import SHIPPED, as_list, compose
 from gls_lightning.errors import ConfigurationError
+from gls_lightning.run_files import config_of_checkpoint
 
 COMPONENTS = "gls_lightning.components"
 """Entry points of this group are imported before a command line is parsed."""
@@ -62,8 +63,7 @@ def _with_saved_config(words: list[str]) -> list[str]:
     checkpoint = Path(checkpoints[-1])
     if not checkpoint.is_file():
         raise ConfigurationError(f"--ckpt_path is {checkpoint}, where there is no file; without one, give --config")
-    candidates = (folder / "config.yaml" for folder in (checkpoint.parent, checkpoint.parent.parent))
-    config = next((candidate for candidate in candidates if candidate.is_file()), None)
+    config = config_of_checkpoint(checkpoint)
     return list(words) if config is None else [*words[:1], "--config", str(config), *words[1:]]
 
 

@@ -1,20 +1,101 @@
 """Files that are there completely or not at all."""
 
+import errno
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
+STORAGE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
+"""The numbers of those errors of the system that say that a disk takes no more: it is full, or fails."""
+_NO_DIRECTORY_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)
+
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Writes a file under another name, and gives it its own once it is complete.
+    """Writes a file under another name beside it, and gives it its own once all of it is on the disk.
+
+    What processes that were killed left of their drafts of this file is removed.
 
     Args:
         path: The file; one that is there is replaced.
         write: Writes to the path that it is given.
+
+    Raises:
+        OSError: It cannot be written; a file that was there is as it was.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = path.with_name(f"{_stem_of_drafts(path)}{os.getpid()}")
+    _remove_abandoned_drafts(path)
     try:
         write(draft)
+        _flush(draft)
         draft.replace(path)
+        _flush_directory(path.parent)
+    except OSError as error:
+        error.filename = str(path)  # the draft's name means nothing to the user, and writing names none
+        raise
     finally:
         draft.unlink(missing_ok=True)
+
+
+def append_whole(path: Path, content: bytes) -> None:
+    """Appends to a file, and leaves it as it was where not all of it can be written.
+
+    Args:
+        path: The file, which is there.
+        content: What is appended.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    size = path.stat().st_size
+    try:
+        with path.open("ab", buffering=0) as stream:
+            while content:
+                content = content[stream.write(content) :]
+            os.fsync(stream.fileno())
+    except OSError as error:
+        os.truncate(path, size)
+        error.filename = str(path)
+        raise
+
+
+def _stem_of_drafts(path: Path) -> str:
+    """The name of a draft up to the process: those of other machines, whose processes are not known, differ."""
+    return f".{path.name}.{socket.gethostname()}."
+
+
+def _remove_abandoned_drafts(path: Path) -> None:
+    stem = _stem_of_drafts(path)
+    with os.scandir(path.parent) as entries:
+        names = [entry.name for entry in entries if entry.name.startswith(stem)]
+    for name in names:
+        process = name.removeprefix(stem)
+        if process.isdecimal() and not _is_alive(int(process)):
+            path.with_name(name).unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _flush_directory(path: Path) -> None:
+    """Makes the new name last; some file systems know no such thing."""
+    try:
+        _flush(path)
+    except OSError as error:
+        if error.errno not in _NO_DIRECTORY_FLUSH:
+            raise
