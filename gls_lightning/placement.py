@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import Namespace
 from lightning.pytorch.utilities import rank_zero_warn
 
 from gls_lightning.config_composition import compose
@@ -86,7 +85,8 @@ def loggers_of_evaluation(loggers: Any, directory: Path) -> Any:
 
 
 def _place(logger: Any, folder: Path, version: str) -> None:
-    logger.init_args.update(Namespace(save_dir=str(folder), name="", version=version))
+    for name, value in {"save_dir": str(folder), "name": "", "version": version}.items():
+        logger.init_args[name] = value
 
 
 def _sections(loggers: Any) -> list[Any]:

@@ -7,6 +7,11 @@ EVALUATED = "metrics.json"
 """What ``gls test`` and ``gls validate`` measured."""
 
 
+def evaluation_files(run: Path, name: str, file: str) -> list[Path]:
+    """The files of this name that were left in a run by what is called so, of all checkpoints."""
+    return sorted(path for pattern in (file, f"*/{file}") for path in (run / name).glob(pattern))
+
+
 def run_of_checkpoint(path: Path) -> Path:
     """The directory of the run that a checkpoint belongs to: its own, or the one above ``checkpoints``."""
     return path.parent.parent if path.parent.name == CHECKPOINTS else path.parent
