@@ -9,7 +9,7 @@ from fsspec.utils import get_protocol  # type: ignore[import-untyped]
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from gls_lightning.checksum import seal
-from gls_lightning.weights import read_checkpoint
+from gls_lightning.weights import read_content
 from gls_lightning.whole_file import write_whole
 
 
@@ -43,12 +43,15 @@ class WholeCheckpointIO(TorchCheckpointIO):
         """Reads a checkpoint.
 
         Raises:
-            ConfigurationError: There is no such file, or it is damaged or no checkpoint.
+            ConfigurationError: There is no such file, or it is damaged.
         """
         if not _is_local(path):
             return super().load_checkpoint(path, map_location, weights_only)
         # Not mapped: what a fit restores lives on while the file is replaced.
-        return read_checkpoint(path, weights_only=weights_only is not False, map_location=map_location, mapped=False)
+        content: dict[str, Any] = read_content(
+            path, weights_only=weights_only is not False, map_location=map_location, mapped=False
+        )
+        return content
 
 
 def _is_local(path: str | Path) -> bool:

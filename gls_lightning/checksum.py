@@ -38,9 +38,9 @@ def is_damaged(path: Path) -> bool:
         size = stream.seek(0, 2)
         stream.seek(max(0, size - _LENGTH))
         end = stream.read()
-        if end.startswith(_MARK):
+        if _MARK in end:
             digest = _sha256(stream, size - _LENGTH + len(_MARK))
-            return digest != end.removeprefix(_MARK)
+            return end != _MARK + digest
     if not is_archive(path):
         return False
     try:

@@ -50,9 +50,9 @@ from gls_lightning.module import CertifiedTrainingModule
 from gls_lightning.objectives import Objective, Regularizer
 from gls_lightning.placement import log_into_run, loggers_of_evaluation, run_of_resumed
 from gls_lightning.relaxations import Relaxation
-from gls_lightning.run_files import evaluation_directory
+from gls_lightning.run_files import CONFIG, evaluation_directory
 from gls_lightning.version import __version__
-from gls_lightning.weights import read_checkpoint, read_weights, require_resumable
+from gls_lightning.weights import read_checkpoint, read_weights, require_of_run
 
 COMPONENTS = (
     *(Attack, Callback, Direction, LightningDataModule, LRScheduler, Objective, Optimizer, Regularizer, Relaxation),
@@ -409,8 +409,8 @@ class GLSCLI(LightningCLI):
         of_network = self.config.subcommand in OWN_COMMANDS and Path(path or "").suffix == ".safetensors"
         if path not in (None, "last", "best", "hpc") and not of_network:
             checkpoint = read_checkpoint(path, weights_only=config.get("weights_only") is not False)
-            if self.config.subcommand == "fit":
-                require_resumable(path, checkpoint)
+            if self.config.subcommand not in OWN_COMMANDS:
+                require_of_run(path, checkpoint, resumable=self.config.subcommand == "fit")
 
     def before_instantiate_classes(self) -> None:
         """Decides where loggers write, and leaves out the checkpoint callbacks where checkpoints are switched off."""
@@ -431,6 +431,7 @@ class GLSCLI(LightningCLI):
         config = self._parser(self.subcommand).dump(given, skip_unset=False, skip_link_targets=False)
         if run := run_of_resumed(Path(path), trainer.logger, config):
             log_into_run(trainer.logger, run)
+            given["ckpt_path"] = compose(run / CONFIG).content.get("ckpt_path")  # where the whole run began
             self.save_config_kwargs["given"] = given
 
     @property

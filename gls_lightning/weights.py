@@ -19,22 +19,18 @@ NETWORK = "network."
 _CHECKSUM = "sha256"
 
 
-def read_checkpoint(
-    path: str | Path, *, weights_only: bool = True, map_location: Any = "cpu", mapped: bool = True
-) -> dict[str, Any]:
-    """Reads the checkpoint of a training run.
+def read_checkpoint(path: str | Path, *, weights_only: bool = True) -> dict[str, Any]:
+    """Reads the checkpoint of a training run; its tensors stay in the file until they are used.
 
     Args:
         path: The checkpoint.
         weights_only: Whether objects other than tensors and plain values are refused.
-        map_location: Where the tensors go, as in ``torch.load``.
-        mapped: Whether tensors stay in the file until they are used.
 
     Raises:
         ConfigurationError: There is no such file, or it is damaged or no checkpoint.
     """
-    content = _load(Path(path), weights_only=weights_only, map_location=map_location, mapped=mapped)
-    if not (isinstance(content, dict) and "pytorch-lightning_version" in content and _is_state(content)):
+    content = read_content(path, weights_only=weights_only)
+    if not (isinstance(content, dict) and _is_state(content)):
         raise ConfigurationError(f"{path} is no checkpoint of a training run")
     return content
 
@@ -44,12 +40,24 @@ def _is_state(content: dict[str, Any]) -> bool:
     return isinstance(state, Mapping) and all(isinstance(name, str) for name in state)
 
 
-def _load(path: Path, *, mapped: bool, **options: Any) -> Any:
+def read_content(path: str | Path, *, weights_only: bool = True, map_location: Any = "cpu", mapped: bool = True) -> Any:
+    """Reads what ``torch.save`` wrote.
+
+    Args:
+        path: The file.
+        weights_only: Whether objects other than tensors and plain values are refused.
+        map_location: Where the tensors go, as in ``torch.load``.
+        mapped: Whether tensors stay in the file until they are used.
+
+    Raises:
+        ConfigurationError: There is no such file, or it is damaged.
+    """
     _require_file(path)
     try:
-        if is_damaged(path):
-            raise ConfigurationError(f"{path} is damaged: its checksum is another one")
-        return torch.load(path, mmap=mapped and is_archive(path), **options)
+        if is_damaged(Path(path)):
+            raise ConfigurationError(f"{path} is damaged: bytes are missing, or are not those that were written")
+        mapped &= is_archive(Path(path))
+        return torch.load(path, mmap=mapped, map_location=map_location, weights_only=weights_only)
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
     except ConfigurationError:
@@ -62,15 +70,21 @@ def _load(path: Path, *, mapped: bool, **options: Any) -> Any:
         raise ConfigurationError(f"{path} {what}") from error
 
 
-def require_resumable(path: str | Path, checkpoint: Mapping[str, Any]) -> None:
-    """Refuses a checkpoint from which no training can go on.
+def require_of_run(path: str | Path, checkpoint: Mapping[str, Any], *, resumable: bool) -> None:
+    """Refuses what Lightning does not take for a checkpoint.
+
+    Args:
+        path: The checkpoint.
+        checkpoint: Its content.
+        resumable: Whether training is to go on from it.
 
     Raises:
         ConfigurationError: It holds weights alone.
     """
-    if missing := [key for key in ("loops", "callbacks", "optimizer_states", "lr_schedulers") if key not in checkpoint]:
+    parts = ("loops", "callbacks", "optimizer_states", "lr_schedulers") if resumable else ()
+    if missing := [key for key in ("pytorch-lightning_version", *parts) if key not in checkpoint]:
         raise ConfigurationError(
-            f"{path} holds no {', '.join(missing)}, so no training can go on from it; model.init_from takes its weights"
+            f"{path} holds weights alone, without {', '.join(missing)}; a fit takes them as model.init_from"
         )
 
 
@@ -176,7 +190,7 @@ def _read_safetensors(path: str | Path) -> dict[str, Tensor]:
     except Exception as error:  # of the package, and of PyTorch where a header asks for what it has not
         raise ConfigurationError(f"{path} is damaged or no file of safetensors") from error
     if checksum not in (None, _checksum(tensors)):
-        raise ConfigurationError(f"{path} is damaged: its checksum is another one")
+        raise ConfigurationError(f"{path} is damaged: bytes are not those that were written")
     return tensors
 
 

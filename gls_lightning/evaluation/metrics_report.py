@@ -44,7 +44,7 @@ def report_metrics(trainer: Trainer, module: CertifiedTrainingModule, directory:
 
 def _samples(trainer: Trainer) -> int | None:
     """How many images, of a single DataLoader."""
-    testing = trainer.test_dataloaders is not None
+    testing = trainer.state.fn == "test"
     loader: Any = trainer.test_dataloaders if testing else trainer.val_dataloaders
     batches = trainer.num_test_batches if testing else trainer.num_val_batches
     if not isinstance(loader, DataLoader) or loader.batch_size is None:
