@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from gls_lightning.run_files import METRICS
-from gls_lightning.whole_file import append_whole, write_whole
+from gls_lightning.whole_file import append_whole, flush, write_whole
 
 
 class MetricRows:
@@ -62,10 +62,15 @@ class MetricRows:
         Until then, the checkpoint of the largest step is one from before, whose rows are not to be lost.
         """
         if not self._held:
-            self.commit()
+            self._write()
 
     def commit(self) -> None:
-        """Writes all rows that are not written yet."""
+        """Writes all rows, and waits until they are on the disk."""
+        self._write()
+        if self._columns:
+            flush(self.directory / METRICS)
+
+    def _write(self) -> None:
         if not (self.metrics or self._kept):
             return
         path = self.directory / METRICS

@@ -27,7 +27,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     _remove_abandoned_drafts(path)
     try:
         write(draft)
-        _flush(draft)
+        flush(draft)
         draft.replace(path)
         _flush_directory(path.parent)
     except OSError as error:
@@ -52,7 +52,6 @@ def append_whole(path: Path, content: bytes) -> None:
         with path.open("ab", buffering=0) as stream:
             while content:
                 content = content[stream.write(content) :]
-            os.fsync(stream.fileno())
     except OSError as error:
         os.truncate(path, size)
         error.filename = str(path)
@@ -84,10 +83,18 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Waits until a file is on the disk.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        error.filename = str(path)
+        raise
     finally:
         os.close(descriptor)
 
@@ -95,7 +102,7 @@ def _flush(path: Path) -> None:
 def _flush_directory(path: Path) -> None:
     """Makes the new name last; some file systems know no such thing."""
     try:
-        _flush(path)
+        flush(path)
     except OSError as error:
         if error.errno not in _NO_DIRECTORY_FLUSH:
             raise
