@@ -483,8 +483,8 @@ class CertifiedTrainingModule(LightningModule):
         checkpoint["module_class"] = f"{type(self).__module__}:{type(self).__qualname__}"
         checkpoint["given_objects"] = self._given_objects
         checkpoint["unread_init_from"] = self._unread_init_from
-        if not self.trainer.is_last_batch:  # a run that goes on within an epoch logs the mean over all of it
-            begun = {name: mean for name, mean in self.means.items() if name.startswith("train/")}
+        begun = {name: mean for name, mean in self.means.items() if name.startswith("train/")}
+        if begun and not self.trainer.is_last_batch:  # a run that goes on within an epoch logs the mean over all of it
             checkpoint["begun_means"] = {
                 name: {part: process_sum(self.trainer, getattr(mean, part).clone()) for part in _EpochMean.PARTS}
                 for name, mean in begun.items()

@@ -31,7 +31,8 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         draft.replace(path)
         _flush_directory(path.parent)
     except OSError as error:
-        error.filename = str(path)  # the draft's name means nothing to the user, and writing names none
+        if error.errno is not None:
+            error.filename = str(path)  # the draft's name means nothing to the user, and writing names none
         raise
     finally:
         draft.unlink(missing_ok=True)
