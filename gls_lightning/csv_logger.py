@@ -75,10 +75,10 @@ class MetricRows:
             return
         path = self.directory / METRICS
         columns = sorted({*self._columns}.union(*self._kept, *self.metrics))
-        if columns == self._columns:
+        if columns == self._columns and path.is_file():
             append_whole(path, _text(columns, self.metrics))
         else:
-            before = _read(path) if self._columns else self._kept
+            before = _read(path) if self._columns and path.is_file() else self._kept
             content = _text(columns, [*before, *self.metrics], header=True)
             self.directory.mkdir(parents=True, exist_ok=True)
             write_whole(path, lambda draft: draft.write_bytes(content))

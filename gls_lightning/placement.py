@@ -20,6 +20,7 @@ MAY_DIFFER = (
     *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"),
 )
 """Keys of a run's configuration that its later parts may change: how long it trains, and on what."""
+PLACE = ("trainer.logger.init_args.save_dir", "trainer.logger.init_args.name")
 
 
 def run_of_resumed(checkpoint: Path, loggers: Any, config: str) -> Path | None:
@@ -40,11 +41,11 @@ def run_of_resumed(checkpoint: Path, loggers: Any, config: str) -> Path | None:
         rank_zero_warn(f"{run} is not writable, so training goes on in another directory.")
         return None
     try:
-        before = settings(flatten(compose(run / CONFIG).content))
+        before = flatten(compose(run / CONFIG).content)
     except ConfigurationError as error:
         rank_zero_warn(f"Training goes on in another directory: {error}.")
         return None
-    if different := _differences(before, settings(flatten(yaml.safe_load(config)))):
+    if different := _differences(before, flatten(yaml.safe_load(config))):
         rank_zero_warn(f"Training goes on in another directory than {run}, whose {CONFIG} differs in {different}.")
         return None
     return run
@@ -57,7 +58,8 @@ def _decides_the_directory(loggers: Any) -> bool:
 
 
 def _differences(before: FlatConfig, now: FlatConfig) -> str:
-    keys = sorted(key for key in {*before, *now} - {*MAY_DIFFER} if before.get(key) != now.get(key))
+    matter = {*settings(before), *settings(now), *PLACE}.difference(MAY_DIFFER)
+    keys = sorted(key for key in matter if before.get(key) != now.get(key))
     return ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
 
 

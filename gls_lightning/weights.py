@@ -204,4 +204,5 @@ def _tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def _shape(state: Mapping[str, Any], name: str) -> str:
-    return str(tuple(state[name].shape)) if name in state else "absent"
+    value = state.get(name)
+    return str(tuple(value.shape)) if isinstance(value, Tensor) else "absent" if value is None else "no tensor"

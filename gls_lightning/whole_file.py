@@ -4,6 +4,8 @@ import errno
 import os
 import socket
 from collections.abc import Callable
+from functools import cache
+from glob import escape
 from pathlib import Path
 
 STORAGE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
@@ -14,7 +16,7 @@ _NO_DIRECTORY_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Writes a file under another name beside it, and gives it its own once all of it is on the disk.
 
-    What processes that were killed left of their drafts of this file is removed.
+    What processes that were killed left of their drafts in its folder is removed.
 
     Args:
         path: The file; one that is there is replaced.
@@ -23,8 +25,8 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         OSError: It cannot be written; a file that was there is as it was.
     """
-    draft = path.with_name(f"{_stem_of_drafts(path)}{os.getpid()}")
-    _remove_abandoned_drafts(path)
+    _remove_abandoned_drafts(path.parent.resolve())
+    draft = path.with_name(f".{path.name}{_ending_of_drafts()}{os.getpid()}")
     try:
         write(draft)
         flush(draft)
@@ -59,19 +61,18 @@ def append_whole(path: Path, content: bytes) -> None:
         raise
 
 
-def _stem_of_drafts(path: Path) -> str:
-    """The name of a draft up to the process: those of other machines, whose processes are not known, differ."""
-    return f".{path.name}.{socket.gethostname()}."
+def _ending_of_drafts() -> str:
+    """The end of a draft's name up to the process: on other machines, whose processes are not known, it differs."""
+    return f".{socket.gethostname()}."
 
 
-def _remove_abandoned_drafts(path: Path) -> None:
-    stem = _stem_of_drafts(path)
-    with os.scandir(path.parent) as entries:
-        names = [entry.name for entry in entries if entry.name.startswith(stem)]
-    for name in names:
-        process = name.removeprefix(stem)
+@cache
+def _remove_abandoned_drafts(folder: Path) -> None:
+    """Once in each process, because a folder may have very many files."""
+    for path in folder.glob(f".*{escape(_ending_of_drafts())}*"):
+        process = path.name.rpartition(_ending_of_drafts())[2]
         if process.isdecimal() and not _is_alive(int(process)):
-            path.with_name(name).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
 
 def _is_alive(process: int) -> bool:

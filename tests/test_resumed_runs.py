@@ -134,11 +134,15 @@ def test_for_longer(snapshots: Path) -> None:
 def test_with_another_configuration_it_is_another_run(snapshots: Path) -> None:
     shutil.copytree(snapshots / "runs", "runs")
     before = rows(RUN)
-    words = ["--trainer.max_epochs=4", "--model.epsilon=0.02"]
-    with pytest.warns(UserWarning, match="in another directory than runs/tiny/version_0.*differs in model"):
-        main(["fit", "--ckpt_path", str(LAST), *words])
+    words = ["fit", "--ckpt_path", str(LAST), "--trainer.max_epochs=4"]
+    for option, run in {
+        "model.init_args.epsilon": RUN.with_name("version_1"),
+        "trainer.logger.init_args.name": Path("runs/0.02/version_0"),
+    }.items():
+        with pytest.warns(UserWarning, match=f"in another directory than runs/tiny/version_0.*differs in .*{option}"):
+            main([*words, f"--{option}=0.02"])
+        assert {dict(row)["epoch"] for row in rows(run)} == {"3"}
     assert rows(RUN) == before
-    assert {dict(row)["epoch"] for row in rows(RUN.with_name("version_1"))} == {"3"}
 
 
 def test_where_nothing_can_be_written_it_is_another_run(snapshots: Path, monkeypatch: pytest.MonkeyPatch) -> None:

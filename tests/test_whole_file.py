@@ -53,8 +53,8 @@ def test_drafts_of_dead_processes_are_removed_and_no_others(tmp_path: Path) -> N
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     host = socket.gethostname()
-    kept = [f".a.{host}.{os.getppid()}", f".a.elsewhere.{dead.pid}", f".ab.{host}.{dead.pid}", f".a.{host}.x"]
-    for name in [*kept, f".a.{host}.{dead.pid}"]:
+    kept = [f".a.{host}.{os.getppid()}", f".a.elsewhere.{dead.pid}", f".a.{host}.x", f"a.{host}.{dead.pid}"]
+    for name in [*kept, f".a.{host}.{dead.pid}", f".b.csv.{host}.{dead.pid}"]:
         (tmp_path / name).touch()
     write(tmp_path / "a", "text")
     assert {file.name for file in tmp_path.iterdir()} == {"a", *kept}
