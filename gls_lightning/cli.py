@@ -281,6 +281,17 @@ def _load_weights(model: CertifiedTrainingModule, ckpt_path: str | None, weights
         model.load_state_dict(checkpoint["state_dict"])
 
 
+def _require_optimizer(path: str, checkpoint: dict[str, Any], given: str | None) -> None:
+    """Refuses to go on with an optimizer that cannot have the state of the checkpoint's."""
+    arguments = checkpoint.get("hyper_parameters")
+    saved = arguments.get("optimizer") if isinstance(arguments, dict) else None
+    name = saved.get("class_path") if isinstance(saved, dict) else None
+    if None not in (name, given) and name != given:
+        raise ConfigurationError(
+            f"model.optimizer is {given}, but {path} holds the state of {name}; model.init_from takes its weights alone"
+        )
+
+
 class GLSParser(LightningArgumentParser):
     """Composes configurations; prints errors without the usage, a hundred lines, but with near names of classes."""
 
@@ -411,6 +422,8 @@ class GLSCLI(LightningCLI):
             checkpoint = read_checkpoint(path, weights_only=config.get("weights_only") is not False)
             if self.config.subcommand not in OWN_COMMANDS:
                 require_of_run(path, checkpoint, resumable=self.config.subcommand == "fit")
+            if self.config.subcommand == "fit":
+                _require_optimizer(path, checkpoint, config.get("model.init_args.optimizer.class_path"))
 
     def before_instantiate_classes(self) -> None:
         """Decides where loggers write, and leaves out the checkpoint callbacks where checkpoints are switched off."""

@@ -213,6 +213,12 @@ def test_training_does_not_go_on_from_weights_alone(good: Path, capsys: pytest.C
     main(["fit", "--config", TINY, f"--model.init_from={path}", "--trainer.max_steps=1"])
 
 
+def test_training_does_not_go_on_with_another_optimizer(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    message = refused(capsys, "fit", "--config", TINY, "--ckpt_path", str(good), "--model.optimizer=SGD")
+    assert "model.optimizer is torch.optim.SGD, but " in message
+    assert "holds the state of torch.optim.Adam" in message
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
