@@ -63,9 +63,6 @@ def test_while_a_checkpoint_is_written(
     last, best = (RUN / "checkpoints" / name for name in ("last.ckpt", "best-epoch=0.ckpt"))
     assert line == f"gls: {what} for {last}; the newest whole checkpoint is {best} (epoch 0, step 4)"
     assert_nothing_is_half_there()
-    main([*FIT, "--ckpt_path", str(best)])
-    assert_nothing_is_half_there()
-    assert [path.name for path in RUN.parent.iterdir()] == ["version_0"]
 
 
 def test_before_the_first_checkpoint(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,8 +68,9 @@ def test_of_several_networks_in_one_folder(run: Path) -> None:
     Path("checkpoints").mkdir()
     for name in ("one", "other"):
         save_file(gls_lightning.load(LAST).network.state_dict(), f"checkpoints/{name}.safetensors")
-        main(["export", "--config", str(run), f"--ckpt_path=checkpoints/{name}.safetensors", "--samples=1"])
-    assert {path.parent.as_posix() for path in Path("export").rglob("network.onnx")} == {"export/one", "export/other"}
+        words = [f"--ckpt_path=checkpoints/{name}.safetensors", "--samples=1", "--relaxations=[IBP]", "--num_radii=2"]
+        main(["tightness", "--config", str(run), *words])
+    assert {path.as_posix() for path in Path("tightness").iterdir()} == {"tightness/one", "tightness/other"}
 
 
 def test_of_the_initialisation(run: Path) -> None:
