@@ -24,13 +24,13 @@ def seal(archive: bytearray) -> None:
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file begins as a zip archive does."""
+    """Says whether a file begins as a zip archive does."""
     with path.open("rb") as stream:
         return stream.read(len(_FIRST)) == _FIRST
 
 
 def is_damaged(path: Path) -> bool:
-    """Whether the content of an archive is not what was written.
+    """Says whether the content of an archive is not what was written.
 
     Without a checksum of ours, the archive's own ones of its parts decide. What is no archive has none.
     """

@@ -54,7 +54,7 @@ def _checked(command: Callable[[list[str]], None], words: list[str]) -> None:
 
 
 def _disk_error(error: OSError) -> str:
-    """What went wrong, and what the notes of it say, or of those that it came after while the first was handled."""
+    """Says what went wrong, with the notes of the error or of that during whose handling it came."""
     found: BaseException | None = error
     notes: list[str] = []
     while found is not None and not notes:

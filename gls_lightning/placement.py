@@ -1,4 +1,4 @@
-"""Where the loggers of a command write: beside the run that it is about."""
+"""Places where the loggers of a command write: beside the run that it is about."""
 
 import os
 from pathlib import Path
@@ -52,7 +52,7 @@ def run_of_resumed(checkpoint: Path, loggers: Any, config: str) -> Path | None:
 
 
 def _decides_the_directory(loggers: Any) -> bool:
-    """Whether the first logger decides where a run lies, and is not told where."""
+    """Says whether the first logger decides where a run lies, and is not told where."""
     first = next(iter(_sections(loggers)), None)
     return first is not None and _kind(first) in (CSV, TENSORBOARD) and first.init_args.get("version") is None
 

@@ -1,4 +1,4 @@
-"""What made a file: the versions of the software, and the commit."""
+"""Origin of a file: the versions of the software that made it, and the commit."""
 
 import json
 import subprocess

@@ -4,7 +4,7 @@ from pathlib import Path
 
 CONFIG, METRICS, CHECKPOINTS = "config.yaml", "metrics.csv", "checkpoints"
 EVALUATED = "metrics.json"
-"""What ``gls test`` and ``gls validate`` measured."""
+"""Name of the file with what ``gls test`` or ``gls validate`` measured."""
 
 
 def evaluation_files(run: Path, name: str, file: str) -> list[Path]:

@@ -1,4 +1,4 @@
-"""What ``gls test`` and ``gls validate`` leave behind."""
+"""Results of ``gls test`` and ``gls validate``."""
 
 import json
 import math
@@ -43,7 +43,7 @@ def report_metrics(trainer: Trainer, module: CertifiedTrainingModule, directory:
 
 
 def _samples(trainer: Trainer) -> int | None:
-    """How many images, of a single DataLoader."""
+    """Counts the images of a single DataLoader."""
     testing = trainer.state.fn == "test"
     loader: Any = trainer.test_dataloaders if testing else trainer.val_dataloaders
     batches = trainer.num_test_batches if testing else trainer.num_val_batches

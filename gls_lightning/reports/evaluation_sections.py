@@ -1,4 +1,4 @@
-"""What ``gls test``, ``gls validate`` and ``gls tightness`` found out about a run."""
+"""Sections about what ``gls test``, ``gls validate`` and ``gls tightness`` found out about a run."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from gls_lightning.reports.metric_table import ACCURACIES
 from gls_lightning.run_files import EVALUATED, evaluation_files
 
 COMMANDS = {"test": "test", "validate": "val"}
-"""What measures, and how the names of its metrics begin."""
+"""Commands that measure, and how the names of their metrics begin."""
 _COLUMNS = 6
 """A table shows at most so many radii."""
 T = TypeVar("T")
@@ -75,7 +75,7 @@ def _weights(content: Mapping[str, Any]) -> str:
 
 
 def _read(path: Path, run: Path, understand: Callable[[Any], T], notes: list[str]) -> T | None:
-    """What a file says; None with a note if it is damaged."""
+    """Reads what a file says; None with a note if it is damaged."""
     try:
         return understand(json.loads(path.read_text()))
     except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:

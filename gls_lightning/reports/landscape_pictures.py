@@ -20,7 +20,8 @@ def picture_sections(run: Path, name: str) -> list[Section]:
         name: Begins the names of the pictures.
     """
     landscape = run / "landscape"
-    epochs = {int(match[1]): path for path in landscape.glob("epoch=*") if (match := re.search(r"=(\d+)$", path.name))}
+    matches = ((path, re.fullmatch(r"epoch=(\d+)", path.name)) for path in landscape.glob("epoch=*"))
+    epochs = {int(match[1]): path for path, match in matches if match}
     folders = {"Loss landscape": landscape}
     folders |= {f"Loss landscape of {path.name}": path for path in sorted(landscape.glob("*")) if path.is_dir()}
     folders = {heading: path for heading, path in folders.items() if path not in epochs.values()}

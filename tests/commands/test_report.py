@@ -374,17 +374,18 @@ def test_pictures_and_curves_of_diagnostics() -> None:
     shown = [picture(run / "landscape/curves.png"), picture(run / "tightness.png")]
     shown.append(picture(run / "landscape/epoch=10/surface.png"))
     picture(run / "landscape/epoch=9/curves.png")
+    shown.append(picture(run / "landscape/epoch=20-step=99/curves.png"))  # of a checkpoint of this name
     about = {"title": "Around <the> minimum", "axes": ["gradient steps", "a random line"]}
     (run / "landscape/landscape.json").write_text(json.dumps(about))
     main(["report", str(run)])
     page = Page(run / "report.html")
     page.assert_needs_no_other_file()
     assert {"Around <the> minimum", "axes: gradient steps; a random line"} <= set(page.texts["p"])
-    assert "Loss landscape during training, epoch 10" in page.texts["h3"]
+    assert {"Loss landscape during training, epoch 10", "Loss landscape of epoch=20-step=99"} <= set(page.texts["h3"])
     assert "landscape.json does not say what these pictures are of: FileNotFoundError" in page.notes
     sources = [attributes for tag, attributes in page.tags if tag == "img"]
     assert all(attributes["alt"] for attributes in sources)
-    assert len(sources) == 3
+    assert len(sources) == 4
     copies = {path.read_bytes() for path in (run / "report_figures").iterdir()}
     assert set(shown) <= copies
     captions = [text.removesuffix(" over epochs") for text in page.texts["figcaption"]]
