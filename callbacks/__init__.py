@@ -1,6 +1,7 @@
 """Lightning callbacks: schedules, BatchNorm statistics, certification during training, guards and records of a run."""
 
 from gls_lightning.callbacks.adaptive_rho import AdaptiveRho
+from gls_lightning.callbacks.batch_guard import BatchGuard
 from gls_lightning.callbacks.batch_norm_reset import BatchNormReset
 from gls_lightning.callbacks.certified_module import CertifiedModule
 from gls_lightning.callbacks.early_stopping_after_ramp import EarlyStoppingAfterRamp
@@ -20,6 +21,7 @@ from gls_lightning.callbacks.wandb_summary import WandbSummary
 __all__ = [
     "SWA",
     "AdaptiveRho",
+    "BatchGuard",
     "BatchNormReset",
     "CertifiedModule",
     "EarlyStoppingAfterRamp",

@@ -7,6 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
+from gls_lightning.batches import in_precision_of
 from gls_lightning.callbacks.certified_module import CertifiedModule, certified_module
 from gls_lightning.callbacks.process_sum import process_sum
 from gls_lightning.errors import ConfigurationError
@@ -57,9 +58,10 @@ class BatchNormReset(Callback):
 def set_population_statistics(trainer: Trainer, module: CertifiedModule) -> None:
     """Sets BatchNorm's running statistics to those of the training set under the network's present weights."""
     statistics = _Pool(module.network)
-    for batch in _training_batches(trainer, module.seed):
-        inputs = batch[0].to(module.current_epsilon.device)
-        with torch.no_grad(), torch.autocast(inputs.device.type, enabled=False):
+    for number, read in enumerate(_training_batches(trainer, module.seed)):
+        batch = trainer.strategy.batch_to_device(read)
+        with module.evaluation(batch, number, "train", deferrable=True) as (inputs, _, _):
+            inputs = in_precision_of(module.tensors().values(), inputs)
             statistics.add(module.graph.batch_statistics(module.tensors(), inputs), len(inputs))
     for name, value in statistics.pooled(trainer).items():
         module.network.get_buffer(name).copy_(value)

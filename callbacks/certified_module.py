@@ -54,7 +54,7 @@ class CertifiedModule(Protocol):
         """The loss that training differentiates."""
 
     def evaluation(
-        self, batch: Sequence[Tensor], batch_idx: int
+        self, batch: Sequence[Tensor], batch_idx: int, split: str = "test", *, deferrable: bool = False
     ) -> AbstractContextManager[tuple[Tensor, Tensor, Tensor]]:
         """Images, labels and indices of a batch, in full precision and without gradients."""
 

@@ -14,6 +14,7 @@ from gls_lightning.callbacks.landscape_loss import landscape_loss
 from gls_lightning.callbacks.process_sum import process_sum
 from gls_lightning.callbacks.save_run_config import run_directory
 from gls_lightning.callbacks.validation_images import ValidationImages, require_validation
+from gls_lightning.component_argument import component
 from gls_lightning.diagnostics.landscape import LossLandscape
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.objectives import Objective
@@ -54,7 +55,7 @@ class LossLandscapeLogger(Callback):
             raise ConfigurationError(f"LossLandscapeLogger.samples is {samples}; it must be at least 1")
         self.samples = samples
         self.chosen_epochs = ChosenEpochs("LossLandscapeLogger", every_n_epochs, epochs)
-        self.objective = objective
+        self.objective = component("objective", objective, Objective)
         self.landscape = LossLandscape(**landscape)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -73,7 +74,7 @@ class LossLandscapeLogger(Callback):
         """The loss of the first validation images."""
         module = certified_module(self, pl_module)
         batch = ValidationImages(self, trainer).first(samples)
-        with module.evaluation(batch, 0) as images:
+        with module.evaluation(batch, 0, "val") as images:
             yield landscape_loss(module, images, objective=self.objective)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -11,6 +11,7 @@ from gls_lightning.callbacks.certified_module import ACCURACIES, certified_modul
 from gls_lightning.callbacks.process_sum import process_sum
 from gls_lightning.callbacks.validation_images import ValidationImages
 from gls_lightning.certification import Certifier, Record, Verdict, summarise
+from gls_lightning.component_argument import component
 from gls_lightning.errors import ConfigurationError
 
 
@@ -48,7 +49,7 @@ class PeriodicCertification(Callback):
             raise ConfigurationError(f"PeriodicCertification.time_budget is {time_budget}; it must be positive")
         self.samples = samples
         self.every_n_epochs = every_n_epochs
-        self.certifier = certifier or Certifier()
+        self.certifier = component("certifier", certifier, Certifier) or Certifier()
         self.time_budget = inf if time_budget is None else time_budget
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -70,7 +71,7 @@ class PeriodicCertification(Callback):
         for batch in images.batches([chosen[start : start + size] for start in range(0, len(chosen), size)]):
             if records and time.monotonic() - started > self.time_budget:
                 break
-            records += self.certifier.certify(module.graph, module.tensors(), *batch, module.epsilon)
+            records += self.certifier.decide(module.graph, module.tensors(), *batch, module.epsilon)
         return records
 
 

@@ -5,6 +5,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from gls_lightning.batches import in_precision_of
 from gls_lightning.bounds import Box
 from gls_lightning.callbacks.certified_module import CertifiedModule, certified_module
 from gls_lightning.callbacks.chosen_epochs import ChosenEpochs
@@ -104,7 +105,8 @@ class TrainingStatistics(Callback):
         batch = ValidationImages(self, trainer).first(self.samples)
         module = certified_module(self, pl_module)
         measured: dict[str, Tensor] = {}
-        with module.evaluation(batch, 0) as images:
+        with module.evaluation(batch, 0, "val") as (inputs, labels, indices):
+            images = in_precision_of(module.tensors().values(), inputs), labels, indices
             if self.relu_states or self.box_width:
                 measured |= self._bounds(module, images[0])
             if self.propagation_tightness:

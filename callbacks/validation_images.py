@@ -8,6 +8,7 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from gls_lightning.batches import read_batch
 from gls_lightning.errors import ConfigurationError
 
 Images = tuple[Tensor, Tensor, Tensor]
@@ -30,7 +31,7 @@ class ValidationImages:
         if not isinstance(loader, DataLoader):
             raise ConfigurationError(f"{type(callback).__name__} needs one DataLoader of validation data")
         self._loader: DataLoader[Any] = loader
-        self._device = trainer.strategy.root_device
+        self._strategy = trainer.strategy
 
     def __len__(self) -> int:
         """How many there are."""
@@ -42,7 +43,11 @@ class ValidationImages:
         return next(self.batches([list(range(min(samples, len(self))))]))
 
     def batches(self, batches: Sequence[list[int]]) -> Iterator[Images]:
-        """Reads the images at these positions, batch by batch."""
+        """Reads the images at these positions, batch by batch.
+
+        Raises:
+            ConfigurationError: They are not labelled images.
+        """
         reader = DataLoader(
             self._loader.dataset,
             batch_sampler=batches,
@@ -50,8 +55,9 @@ class ValidationImages:
             generator=torch.Generator(),  # without it the loader would draw from the global one
         )
         for batch, positions in zip(reader, batches, strict=True):
-            inputs, labels, *rest = (tensor.to(self._device) for tensor in batch)
-            yield inputs, labels, rest[0] if rest else torch.tensor(positions, device=labels.device)
+            on_device = self._strategy.batch_to_device(batch)
+            images, labels, indices = read_batch(on_device, "the batch of validation images")
+            yield images, labels, torch.tensor(positions, device=labels.device) if indices is None else indices
 
 
 def require_validation(callback: Callback, trainer: Trainer) -> None:

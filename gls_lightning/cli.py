@@ -1,40 +1,37 @@
 """The command line: Lightning's, with this package's components and defaults."""
 
 import logging
-import re
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
-from difflib import get_close_matches
-from os import PathLike
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import Namespace
-from lightning.pytorch import Callback, LightningDataModule, Trainer
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from torch import nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 # Components are found by their class names alone once they are imported.
 import gls_lightning.certification
 import gls_lightning.data
 import gls_lightning.networks
 import gls_lightning.optimizers  # noqa: F401
-from gls_lightning.attacks import Attack
 from gls_lightning.callbacks import EpsilonAnnealing, MetricsFile, RunCheckpoint, RunReport, SaveRunConfig, SigmaDecay
+from gls_lightning.callbacks.refused_run import RefusedRun
 from gls_lightning.certification import Certifier, complete_certifier
 from gls_lightning.certification.complete_certifier import select_stages
 from gls_lightning.checkpoint_io import WholeCheckpointIO
+from gls_lightning.command_line.library_error import refused_by_lightning
+from gls_lightning.command_line.model_parser import ModelParser
+from gls_lightning.command_line.trainer_options import check_trainer_options
 from gls_lightning.config_composition import compose
 from gls_lightning.config_files import prepare
-from gls_lightning.diagnostics import Direction, LossLandscape, TightnessMeter, radius_grid
+from gls_lightning.diagnostics import LossLandscape, TightnessMeter, radius_grid
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.evaluation import (
     CertificationEvaluation,
@@ -47,23 +44,17 @@ from gls_lightning.evaluation import (
     report_metrics,
 )
 from gls_lightning.module import CertifiedTrainingModule
-from gls_lightning.objectives import Objective, Regularizer
+from gls_lightning.objectives import Objective
 from gls_lightning.placement import log_into_run, loggers_of_evaluation, run_of_resumed
+from gls_lightning.radius import Radius, read_radius, warn_of_large_radius
 from gls_lightning.relaxations import Relaxation
 from gls_lightning.run_files import CONFIG, evaluation_directory
 from gls_lightning.version import __version__
 from gls_lightning.weights import read_checkpoint, read_weights, require_of_run
+from gls_lightning.writable_directory import require_writable_directory
 
-COMPONENTS = (
-    *(Attack, Callback, Direction, LightningDataModule, LRScheduler, Objective, Optimizer, Regularizer, Relaxation),
-    nn.Module,
-)
 CHECKPOINTS = ("checkpoint", "latest", "recovery")
 OWN_COMMANDS = ("tightness", "landscape", "certify", "export")
-OTHER_COMMANDS = (
-    "gls configs [WORD ...] lists the shipped configurations; gls report RUN ... makes a page of runs; "
-    "--help behind either says more."
-)
 
 
 class GLSTrainer(Trainer):
@@ -73,6 +64,7 @@ class GLSTrainer(Trainer):
     """
 
     def __init__(self, *, inference_mode: bool = False, **kwargs: Any) -> None:
+        check_trainer_options(kwargs)
         super().__init__(inference_mode=inference_mode, **kwargs)
         if type(self.strategy.checkpoint_io) is TorchCheckpointIO:
             self.strategy.checkpoint_io = WholeCheckpointIO()
@@ -84,8 +76,8 @@ class GLSTrainer(Trainer):
         ckpt_path: str | None = None,
         weights_only: bool | None = None,
         relaxations: list[Relaxation] | None = None,
-        radii: list[float] | None = None,
-        max_epsilon: float | None = None,
+        radii: Sequence[Radius] | None = None,
+        max_epsilon: Radius | None = None,
         num_radii: int = 21,
         samples: int = 1000,
         output: Path | None = None,
@@ -110,13 +102,14 @@ class GLSTrainer(Trainer):
             ConfigurationError: A value is out of range, or the checkpoint does not fit.
         """
         if radii is None:
-            largest = min(1.0, 2 * model.epsilon) if max_epsilon is None else max_epsilon
+            largest = min(1.0, 2 * model.epsilon) if max_epsilon is None else read_radius(max_epsilon, "max_epsilon")
             radii = radius_grid(largest, num_radii)
         elif max_epsilon is not None:
             raise ConfigurationError(f"radii is {radii} and max_epsilon is {max_epsilon}; give one of them")
         meter = TightnessMeter(radii, relaxations)
-        directory = evaluation_directory("tightness", ckpt_path) if output is None else output
-        evaluation = TightnessEvaluation(model, meter, samples=samples, report=TightnessReport(ckpt_path, directory))
+        output = evaluation_directory("tightness", ckpt_path) if output is None else output
+        require_writable_directory(output, "output")
+        evaluation = TightnessEvaluation(model, meter, samples=samples, report=TightnessReport(ckpt_path, output))
         _load_weights(model, ckpt_path, weights_only)
         self.test(evaluation, datamodule=datamodule, verbose=False)
 
@@ -127,7 +120,7 @@ class GLSTrainer(Trainer):
         ckpt_path: str | None = None,
         weights_only: bool | None = None,
         samples: int = 16,
-        epsilon: float | None = None,
+        epsilon: Radius | None = None,
         objective: Objective | None = None,
         output: Path | None = None,
         **options: Any,
@@ -151,11 +144,11 @@ class GLSTrainer(Trainer):
             ConfigurationError: A value is out of range, or the checkpoint does not fit.
         """
         landscape = LossLandscape(**options)
-        radius = model.epsilon if epsilon is None else epsilon
-        if not 0 <= radius <= 1:
-            raise ConfigurationError(f"epsilon is {radius}; a radius for images in [0, 1] lies between 0 and 1")
+        radius = model.epsilon if epsilon is None else _radius(epsilon)
         if samples < 1:
             raise ConfigurationError(f"samples is {samples}; it must be at least 1")
+        output = evaluation_directory("landscape", ckpt_path) if output is None else output
+        require_writable_directory(output, "output")
         images = ChosenTestImages(datamodule, samples, command="gls landscape", divided=False)
         images.positions = range(samples)
         evaluation = LandscapeEvaluation(
@@ -164,7 +157,7 @@ class GLSTrainer(Trainer):
             objective=objective,
             epsilon=radius,
             checkpoint=ckpt_path,
-            output=evaluation_directory("landscape", ckpt_path) if output is None else output,
+            output=output,
         )
         _load_weights(model, ckpt_path, weights_only)
         self.test(evaluation, datamodule=images, verbose=False)
@@ -178,7 +171,7 @@ class GLSTrainer(Trainer):
         samples: int | None = None,
         start: int = 0,
         end: int | None = None,
-        epsilon: float | None = None,
+        epsilon: Radius | None = None,
         stages: list[str] | None = None,
         time_limit: float | None = None,
         certifier: Certifier | None = None,
@@ -217,9 +210,11 @@ class GLSTrainer(Trainer):
             raise ConfigurationError(f"time_limit is {time_limit}, which a certifier has its own of; give one of them")
         if stages is not None:
             certifier = select_stages(certifier, stages)
+        output = evaluation_directory("certification", ckpt_path) if output is None else output
+        require_writable_directory(output, "output")
         options = CertificationOptions(
-            epsilon=model.epsilon if epsilon is None else epsilon,
-            output=evaluation_directory("certification", ckpt_path) if output is None else output,
+            epsilon=model.epsilon if epsilon is None else _radius(epsilon),
+            output=output,
             start=start,
             end=end,
             samples=samples,
@@ -240,10 +235,10 @@ class GLSTrainer(Trainer):
         output: Path | None = None,
         samples: int = 100,
         start: int = 0,
-        epsilon: float | None = None,
+        epsilon: Radius | None = None,
         timeout: float = 100.0,
     ) -> None:
-        """Write the network and the robustness of test images in the formats of other verifiers: ONNX and VNN-LIB.
+        """Write the network and the robustness of test images for other verifiers, as ONNX and VNN-LIB.
 
         Args:
             model: The module with the network.
@@ -263,13 +258,19 @@ class GLSTrainer(Trainer):
         """
         from gls_lightning.interchange.benchmark import read_samples, write_benchmark  # needs optional packages
 
+        output = evaluation_directory("export", ckpt_path) if output is None else output
+        require_writable_directory(output, "output")
         _load_weights(model, ckpt_path, weights_only)
-        if output is None:
-            output = evaluation_directory("export", ckpt_path)
         images = read_samples(datamodule, start, samples)
-        radius = model.epsilon if epsilon is None else epsilon
+        radius = model.epsilon if epsilon is None else _radius(epsilon)
         write_benchmark(model.network, images, output, epsilon=radius, timeout=timeout)
         print(f"network and {len(images)} properties of radius {radius:g} in {output}")
+
+
+def _radius(epsilon: Radius) -> float:
+    radius = read_radius(epsilon)
+    warn_of_large_radius(radius)
+    return radius
 
 
 def _load_weights(model: CertifiedTrainingModule, ckpt_path: str | None, weights_only: bool | None) -> None:
@@ -292,42 +293,6 @@ def _require_optimizer(path: str, checkpoint: dict[str, Any], given: str | None)
         )
 
 
-class GLSParser(LightningArgumentParser):
-    """Composes configurations; prints errors without the usage, a hundred lines, but with near names of classes."""
-
-    _reading: str | PathLike[str] = ""
-
-    def parse_string(self, content: str, path: str | PathLike[str] = "", **options: Any) -> Namespace:
-        """Parses the text of a configuration; of a file together with its bases."""
-        if path:
-            content = yaml.safe_dump(compose(Path(path)).content, sort_keys=False)
-        self._reading = path
-        parsed: Namespace = super().parse_string(content, path=path, **options)
-        self._reading = ""
-        return parsed
-
-    def print_usage(self, file: Any = None) -> None:
-        """Does nothing."""
-
-    def error(self, message: str, *args: Any) -> Any:
-        """Ends with the message."""
-        if unknown := re.search(r"Expected a dot import path string: (\w+)$", message, re.MULTILINE):
-            names = {name.lower(): name for base in COMPONENTS for name in _subclasses(base)}
-            word = unknown[1].lower()
-            longer = [name for name in names if word in name] if len(word) > 2 else []
-            near = [names[match] for match in longer[:3] or get_close_matches(word, names, cutoff=0.5)]
-            message += f"\nthere is no class {unknown[1]}" + (f"; near: {', '.join(near)}" if near else "")
-        if self._reading:
-            message += f"\nin {self._reading}"
-        return super().error(message, *args)
-
-
-def _subclasses(base: Any) -> Iterator[str]:
-    for subclass in base.__subclasses__():
-        yield subclass.__name__
-        yield from _subclasses(subclass)
-
-
 class GLSCLI(LightningCLI):
     """``gls fit``, ``validate``, ``test``, ``tightness``, ``landscape``, ``certify`` and ``export``.
 
@@ -347,12 +312,12 @@ class GLSCLI(LightningCLI):
             LightningDataModule,
             save_config_callback=SaveRunConfig,
             trainer_class=GLSTrainer,
-            trainer_defaults={"callbacks": [MetricsFile(), RunReport()]},
-            parser_kwargs={"prog": "gls", "version": f"gls {__version__}", "epilog": OTHER_COMMANDS},
+            trainer_defaults={"callbacks": [MetricsFile(), RunReport(), RefusedRun()]},
+            parser_kwargs={"prog": "gls", "version": f"gls {__version__}"},
             subclass_mode_model=True,
             subclass_mode_data=True,
             auto_configure_optimizers=False,
-            parser_class=GLSParser,
+            parser_class=ModelParser,
             args=words,
         )
 
@@ -368,6 +333,13 @@ class GLSCLI(LightningCLI):
         if self._command not in (None, subcommand):
             return self.init_parser(**kwargs)
         return super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parses the command line, and refuses a seed that generators do not take."""
+        super().parse_arguments(parser, args)
+        seed = self.config[self.config.subcommand].seed_everything
+        if not 0 <= seed < 2**32:
+            raise ConfigurationError(f"seed_everything is {seed}; it must lie between 0 and {2**32 - 1}")
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """One seed for everything."""
@@ -473,6 +445,10 @@ def run(words: list[str]) -> None:
         GLSCLI(words, configs[0].stem if configs else "run")
     except SIGTERMException:
         sys.exit(128 + signal.SIGTERM)
+    except (MisconfigurationException, ValueError, ModuleNotFoundError) as error:
+        if (refused := refused_by_lightning(error)) is None:
+            raise
+        raise refused from error
 
 
 def _silence() -> None:

@@ -7,11 +7,26 @@ from importlib import import_module
 
 from gls_lightning.allocation import keep_freed_memory
 from gls_lightning.errors import ConfigurationError
+from gls_lightning.near_names import near
 from gls_lightning.version import __version__
 from gls_lightning.whole_file import STORAGE_ERRORS
 
-COMMANDS = ("configs", "report", "verify")
-"""The commands that need no model; the others are those of Lightning's trainer."""
+MODEL_COMMANDS = {
+    "fit": "Train a network.",
+    "validate": "Measure a network on the validation images.",
+    "test": "Measure a network on the test images.",
+    "tightness": "Measure how tight relaxations are: certified accuracy over the radius, and the area under it.",
+    "landscape": "Look at the loss around the weights, as it is and smoothed, for several relaxations.",
+    "certify": "Decide for each test image whether its whole box is classified correctly; what is decided is kept.",
+    "export": "Write the network and the robustness of test images for other verifiers, as ONNX and VNN-LIB.",
+}
+"""The commands of Lightning's trainer, and what they do."""
+COMMANDS = {
+    "configs": "List the shipped configurations and what they train.",
+    "report": "Report runs as one page of HTML that needs no other file, and as Markdown.",
+    "verify": "Decide a VNN-LIB property of an ONNX network: unsat, sat with a counterexample, timeout, unknown.",
+}
+"""The commands that need no model, and what they do."""
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -24,15 +39,44 @@ def main(args: Sequence[str] | None = None) -> None:
     if words == ["--version"]:
         print(f"gls {__version__}")
         return
+    if words in (["--help"], ["-h"]):
+        print(_help())
+        return
     # PyTorch's threads spin while they wait, by default; on busy cores that makes small tensors many times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     keep_freed_memory()
-    if words and words[0] in COMMANDS:
-        _checked(import_module(f"gls_lightning.commands.{words[0]}").run, words[1:])
+    _checked(_run, words)
+
+
+def _help() -> str:
+    commands = MODEL_COMMANDS | COMMANDS
+    width = max(map(len, commands))
+    return "\n".join(
+        [
+            "usage: gls COMMAND ...",
+            "",
+            "Certified training with Gaussian Loss Smoothing.",
+            "",
+            *(f"  {name:<{width}}  {description}" for name, description in commands.items()),
+            "",
+            "--help behind a command says more; gls --version prints the version.",
+        ]
+    )
+
+
+def _run(words: list[str]) -> None:
+    command = words[0] if words else ""
+    if command in COMMANDS:
+        import_module(f"gls_lightning.commands.{command}").run(words[1:])
         return
+    if command not in MODEL_COMMANDS and not command.startswith("-"):
+        known = [*MODEL_COMMANDS, *COMMANDS]
+        said = f"there is no command {command}" if command else "a command is missing"
+        hint = f"near: {', '.join(found)}; " if (found := near(command, known)) else ""
+        raise ConfigurationError(f"{said}; {hint}the commands are {', '.join(known)}")
     from gls_lightning.cli import run  # takes seconds, which the commands above need not wait for
 
-    _checked(run, words)
+    run(words)
 
 
 def _checked(command: Callable[[list[str]], None], words: list[str]) -> None:

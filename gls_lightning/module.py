@@ -9,7 +9,7 @@ from dataclasses import replace
 from inspect import signature
 from math import inf
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from lightning.pytorch import Callback, LightningModule
@@ -23,24 +23,30 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MeanMetric
 
 from gls_lightning.attacks import PGD, Attack
+from gls_lightning.batches import DeferredValues, in_precision_of, read_batch, reading_waits, require_values
 from gls_lightning.bounds import Box, Graph, OpaqueGraph, UnsupportedOperationError, margin_specification, trace
+from gls_lightning.callbacks.batch_guard import BatchGuard
 from gls_lightning.callbacks.batch_norm_reset import BatchNormReset
 from gls_lightning.callbacks.certified_module import ACCURACIES
 from gls_lightning.callbacks.epsilon_annealing import ramps_of
 from gls_lightning.callbacks.first_process import on_first_process
+from gls_lightning.callbacks.monitored_names import MonitoredNames
 from gls_lightning.callbacks.non_finite_guard import NonFiniteGuard
 from gls_lightning.callbacks.process_sum import process_sum
 from gls_lightning.callbacks.wandb_summary import WandbSummary
 from gls_lightning.certification import Certifier, summarise
 from gls_lightning.certification.precision import without_tf32
+from gls_lightning.component_argument import component, shown
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import RGS, Estimate, GradientEstimator, Key, Reducer, alone
 from gls_lightning.objectives import L1, Batch, Certified, Objective, Regularizer, robust_cross_entropy
 from gls_lightning.objectives.l1 import L1Scope
+from gls_lightning.radius import Radius, read_radius, warn_of_large_radius
 from gls_lightning.relaxations import CROWNIBP, DeepPoly, Relaxation
 from gls_lightning.training_loss import TrainingLoss, parameter_names
 from gls_lightning.weights import read_checkpoint, read_weights, require_same_architecture
 
+Factory = TypeVar("Factory")
 _ESTIMATOR = "estimator."
 """What precedes the names of the estimator's tensors in a checkpoint."""
 
@@ -60,7 +66,9 @@ class CertifiedTrainingModule(LightningModule):
 
     Every training step forms the objective (a loss that depends on bounds of the network over a box around each image)
     and lets the estimator attach its estimate of the gradient; the rest is Lightning's automatic optimisation.
-    Batches are ``(images in [0, 1], labels)``, optionally followed by the images' indices in their data set.
+    Batches are ``(images in [0, 1], labels)``, optionally followed by the images' indices in their data set. Each is
+    checked: images are floating-point numbers, which training and validation take in the network's precision, labels
+    and indices integers of any type, labels from 0 to K - 1 for K classes.
 
     Training logs ``train/loss``, ``train/natural_accuracy``, ``train/certified_accuracy`` (at the current radius, means
     over the estimator's population), ``epsilon``, ``sigma`` and ``learning_rate``. Validation and test log
@@ -72,7 +80,8 @@ class CertifiedTrainingModule(LightningModule):
 
     Args:
         network: Maps images in [0, 1] to logits; normalisation is part of it.
-        epsilon: Target radius of the perturbations in the l-infinity norm, between 0 and 1.
+        epsilon: Target radius of the perturbations in the l-infinity norm, between 0 and 1: a number or a fraction such
+            as ``8/255``.
         relaxation: How the network is bounded. By default DeepPoly.
         estimator: How the gradient of the loss is estimated. By default RGS.
         objective: What is minimised. By default Certified.
@@ -95,9 +104,11 @@ class CertifiedTrainingModule(LightningModule):
     Attributes:
         current_epsilon: The radius that training uses now, a 0-dim buffer; a function of the training step alone,
             therefore not part of checkpoints.
+        deferred_values: What checks of batches have noted on a GPU, read where metrics are.
 
     Raises:
-        ConfigurationError: An argument is out of its range; before training starts: the parts do not fit together.
+        ConfigurationError: An argument is out of its range; before training starts: the parts do not fit together; at
+            any batch: it is not as above.
     """
 
     current_epsilon: Tensor
@@ -106,7 +117,7 @@ class CertifiedTrainingModule(LightningModule):
         self,
         *,
         network: nn.Module,
-        epsilon: float,
+        epsilon: Radius,
         relaxation: Relaxation | None = None,
         estimator: GradientEstimator | None = None,
         objective: Objective | None = None,
@@ -123,24 +134,25 @@ class CertifiedTrainingModule(LightningModule):
         init_from: str | None = None,
     ) -> None:
         super().__init__()
-        if not 0 <= epsilon <= 1:
-            raise ConfigurationError(f"epsilon is {epsilon}; a radius for images in [0, 1] lies between 0 and 1")
+        epsilon = read_radius(epsilon)
+        warn_of_large_radius(epsilon)
         if seed < 0:
             raise ConfigurationError(f"seed is {seed}; it must not be negative")
         if not 0 <= l1 < inf:
             raise ConfigurationError(f"l1 is {l1}; it must be a finite number of at least 0")
         self._save_plain_hyperparameters()
-        self.network = network
-        self.relaxation = relaxation or DeepPoly()
-        self.estimator = estimator or RGS()
-        self.objective = objective or Certified()
+        self.network = _network(network)
+        self.relaxation = component("relaxation", relaxation, Relaxation) or DeepPoly()
+        self.estimator = component("estimator", estimator, GradientEstimator) or RGS()
+        self.objective = component("objective", objective, Objective) or Certified()
+        component("regularizer", regularizer, Regularizer)
         weight_penalty = L1(weight=l1, scope=l1_scope)
         self.regularizers = [term for term in (weight_penalty if l1 else None, regularizer) if term is not None]
-        self.optimizer = optimizer
-        self.scheduler = scheduler
-        self.attack = attack or PGD()
-        self.certifier = certifier or Certifier()
-        self.epsilon = float(epsilon)
+        self.optimizer = _factory("optimizer", optimizer, "lambda params: torch.optim.Adam(params, lr=5e-4)")
+        self.scheduler = scheduler and _factory("scheduler", scheduler, "lambda optimizer: StepLR(optimizer, 10)")
+        self.attack = component("attack", attack, Attack) or PGD()
+        self.certifier = component("certifier", certifier, Certifier) or Certifier()
+        self.epsilon = epsilon
         self.seed = seed
         self.population_parallel = population_parallel
         self._unread_init_from = init_from
@@ -148,6 +160,7 @@ class CertifiedTrainingModule(LightningModule):
         self.register_buffer("current_epsilon", torch.tensor(self.epsilon), persistent=False)
         self.means = nn.ModuleDict()
         self._begun_means: dict[str, dict[str, Tensor]] = {}
+        self.deferred_values = DeferredValues()
         self._graph: Graph | None = None
         self.estimator.prepare(self._trainable())
         if input_shape is not None:
@@ -209,9 +222,17 @@ class CertifiedTrainingModule(LightningModule):
         return {**dict(parameters), **dict(self.network.named_buffers(remove_duplicate=False))}
 
     def configure_callbacks(self) -> list[Callback]:
-        """What every training needs: a guard of its numbers, correct BatchNorm statistics, best accuracies in W&B."""
+        """Lists what every training needs: guards, BatchNorm statistics of the data, best accuracies in W&B."""
         reset = [BatchNormReset()] if self._has_batch_norm else []
-        return [NonFiniteGuard(), WandbSummary(), *reset]
+        return [BatchGuard(), NonFiniteGuard(), WandbSummary(), MonitoredNames(self._monitorable()), *reset]
+
+    def _monitorable(self) -> list[str] | None:
+        """The metrics that are logged outside of training steps; None for a derived class, which may log others."""
+        if type(self) is not CertifiedTrainingModule:
+            return None
+        scalar = getattr(self.estimator, "sigma", None)
+        sigma = ["sigma"] if isinstance(scalar, Tensor) and scalar.ndim == 0 else []
+        return [*(f"val/{name}" for name in (*ACCURACIES, "loss")), "epsilon", "learning_rate", *sigma]
 
     @property
     def _has_batch_norm(self) -> bool:
@@ -234,6 +255,7 @@ class CertifiedTrainingModule(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Refuses, before anything long starts, parts that do not fit together."""
+        self.deferred_values = DeferredValues()
         if self.trainer.precision in ("bf16-true", "16-true"):
             raise ConfigurationError(
                 f"trainer.precision is {self.trainer.precision}, which rounds perturbations of parameters and images "
@@ -323,7 +345,8 @@ class CertifiedTrainingModule(LightningModule):
 
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
         """One evaluation of the estimator on a batch."""
-        inputs, labels, indices = self._unpack(batch, batch_idx)
+        inputs, labels, indices = self._unpack(batch, batch_idx, "train", deferrable=True)
+        inputs = in_precision_of(self.network.parameters(), inputs)
         trainable = self._trainable()
         key = self._key(self.trainer.fit_loop.epoch_loop.total_batch_idx)
         starts = self.objective.draw_starts(self.graph, indices, key.seed, key.batch, device=inputs.device)
@@ -420,8 +443,9 @@ class CertifiedTrainingModule(LightningModule):
     def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Natural, certified and adversarial accuracy at the target radius, with a sound relaxation."""
         relaxation = self.relaxation if self.relaxation.sound else CROWNIBP()
-        with self.evaluation(batch, batch_idx) as (inputs, labels, indices):
+        with self.evaluation(batch, batch_idx, "val", deferrable=True) as (inputs, labels, indices):
             tensors = self.tensors()
+            inputs = in_precision_of(tensors.values(), inputs)
             box = Box.around(inputs, self.epsilon)
             specification = margin_specification(labels, self.graph.num_outputs, inputs.dtype)
             lower = relaxation(self.graph, tensors, box, specification)
@@ -448,31 +472,47 @@ class CertifiedTrainingModule(LightningModule):
     def test_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Natural, certified and adversarial accuracy at the target radius, by the certifier."""
         with self.evaluation(batch, batch_idx) as (inputs, labels, indices):
-            records = self.certifier.certify(self.graph, self.tensors(), inputs, labels, indices, self.epsilon)
+            network = self.graph, self.tensors()
+            records = list(self.certifier.decide(*network, inputs, labels, indices, self.epsilon))
         summary = summarise(records)
         for name in ACCURACIES:
             self._log_mean(f"test/{name}", getattr(summary, name), len(records))
 
-    def _unpack(self, batch: Sequence[Tensor], batch_idx: int) -> tuple[Tensor, Tensor, Tensor]:
-        inputs, labels, *rest = batch
+    def _unpack(
+        self, batch: Sequence[Tensor], batch_idx: int, split: str, *, deferrable: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        place = f"{split} batch {batch_idx}"
+        read = read_batch(batch, place, None if self._graph is None else self._graph.input_shape)
         if self._graph is None:
-            self.trace(inputs.shape[1:])
+            self.trace(read.images.shape[1:])
             self._check_network()
-        if batch_idx == 0 and not ((inputs >= 0) & (inputs <= 1)).all():
-            raise ConfigurationError(
-                f"images lie between {inputs.min():.3g} and {inputs.max():.3g}; they must lie in [0, 1], and "
-                "normalisation must be the first layer of the network"
-            )
-        # Without indices, any number that no other image of the epoch has, whatever the sizes of the batches.
-        indices = rest[0] if rest else torch.arange(len(labels), device=labels.device) + (batch_idx << 32)
+        if deferrable and reading_waits(read.images):
+            read = self.deferred_values.note(read, place, self.graph.num_outputs)
+        else:
+            require_values(read, place, self.graph.num_outputs)
+        inputs, labels, indices = read
+        if indices is None:  # any number that no other image of the epoch has, whatever the sizes of the batches
+            indices = torch.arange(len(labels), device=labels.device) + (batch_idx << 32)
         # Autograd, on which attacks depend, refuses the tensors of inference mode.
         return inputs.clone() if inputs.is_inference() else inputs, labels.clone(), indices
 
     @contextmanager
-    def evaluation(self, batch: Sequence[Tensor], batch_idx: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Images, labels and indices of a batch, within what evaluating them needs: full precision and no gradients."""
+    def evaluation(
+        self, batch: Sequence[Tensor], batch_idx: int, split: str = "test", *, deferrable: bool = False
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Images, labels and indices of a batch, within what evaluating them needs: full precision and no gradients.
+
+        Args:
+            batch: The batch.
+            batch_idx: Its number.
+            split: Where it comes from, for messages: ``train``, ``val`` or ``test``.
+            deferrable: Whether a GPU may note bad values for later, in place of waiting for it.
+
+        Raises:
+            ConfigurationError: The batch is no batch of labelled images for this network.
+        """
         with torch.inference_mode(False), torch.no_grad(), self._full_precision(), without_tf32():
-            yield self._unpack(batch, batch_idx)
+            yield self._unpack(batch, batch_idx, split, deferrable=deferrable)
 
     def _full_precision(self) -> torch.autocast:
         """Bounds and perturbations do not survive the rounding of half precision."""
@@ -513,6 +553,19 @@ class CertifiedTrainingModule(LightningModule):
         """
         self._unread_init_from, self._init_from_of_checkpoint = self._init_from_of_checkpoint, None
         return super().load_state_dict(state_dict, strict, assign)
+
+
+def _network(network: nn.Module | None) -> nn.Module:
+    if (given := component("network", network, nn.Module)) is None:
+        raise ConfigurationError("network is None; it must be an object of a class derived from torch.nn.Module")
+    return given
+
+
+def _factory(name: str, given: Factory, example: str) -> Factory:
+    """Refuses what has been made in place of what makes it."""
+    if not callable(given):
+        raise ConfigurationError(f"{name} is {shown(given)}; give a function that makes one, such as {example}")
+    return given
 
 
 @contextmanager

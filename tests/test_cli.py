@@ -315,19 +315,6 @@ class TestBadInput:
         message = fails(capsys, "fit", "--config", "cnn3_ibp.yaml", "--data.root=nowhere")
         assert "data.root: 'nowhere' does not hold MNIST" in message
 
-    def test_an_unknown_option_is_named(self, capsys: pytest.CaptureFixture[str]) -> None:
-        with pytest.raises(SystemExit) as exit_:
-            main(["fit", "--config", TINY, "--model.epsilonn=1"])
-        assert exit_.value.code == 2
-        printed = capsys.readouterr().err
-        assert "Option 'epsilonn' is not accepted" in printed
-        assert "usage:" not in printed
-
-    def test_an_unknown_class_is_named_with_near_ones(self, capsys: pytest.CaptureFixture[str]) -> None:
-        with pytest.raises(SystemExit):
-            main(["fit", "--config", TINY, "--model.relaxation=DeepPoli"])
-        assert re.search(r"^there is no class DeepPoli; near: .*\bDeepPoly\b", capsys.readouterr().err, re.MULTILINE)
-
     def test_checkpoint_of_another_architecture(self, capsys: pytest.CaptureFixture[str]) -> None:
         main(["fit", "--config", TINY, "--trainer.max_steps=1", "--trainer.limit_val_batches=0"])
         (checkpoint,) = Path("runs").rglob("last.ckpt")

@@ -169,7 +169,7 @@ class TestCommandLine:
         ("own", "message"),
         [
             ({"bases": ["nowhere.yaml"]}, "gls: bases of mine.yaml names nowhere.yaml"),
-            ({"bases": [str(TINY)], "model": {"init_args": {"epsilonn": 1}}}, "in mine.yaml"),
+            ({"bases": [str(TINY)], "model": {"init_args": {"epsilonn": 1}}}, "near: epsilon (mine.yaml, line "),
         ],
     )
     def test_errors_name_the_file(self, own: dict[str, Any], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,6 +51,16 @@ def test_metrics_of_an_own_loop(example: dict[str, Any]) -> None:
     assert 0.6 < certified <= adversarial < 1
 
 
+@pytest.mark.parametrize("example", [("docs/data.md", "class Stripes")], indirect=True)
+def test_a_data_set_of_ones_own(example: dict[str, Any]) -> None:
+    data = example["Stripes"](batch_size=100)
+    data.setup("fit")
+    ((images, labels, indices),) = data.train_dataloader()
+    upright = (images[:, 0, 0] != images[:, 0, 1]).flatten(1).any(1)
+    assert torch.equal(upright, labels == 0)
+    assert torch.equal(labels, indices % 2)
+
+
 @pytest.mark.parametrize("example", [("docs/certification.md", "complete_certifier")], indirect=True)
 def test_complete_certification(example: dict[str, Any]) -> None:
     records, network = example["records"], example["network"].double()

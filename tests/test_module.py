@@ -163,14 +163,17 @@ def test_batches_may_carry_indices() -> None:
 def test_normalised_images_are_refused(stage: str) -> None:
     x, y = images()
     normalised = DataLoader(TensorDataset((x - 0.5) / 0.25, y), 40)
-    with pytest.raises(ConfigurationError, match=r"images lie between -1\.\d+ and 1\.\d+; they must lie in \[0, 1\]"):
+    with pytest.raises(ConfigurationError, match=r"batch 0, position 0: the image holds .*; images lie in \[0, 1\]"):
         getattr(trainer(), stage)(module(), normalised)
 
 
 def test_numbers_of_images_without_indices_do_not_repeat() -> None:
     traced = module(input_shape=(1, 2, 3))
-    unpacked = [traced._unpack(batch, position)[2] for position, batch in enumerate(loader(batch_size=16))]
-    assert len(torch.cat(unpacked).unique()) == 40
+    numbers = []
+    for position, batch in enumerate(loader(batch_size=16)):
+        with traced.evaluation(batch, position) as (_, _, indices):
+            numbers.append(indices)
+    assert len(torch.cat(numbers).unique()) == 40
 
 
 class Unsound(IBP):

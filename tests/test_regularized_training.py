@@ -65,7 +65,7 @@ class TestCommandLine:
     def test_near_names(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             main(["fit", "--config", CONFIG, "--model.regularizer=ShiRegulariser"])
-        assert "there is no class ShiRegulariser; near: ShiRegularizer" in capsys.readouterr().err
+        assert "there is no such regularizer; near: ShiRegularizer" in capsys.readouterr().err
 
 
 def fit(regularizer: Any = None, annealing: int = 0, epsilon: float = 0.05, **options: Any) -> dict[str, Any]:

@@ -86,6 +86,13 @@ def test_tensorboard_writes_there_too(run: Path) -> None:
     assert not Path("logs").exists()
 
 
+def test_in_a_run_that_cannot_be_written_to(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run / "test").touch()
+    with pytest.warns(UserWarning, match="The metrics are not kept in runs/tiny/version_0/test/last: Not a directory"):
+        main(["test", "--ckpt_path", str(LAST)])
+    assert "test/natural_accuracy" in capsys.readouterr().out
+
+
 def test_a_trial_run_leaves_nothing(run: Path) -> None:
     main(["test", "--ckpt_path", str(LAST), "--trainer.fast_dev_run=true"])
     assert not (run / "test").exists()

@@ -1,6 +1,7 @@
 """Linear bounds by back-substitution (CROWN, DeepPoly)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import reduce
 
 import torch
@@ -12,7 +13,9 @@ from gls_lightning.bounds.dense_rows import DenseRows
 from gls_lightning.bounds.graph import INPUT, Graph, Node
 from gls_lightning.bounds.lines import Band, Lines, LowerSlope
 from gls_lightning.bounds.operations import Activation, AffineOperation, Tensors
+from gls_lightning.bounds.operations.operation import per_sample
 from gls_lightning.bounds.patch_rows import PatchRows
+from gls_lightning.bounds.rounding import GROWTH, largest, smallest
 from gls_lightning.bounds.rows import Functions, Rows
 
 Chosen = tuple[Tensor, Tensor, Tensor]
@@ -26,6 +29,10 @@ class BackSubstitution:
     every activation follows the line above it. Affine operations then add no constants, activations only
     the distance between their lines, and a box of no width gives the network's value as it is.
 
+    For a rigorous graph the bounds hold in spite of rounding. What a unit coefficient of an element may lose to it,
+    from the last box or activation on, is at most ``gamma`` times the node's scale: a bound of values, reference
+    values, their distance, and errors in units of gamma. The next activation takes it up: its lines move apart.
+
     Args:
         graph: The network.
         tensors: Its parameters and buffers.
@@ -37,6 +44,10 @@ class BackSubstitution:
         multipliers: Numbers ``[B, *shape]`` by the name of an activation whose inputs, times these, are added to every
             function: the Lagrange multipliers of constraints on their signs (beta-CROWN, Wang et al., 2021).
         references: The reference values needed so far, by the name of the node.
+        extents: For a rigorous graph, the largest absolute input and output over the box of each activation in
+            ``lines``, ``[B]`` each, by its name.
+        scales: The scales needed so far, ``[B, *shape]`` or broadcasting to it, by the name of the node.
+        distances: How far the lines of activations have moved, ``[B, *shape]``, by the name of the node.
     """
 
     def __init__(
@@ -50,6 +61,9 @@ class BackSubstitution:
         self.multipliers: dict[str, Tensor] = {}
         self._bands: dict[str, Band] = {}
         self.references = {name: box.centre for name, box in boxes.items()}
+        self.extents: dict[str, tuple[Tensor, Tensor]] = {}
+        self.scales: dict[str, Tensor] = {}
+        self.distances: dict[str, Tensor] = {}
 
     @property
     def input_box(self) -> Box:
@@ -68,23 +82,66 @@ class BackSubstitution:
                 self.references[node.name] = node.operation.evaluate(self.tensors, *inputs)
         return self.references[name]
 
+    @torch.no_grad()
+    def error(self, name: str) -> Tensor:
+        """A bound of what rounding does to rows that read one element of the node, for a rigorous graph.
+
+        Returns:
+            ``[B, *shape]`` or broadcasting to it.
+        """
+        return self.graph.error(self._scale(name))
+
+    def _scale(self, name: str) -> Tensor:
+        if name not in self.scales:
+            self.scales[name] = self._find_scale(name)
+        return self.scales[name]
+
+    def _find_scale(self, name: str) -> Tensor:
+        if name in self.boxes:
+            return per_sample(3 * self.boxes[name].largest, self.boxes[name].lower)
+        node = self.graph.by_name[name]
+        if isinstance(node.operation, AffineOperation):
+            scales = (self._scale(source).flatten(1).amax(1) for source in node.inputs)
+            return GROWTH * node.operation.magnitude(self.tensors, *scales)
+        reference = self.reference(name)
+        _, of_output = self.extents[name]
+        return per_sample(of_output + 2 * largest(reference), reference)
+
     def _band(self, node: Node) -> Band:
         if node.name not in self._bands:
-            self._bands[node.name] = self.lines[node.name].around(self.reference(node.inputs[0]))
+            band = self.lines[node.name].around(self.reference(node.inputs[0]))
+            if self.graph.rigorous:
+                band = band.widened(self._distance(node), self.graph.gamma(band.gap.dtype))
+            self._bands[node.name] = band
         return self._bands[node.name]
+
+    @torch.no_grad()
+    def _distance(self, node: Node) -> Tensor:
+        """How far the lines of an activation must move for the rounding errors of its input and of their own."""
+        if node.name not in self.distances:
+            assert isinstance(node.operation, Activation)
+            steepness = node.operation.steepness(self.lines[node.name])
+            of_input, _ = self.extents[node.name]
+            of_lines = self.graph.error(per_sample(of_input, steepness))
+            error = torch.maximum(self.error(node.inputs[0]), of_lines)
+            self.distances[node.name] = error * steepness + smallest(steepness.dtype)
+        return self.distances[node.name]
 
     def relax(self, node: Node, box: Box, lower_slope: LowerSlope = "adaptive") -> None:
         """Gives an activation its lines over the box of its inputs; to be done in the order of evaluation."""
         assert isinstance(node.operation, Activation)
         self.lines[node.name] = node.operation.lines(box, lower_slope)
+        if self.graph.rigorous:
+            self.extents[node.name] = box.largest, node.operation.interval(self.tensors, box).largest
 
     def with_lower_slopes(self, slopes: Mapping[str, Tensor]) -> "BackSubstitution":
         """The same substitution with other slopes ``[B, *shape]`` below the activations, by their names.
 
-        Reference values do not depend on these, and those that are known are shared.
+        Neither reference values nor rounding errors depend on these, and those that are known are shared.
         """
         other = BackSubstitution(self.graph, self.tensors, self.boxes, self.chunks)
-        other.references = self.references
+        other.references, other.extents = self.references, self.extents
+        other.scales, other.distances = self.scales, self.distances
         other.lines = {name: line._replace(lower_slope=slopes[name]) for name, line in self.lines.items()}
         return other
 
@@ -96,7 +153,11 @@ class BackSubstitution:
     def specification_deviations(self, specification: Tensor) -> Tensor:
         """How far below their reference values these functions can fall, ``[B, S]``; not positive."""
         rows = DenseRows.of(specification[:, None].unflatten(-1, self.graph.nodes[-1].operation.output_shape))
-        return torch.cat(self._lower_deviations(self.graph.output, rows), -1).squeeze(1)
+        deviations = torch.cat(self._lower_deviations(self.graph.output, rows), -1).squeeze(1)
+        if not self.graph.rigorous:
+            return deviations
+        error = self.error(self.graph.output).flatten(1).amax(1)[:, None] * specification.abs().sum(-1)
+        return deviations - error - smallest(error.dtype)  # the latter if the specification is tiny
 
     def bounds(self, name: str) -> Box:
         """Lower and upper bounds of every element of a node, ``[B, *shape]`` each."""
@@ -106,7 +167,8 @@ class BackSubstitution:
         chunks = [part.mT.chunk(2, 1) for part in self._lower_deviations(name, self._identity(shape))]
         below, negated_above = (torch.cat(side, 1).reshape(-1, *shape) for side in zip(*chunks, strict=True))
         reference = self.reference(name)
-        return Box(reference + below, reference - negated_above)
+        box = Box(reference + below, reference - negated_above)
+        return box.widened(self.error(name)) if self.graph.rigorous else box
 
     def bounds_where(self, wanted: Tensor, name: str, otherwise: Box) -> Box:
         """Bounds of some elements of a node, at a cost in proportion to their number.
@@ -130,6 +192,9 @@ class BackSubstitution:
         ]
         below, negated_above = torch.cat(changes).unbind(-1)
         reference = self.reference(name)[wanted]
+        if self.graph.rigorous:
+            error = self.error(name).expand_as(wanted)[wanted]
+            below, negated_above = below - error, negated_above - error
         return Box(
             otherwise.lower.masked_scatter(wanted, reference + below),
             otherwise.upper.masked_scatter(wanted, reference - negated_above),
@@ -172,7 +237,12 @@ class BackSubstitution:
 
     def _minimum(self, nodes: Sequence[Node], pending: dict[str, Rows]) -> Tensor:
         constants = self._descend(nodes, pending)
-        return reduce(torch.add, constants + [part.minimum(self.boxes[name].radius) for name, part in pending.items()])
+        return reduce(torch.add, constants + [part.minimum(self._radius(name)) for name, part in pending.items()])
+
+    def _radius(self, name: str) -> Tensor:
+        """How far the elements of a box may be from its centre."""
+        radius = self.boxes[name].radius
+        return radius + self.error(name) if self.graph.rigorous else radius
 
     def _descend(self, nodes: Sequence[Node], pending: dict[str, Rows]) -> list[Tensor]:
         """Writes the rows, by the name of their node, as rows of what comes before ``nodes``; returns constants."""
@@ -193,6 +263,9 @@ class BackSubstitution:
                 multiplier = self.multipliers[node.name]
                 relaxed = relaxed + DenseRows.of(multiplier[:, None, None])
                 constant = constant + (multiplier * self.reference(node.inputs[0])).flatten(1).sum(1)[:, None, None]
+                if self.graph.rigorous:
+                    error = self.error(node.inputs[0]) * multiplier.abs()
+                    constant = constant - error.flatten(1).sum(1)[:, None, None]
             return (relaxed,), constant
         assert isinstance(node.operation, AffineOperation)
         return node.operation.backward(self.tensors, rows), None
@@ -219,6 +292,7 @@ class CountingSubstitution(BackSubstitution):
     def __init__(self, graph: Graph, shapes: Mapping[str, torch.Size]) -> None:
         tensors = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
         side = torch.empty(1, *graph.input_shape, device="meta")
+        graph = replace(graph, rigorous=False)  # which counts no other coefficients
         super().__init__(graph, tensors, graph.exact_boxes(tensors, Box(side, side)))
         self.kept = 0
         self.largest: dict[str, int] = {}

@@ -50,6 +50,15 @@ class Box(NamedTuple):
         """Half of the width, ``[B, *shape]``; exactly 0 where the box is degenerate."""
         return (self.upper - self.lower) / 2
 
+    @property
+    def largest(self) -> Tensor:
+        """The largest absolute value of each sample's points, ``[B]``."""
+        return torch.maximum(self.upper.flatten(1).amax(1), -self.lower.flatten(1).amin(1))
+
+    def widened(self, by: Tensor) -> "Box":
+        """The box with both sides moved outwards by ``by [B, *shape]``, or what broadcasts to it."""
+        return Box(self.lower - by, self.upper + by)
+
     @classmethod
     def from_centre(cls, centre: Tensor, radius: Tensor) -> "Box":
         """The box with this midpoint and half-width, each ``[B, *shape]``."""

@@ -1,8 +1,9 @@
 """A network as a graph of primitive operations."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +20,8 @@ from gls_lightning.bounds.operations import (
     Reshape,
     Tensors,
 )
+from gls_lightning.bounds.rational import Rationals
+from gls_lightning.bounds.rounding import EXTRA_TERMS, gamma, limited, smallest
 from gls_lightning.errors import ConfigurationError
 
 T = TypeVar("T")
@@ -49,27 +52,65 @@ class Graph:
     Attributes:
         nodes: The operations; the last one gives the network's output.
         input_shape: Shape of the input without the batch.
+        rigorous: Whether bounds give away what their own rounding may amount to (see ``rounding.py``), as proofs must.
     """
 
     nodes: tuple[Node, ...]
     input_shape: torch.Size
+    rigorous: bool = field(default=False, repr=False)
 
     def __call__(self, tensors: Tensors, x: Tensor) -> Tensor:
         """The network's output at ``x [B, *input_shape]``. BatchNorm takes its statistics from ``tensors``."""
         return self.propagate(x, lambda node, *inputs: node.operation.evaluate(tensors, *inputs))[self.output]
 
+    def exactly(self, tensors: Tensors, x: Tensor) -> Rationals:
+        """The network's output ``[*output_shape]`` at one input ``x [*input_shape]``, without any rounding.
+
+        Meant for small networks: a second takes some 10^7 products.
+
+        Raises:
+            NotRationalError: An operation, such as a sigmoid or BatchNorm, does not keep to rational numbers.
+        """
+        values = self.propagate(Rationals.of(x), lambda node, *inputs: node.operation.exactly(tensors, *inputs))
+        return values[self.output]
+
     def intervals(self, tensors: Tensors, box: Box) -> dict[str, Box]:
         """Interval bounds of every node's output over the input box (IBP), by the name of the node."""
-        return self.propagate(box, lambda node, *inputs: node.operation.interval(tensors, *inputs))
+        return self.propagate(box, lambda node, *inputs: self._interval(tensors, node, *inputs))
+
+    def _interval(self, tensors: Tensors, node: Node, *inputs: Box) -> Box:
+        box = node.operation.interval(tensors, *inputs)
+        scale = node.operation.rounding(tensors, inputs, box) if self.rigorous else None
+        return box if scale is None else box.widened(self.error(scale))
+
+    def error(self, scale: Tensor) -> Tensor:
+        """A bound of rounding errors of this scale."""
+        return self.gamma(scale.dtype) * limited(scale) + smallest(scale.dtype)
+
+    def gamma(self, dtype: torch.dtype) -> float:
+        """Largest relative error of a sum that evaluating or bounding the network takes, and of what follows it."""
+        return gamma(self._terms, dtype)
+
+    @cached_property
+    def _terms(self) -> int:
+        sizes = [self.input_shape.numel(), *(node.operation.output_shape.numel() for node in self.nodes)]
+        return max(sizes) + EXTRA_TERMS + 4 * len(self.nodes)
+
+    def rigorously(self) -> Self:
+        """The same graph, whose bounds are proofs: they account for their own rounding errors."""
+        return replace(self, rigorous=True)
 
     def exact_boxes(self, tensors: Tensors, box: Box) -> dict[str, Box]:
-        """Boxes of the input and of the elementwise affine operations through which all else sees it; all are exact."""
+        """Boxes of the input and of the elementwise affine operations through which all else sees it.
+
+        They are exact, but for rounding.
+        """
         boxes, last = {INPUT: box}, INPUT
         for node in self.nodes:
             alone = sum(last in other.inputs for other in self.nodes) == 1
             if not (node.inputs == (last,) and alone and isinstance(node.operation, ElementwiseAffine)):
                 break
-            boxes[node.name] = node.operation.interval(tensors, boxes[last])
+            boxes[node.name] = self._interval(tensors, node, boxes[last])
             last = node.name
         return boxes
 
@@ -123,7 +164,10 @@ class Graph:
         renamed = tuple(
             Node(node.name, node.operation, tuple(INPUT if i == name else i for i in node.inputs)) for node in rest
         )
-        return Graph(first, self.input_shape), Graph(renamed, self.by_name[name].operation.output_shape)
+        return (
+            Graph(first, self.input_shape, self.rigorous),
+            Graph(renamed, self.by_name[name].operation.output_shape, self.rigorous),
+        )
 
     def ancestors(self, name: str) -> tuple[Node, ...]:
         """The node and all that it depends on, in the order of evaluation."""

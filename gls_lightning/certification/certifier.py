@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gls_lightning.attacks import PGD, Attack
+from gls_lightning.batches import read_batch, require_values
 from gls_lightning.bounds import Graph, Tensors
 from gls_lightning.certification.branch_and_bound import BranchAndBound
 from gls_lightning.certification.judgement import Conclusion, judge
@@ -22,7 +23,9 @@ from gls_lightning.certification.stages import (
     RelaxationStage,
     Stage,
 )
+from gls_lightning.component_argument import component, components
 from gls_lightning.errors import ConfigurationError
+from gls_lightning.radius import Radius, read_radius
 from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly, Relaxation
 
 
@@ -61,16 +64,20 @@ class Certifier:
             raise ConfigurationError(f"batch_size is {batch_size}; it must be at least 1")
         if relaxations is None:
             relaxations = IBP(), CROWNIBP(), DeepPoly(skip_ibp_stable=True)
+        relaxations = components("relaxations", relaxations, Relaxation)
+        component("branch_and_bound", branch_and_bound, BranchAndBound)
         self.batch_size = batch_size
         self.stages: list[Stage] = [NaturalStage()]
         if use_attack:
-            self.stages.append(AttackStage(attack or PGD(steps=40, restarts=5, loss="margin"), seed))
+            self.stages.append(
+                AttackStage(component("attack", attack, Attack) or PGD(steps=40, restarts=5, loss="margin"), seed)
+            )
         self.stages.extend(RelaxationStage(relaxation) for relaxation in relaxations)
         if branch_and_bound is not None:
             self.stages.append(BranchAndBoundStage(branch_and_bound))
 
     def certify(
-        self, graph: Graph, tensors: Tensors, inputs: Tensor, labels: Tensor, indices: Tensor, epsilon: float
+        self, graph: Graph, tensors: Tensors, inputs: Tensor, labels: Tensor, indices: Tensor, epsilon: Radius
     ) -> list[Record]:
         """Decides samples.
 
@@ -86,24 +93,28 @@ class Certifier:
             One record per sample, in the given order.
 
         Raises:
-            ConfigurationError: If ``epsilon`` is negative or not a number, a sample leaves [0, 1], or a stage does not
-                take the network.
+            ConfigurationError: If ``epsilon`` is no radius between 0 and 1, samples, labels or indices are others, or a
+                stage does not take the network.
             ContradictionError: If a bound lies above a value that it should bound.
         """
+        if len(indices.unique()) < len(indices):
+            raise ConfigurationError("indices repeat; each sample has one of its own in the data set")
         records = {record.index: record for record in self.decide(graph, tensors, inputs, labels, indices, epsilon)}
         return [records[index] for index in indices.tolist()]
 
     @torch.no_grad()
     def decide(
-        self, graph: Graph, tensors: Tensors, inputs: Tensor, labels: Tensor, indices: Tensor, epsilon: float
+        self, graph: Graph, tensors: Tensors, inputs: Tensor, labels: Tensor, indices: Tensor, epsilon: Radius
     ) -> Iterator[Record]:
         """As :meth:`certify`, but gives each record as soon as its sample is decided."""
         for stage in self.stages:
             stage.check(graph)
-        if not epsilon >= 0:
-            raise ConfigurationError(f"epsilon is {epsilon}; a radius is at least 0")
-        if not ((inputs >= 0) & (inputs <= 1)).all():
-            raise ConfigurationError("a sample leaves [0, 1]; normalisation belongs into the network's first layer")
+        epsilon = read_radius(epsilon)
+        if not len(inputs):
+            return
+        inputs, labels, _ = samples = read_batch((inputs, labels, indices), "certification", graph.input_shape)
+        require_values(samples, "certification", graph.num_outputs)
+        graph = graph.rigorously()
         tensors = {name: t.double() if t.is_floating_point() else t for name, t in tensors.items()}
         with without_tf32():
             batches = (torch.split(t, self.batch_size) for t in (inputs.double(), labels, indices))

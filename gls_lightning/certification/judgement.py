@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gls_lightning.attacks import margin
 from gls_lightning.certification.record import Verdict
-from gls_lightning.certification.stages import Problem
+from gls_lightning.certification.stages import NaturalStage, Problem
 from gls_lightning.errors import ContradictionError
 
 
@@ -24,8 +24,8 @@ def judge(problem: Problem, points: Tensor | None, stage: str) -> list[Conclusio
 
     Args:
         problem: The samples, with the best bounds so far.
-        points: Candidates for counterexamples, ``[B, *input]``. Each is checked by evaluating the network, and counts
-            only inside the box.
+        points: Candidates for counterexamples, ``[B, *input]``. Each counts only inside the box, and if the
+            network's margin there is at most 0 in spite of rounding.
         stage: Whose evidence is the latest.
 
     Raises:
@@ -43,10 +43,14 @@ def judge(problem: Problem, points: Tensor | None, stage: str) -> list[Conclusio
         for bound in bounds.tolist()
     ]
     if points is not None:
-        margins = margin(problem.graph(problem.tensors, points), problem.labels)
+        logits = problem.graph(problem.tensors, points)
+        margins = margin(logits, problem.labels)
         inside = problem.contains(points)
         broken |= inside & margins.isnan()
-        for sample in (inside & (margins <= 0)).nonzero().flatten().tolist():
+        counts = (problem.upper <= 0).any(1)
+        if stage == NaturalStage.name:  # what is misclassified, is so in floating point
+            counts |= logits.argmax(1) != problem.labels
+        for sample in (inside & (margins <= 0) & counts).nonzero().flatten().tolist():
             conclusions[sample] = Conclusion(Verdict.FALSIFIED, margins[sample].item(), points[sample].cpu())
     for sample in broken.nonzero().flatten().tolist():
         conclusions[sample] = Conclusion(Verdict.ERROR, None)

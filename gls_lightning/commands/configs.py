@@ -5,8 +5,8 @@ from itertools import groupby
 from pathlib import Path
 
 import yaml
-from jsonargparse import ArgumentParser
 
+from gls_lightning.command_line.parser import CommandParser
 from gls_lightning.config_composition import SHIPPED, compose
 from gls_lightning.config_files import find_config, shipped
 
@@ -25,7 +25,7 @@ def run(words: list[str]) -> None:
     Raises:
         ConfigurationError: A configuration is to be shown that does not exist.
     """
-    parser = ArgumentParser(prog="gls configs", description="List the shipped configurations and what they train.")
+    parser = CommandParser(prog="gls configs", description="List the shipped configurations and what they train.")
     parser.add_argument("words", nargs="*", help="List only those whose name and description have all these words.")
     parser.add_argument(
         "--show", metavar="NAME", help="Print a configuration together with all that it is composed of."

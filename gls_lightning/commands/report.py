@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from jsonargparse import ArgumentParser
-
+from gls_lightning.command_line.parser import CommandParser
 from gls_lightning.errors import ConfigurationError
+from gls_lightning.writable_directory import require_writable_directory
 
 
 def run(words: list[str]) -> None:
@@ -13,7 +13,7 @@ def run(words: list[str]) -> None:
     Raises:
         ConfigurationError: There is no such run, or the report cannot lie where it is to be written.
     """
-    parser = ArgumentParser(
+    parser = CommandParser(
         prog="gls report", description="Report runs as one page of HTML that needs no other file, and as Markdown."
     )
     parser.add_argument(
@@ -46,6 +46,7 @@ def _check(output: Path) -> None:
         raise ConfigurationError(f"output is {output}; its name must end in .html")
     if not output.absolute().parent.is_dir():
         raise ConfigurationError(f"output is {output}; there is no directory {output.parent}")
+    require_writable_directory(output.parent, "the folder of output")
     markdown = output.with_suffix(".md")
     if markdown.exists() and "gls report, gls_lightning" not in markdown.read_text(errors="replace"):
         raise ConfigurationError(f"output is {output}, but {markdown}, which would be replaced, is no report")

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from jsonargparse import ArgumentParser
-
+from gls_lightning.command_line.parser import CommandParser
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.whole_file import write_whole
+from gls_lightning.writable_directory import require_writable_directory
 
 
 def run(words: list[str]) -> None:
@@ -14,7 +14,7 @@ def run(words: list[str]) -> None:
     Raises:
         ConfigurationError: A file cannot be read, a package is missing, or an operation is not supported.
     """
-    parser = ArgumentParser(
+    parser = CommandParser(
         prog="gls verify",
         description="Decide a VNN-LIB property of an ONNX network: unsat, sat with a counterexample, timeout, unknown.",
     )
@@ -25,6 +25,8 @@ def run(words: list[str]) -> None:
     options = parser.parse_args(words)
     if options.output is not None and not options.output.absolute().parent.is_dir():
         raise ConfigurationError(f"output is {options.output}; there is no directory {options.output.parent}")
+    if options.output is not None:
+        require_writable_directory(options.output.parent, "the folder of output")
     result = _verify(options.network, options.property, options.time_limit)
     if options.output is not None:
         write_whole(options.output, lambda path: path.write_text(result + "\n"))

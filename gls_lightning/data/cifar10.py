@@ -5,6 +5,7 @@ from typing import Any
 import torch
 import torchvision  # type: ignore[import-untyped]
 from torch import Tensor
+from torchvision.datasets.utils import check_integrity  # type: ignore[import-untyped]
 
 from gls_lightning.data.augmentation import FlipAndCrop
 from gls_lightning.data.downloaded_images import DownloadedImages
@@ -36,10 +37,21 @@ class CIFAR10(DownloadedImages):
         """Reads the training or the test set."""
         try:
             stored = torchvision.datasets.CIFAR10(self.root, train=train)
-        except RuntimeError as error:
-            raise ConfigurationError(f"data.root: {str(self.root)!r} does not hold an intact CIFAR10") from error
+        except RuntimeError as error:  # before any of the files, which are pickles, is loaded
+            raise ConfigurationError(f"data.root: {self._fault()}; CIFAR10 needs its original files") from error
         images = torch.from_numpy(stored.data).permute(0, 3, 1, 2).contiguous()
         return images, torch.tensor(stored.targets)
+
+    def _fault(self) -> str:
+        """Says which file is not the original."""
+        source = torchvision.datasets.CIFAR10
+        folder = self.root / source.base_folder
+        for name, md5 in [*source.train_list, *source.test_list, [source.meta["filename"], source.meta["md5"]]]:
+            if not (folder / name).is_file():
+                return f"there is no {folder / name}"
+            if not check_integrity(folder / name, md5):
+                return f"{folder / name} is damaged or another file: its MD5 is not {md5}"
+        return f"{folder} could not be read"
 
     def augmentation(self, num_images: int) -> FlipAndCrop | None:
         """Random flip and crop."""

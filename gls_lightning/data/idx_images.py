@@ -36,7 +36,10 @@ class IDXImages(DownloadedImages):
         """Downloads the files that are missing or damaged."""
         for name, md5 in self.source.resources:
             if find_idx(self.folder / name, md5) is None:
-                self._download(name, md5)
+                try:
+                    self._download(name, md5)
+                except RuntimeError as error:
+                    raise RuntimeError(f"{_fault(self.folder / name)}; {error}") from error
 
     def _download(self, name: str, md5: str) -> None:
         """Tries each mirror; what is left of a broken download is known by its checksum."""
@@ -51,14 +54,22 @@ class IDXImages(DownloadedImages):
 
     def load(self, train: bool) -> tuple[Tensor, Tensor]:
         """Reads the training or the test set."""
-        images, labels = (self._read(*resource) for resource in self.source.resources[0 if train else 2 :][:2])
-        return images[:, None], labels.long()
+        images, labels = self.source.resources[0 if train else 2 :][:2]
+        return self._read(images, self.input_shape[1:])[:, None], self._read(labels, ()).long()
 
-    def _read(self, name: str, md5: str) -> Tensor:
+    def _read(self, resource: tuple[str, str], shape: tuple[int, ...]) -> Tensor:
+        """The entries of a file, each of this shape."""
+        name, md5 = resource
         file = find_idx(self.folder / name, md5)
         if file is None:
-            raise ConfigurationError(f"data.root: {str(self.folder)!r} does not hold an intact {name}")
-        return torch.from_numpy(read_idx(file))
+            raise ConfigurationError(f"data.root: {_fault(self.folder / name)}; name a folder with intact files")
+        values = torch.from_numpy(read_idx(file))
+        if values.shape[1:] != shape:
+            raise ConfigurationError(
+                f"data.root: {file} holds values of shape {tuple(values.shape)}; it must be "
+                f"{str(('N', *shape)).replace(repr('N'), 'N')}"
+            )
+        return values
 
 
 def find_idx(compressed: Path, md5: str) -> Path | None:
@@ -66,7 +77,7 @@ def find_idx(compressed: Path, md5: str) -> Path | None:
     if check_integrity(compressed, md5):
         return compressed
     extracted = compressed.with_suffix("")
-    return extracted if extracted.is_file() and _is_complete(extracted) else None
+    return extracted if extracted.is_file() and _fault_of_extracted(extracted) is None else None
 
 
 def read_idx(file: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -76,13 +87,27 @@ def read_idx(file: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()
 
 
-def _is_complete(file: Path) -> bool:
+def _fault(compressed: Path) -> str:
+    """What is wrong with a file that was not found intact, compressed or extracted."""
+    extracted = compressed.with_suffix("")
+    if extracted.is_file():
+        return f"{extracted} {_fault_of_extracted(extracted)}"
+    return f"{compressed} is damaged" if compressed.is_file() else f"there is no {compressed}"
+
+
+def _fault_of_extracted(file: Path) -> str | None:
+    """What a file lacks to be an IDX file of unsigned bytes, as a predicate; None if nothing."""
     with file.open("rb") as content:
         beginning = content.read(16)
-    if len(beginning) < 16 or beginning[:3] != b"\0\0\x08" or beginning[3] > 3:
-        return False
+    if len(beginning) < 4 or beginning[:2] != b"\0\0" or not 1 <= beginning[3] <= 3:
+        return "is no IDX file of one to three dimensions"
+    if beginning[2] != 8:
+        return f"holds values of the IDX type {beginning[2]}, not unsigned bytes, which are type 8"
+    if len(beginning) < 4 + 4 * beginning[3]:
+        return "is cut off within its header"
     start, shape = _header(beginning)
-    return file.stat().st_size == start + prod(shape)
+    announced, size = start + prod(shape), file.stat().st_size
+    return None if size == announced else f"is {size} bytes long, where its header announces {announced}"
 
 
 def _header(content: bytes) -> tuple[int, tuple[int, ...]]:

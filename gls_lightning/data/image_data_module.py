@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from gls_lightning.data.augmentation import Augmentation
 from gls_lightning.data.image_dataset import ImageBatch, ImageDataset, Images
+from gls_lightning.data.labelled_images import require_labelled_images
 from gls_lightning.data.order import EvaluationOrder, TrainingOrder, even_batch_size
 from gls_lightning.data.resumable_loader import ResumableLoader
 from gls_lightning.errors import ConfigurationError
@@ -87,7 +88,7 @@ class ImageDataModule(LightningDataModule, ABC):
         """Reads the training or the test set.
 
         Returns:
-            uint8 images, [N,C,H,W] or indexed like that, and int64 labels [N].
+            uint8 images, [N,C,H,W] or indexed like that, and their labels [N], integers from 0 to ``num_classes`` - 1.
 
         Raises:
             ConfigurationError: The data are not there.
@@ -108,7 +109,20 @@ class ImageDataModule(LightningDataModule, ABC):
 
     @cached_property
     def _training(self) -> tuple[Images, Tensor]:
-        return self.load(train=True)
+        return self._checked(train=True)
+
+    def _checked(self, train: bool) -> tuple[Images, Tensor]:
+        """What ``load`` gives, if it is of this data set."""
+        images, labels = self.load(train)
+        require_labelled_images(
+            images,
+            labels,
+            f"data: {'training' if train else 'test'} set of {type(self).__name__}",
+            white=self.white,
+            input_shape=getattr(self, "input_shape", None),
+            num_classes=getattr(self, "num_classes", None),
+        )
+        return images, labels
 
     @cached_property
     def _split(self) -> tuple[Tensor, Tensor]:
@@ -139,7 +153,7 @@ class ImageDataModule(LightningDataModule, ABC):
     @cached_property
     def test_set(self) -> ImageDataset:
         """The test images."""
-        images, labels = self.load(train=False)
+        images, labels = self._checked(train=False)
         indices = torch.arange(_first("test_size", self.test_size, len(labels)))
         return ImageDataset(images, labels, indices=indices, white=self.white)
 

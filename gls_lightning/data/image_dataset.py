@@ -7,6 +7,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from gls_lightning.data.augmentation import Augmentation
+from gls_lightning.data.labelled_images import require_labelled_images
+from gls_lightning.errors import ConfigurationError
 
 ImageBatch = tuple[Tensor, Tensor, Tensor]
 
@@ -26,10 +28,14 @@ class ImageDataset(Dataset[ImageBatch]):
 
     Args:
         images: The underlying images.
-        labels: The underlying labels [N], int64.
+        labels: The underlying labels [N], integers from 0 on.
         indices: Which of them belong to this data set [n], int64; all by default.
-        white: The value that becomes 1.
+        white: The value that becomes 1, between 1 and 255.
         augmentation: Applied to what is read; none by default.
+
+    Raises:
+        ConfigurationError: Images, labels or indices are others, do not fit each other, or are empty; when they are
+            read: images are not uint8.
     """
 
     def __init__(
@@ -41,9 +47,12 @@ class ImageDataset(Dataset[ImageBatch]):
         white: int = 255,
         augmentation: Augmentation | None = None,
     ) -> None:
+        if not 1 <= white <= 255:
+            raise ConfigurationError(f"white is {white}; the value of a byte that becomes 1 lies between 1 and 255")
+        require_labelled_images(images, labels, "ImageDataset", white=white)
         self.images = images
-        self.labels = labels
-        self.indices = torch.arange(len(labels)) if indices is None else indices
+        self.labels = labels.long()
+        self.indices = torch.arange(len(labels)) if indices is None else _checked(indices, len(labels))
         self.white = white
         self.augmentation = augmentation
 
@@ -54,6 +63,8 @@ class ImageDataset(Dataset[ImageBatch]):
         """Reads keys of one epoch: float32 images [B,C,H,W], int64 labels [B], int64 underlying indices [B]."""
         indices = self.indices[torch.tensor(keys) % len(self)]
         images = self.images[indices]
+        if images.dtype != torch.uint8:
+            raise ConfigurationError(f"images are read as {images.dtype}; they must be uint8, from 0 to {self.white}")
         if self.augmentation is not None:
             images = self.augmentation(images, indices, keys[0] // len(self))
         return images.float() / self.white, self.labels[indices], indices
@@ -62,3 +73,15 @@ class ImageDataset(Dataset[ImageBatch]):
         """Reads one key: image [C,H,W], label and underlying index as 0-dim tensors."""
         images, labels, indices = self.__getitems__([key])
         return images[0], labels[0], indices[0]
+
+
+def _checked(indices: Tensor, size: int) -> Tensor:
+    if indices.ndim != 1 or indices.is_floating_point() or len(indices) == 0:
+        raise ConfigurationError(
+            f"indices are {indices.dtype} of shape {tuple(indices.shape)}; they must be integers [n], at least one"
+        )
+    if indices.min() < 0 or indices.max() >= size:
+        raise ConfigurationError(
+            f"indices lie between {indices.min()} and {indices.max()}; those of {size} images are 0 to {size - 1}"
+        )
+    return indices.long()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from gls_lightning.component_argument import component
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators.estimator import differentiate
 from gls_lightning.estimators.key import Key
@@ -55,7 +56,7 @@ class GradientDirection(Direction):
     def __init__(self, *, relaxation: Relaxation | None = None, learning_rate: float = 5e-5) -> None:
         if not 0 < learning_rate < inf:
             raise ConfigurationError(f"learning_rate is {learning_rate}; it must be positive and finite")
-        self.relaxation = relaxation or DeepPoly()
+        self.relaxation = component("relaxation", relaxation, Relaxation) or DeepPoly()
         if not self.relaxation.differentiable:
             raise ConfigurationError(
                 f"relaxation of the direction is {type(self.relaxation).__name__}, which has no useful gradients; "

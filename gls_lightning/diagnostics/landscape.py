@@ -9,6 +9,7 @@ import torch
 from scipy.stats import t as student_t
 from torch import Tensor
 
+from gls_lightning.component_argument import component, components
 from gls_lightning.diagnostics.directions import Direction, GradientDirection, Step
 from gls_lightning.diagnostics.landscape_scores import LandscapeScores, landscape_scores
 from gls_lightning.diagnostics.tightness import named_relaxations
@@ -169,12 +170,18 @@ class LossLandscape:
         noise: Noise = "shared",
         seed: int = 0,
     ) -> None:
+        component("direction", direction, Direction)
+        component("second_direction", second_direction, Direction)
         directions = (direction or GradientDirection(), *([second_direction] if second_direction else []))
         spans = [direction.span if span is None else span for direction in directions]
         _check(sigmas, population_sizes, points, spans, noise)
         if seed < 0:
             raise ConfigurationError(f"seed of the landscape is {seed}; it must not be negative")
-        self.relaxations = named_relaxations([IBP(), CROWNIBP(), DeepPoly()] if relaxations is None else relaxations)
+        self.relaxations = named_relaxations(
+            [IBP(), CROWNIBP(), DeepPoly()]
+            if relaxations is None
+            else components("relaxations", relaxations, Relaxation)
+        )
         self.directions = directions
         self.sigmas = tuple(map(float, sigmas))
         self.population_sizes = tuple(sorted(set(population_sizes)))

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from gls_lightning.bounds import Graph, Tensors
 from gls_lightning.certification import Certifier, Verdict
+from gls_lightning.component_argument import components
 from gls_lightning.errors import ConfigurationError
+from gls_lightning.radius import Radius, read_radius
 from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly, HBox, Relaxation
 
 
@@ -66,15 +68,18 @@ class TightnessMeter:
         ConfigurationError: The radii are others, or a relaxation is not sound.
     """
 
-    def __init__(self, radii: Sequence[float], relaxations: Sequence[Relaxation] | None = None) -> None:
-        increasing = all(small < large for small, large in pairwise(radii))
-        if len(radii) < 2 or not increasing or not all(0 <= radius <= 1 for radius in radii):
+    def __init__(self, radii: Sequence[Radius], relaxations: Sequence[Relaxation] | None = None) -> None:
+        if not isinstance(radii, Sequence):
+            raise ConfigurationError(f"radii is {radii!r}; it must be a list of radii")
+        numbers = tuple(read_radius(radius, "radii") for radius in radii)
+        if len(numbers) < 2 or not all(small < large for small, large in pairwise(numbers)):
             raise ConfigurationError(
                 f"radii is {list(radii)}; give at least two between 0 and 1, each larger than the last"
             )
         if relaxations is None:
             relaxations = IBP(), HBox(), CROWNIBP(), DeepPoly()
-        self.radii = tuple(map(float, radii))
+        relaxations = components("relaxations", relaxations, Relaxation)
+        self.radii = numbers
         self.relaxations = named_relaxations(relaxations)
         self._certifiers = [Certifier(relaxations=[relaxation], use_attack=False) for relaxation in relaxations]
         self.counts = torch.zeros(len(relaxations), len(radii), 2, dtype=torch.int64)
@@ -141,8 +146,8 @@ def radius_grid(max_epsilon: float, num_radii: int) -> list[float]:
     Raises:
         ConfigurationError: ``max_epsilon`` is not between 0 (excluded) and 1, or ``num_radii`` is below 2.
     """
-    if not 0 < max_epsilon <= 1:
-        raise ConfigurationError(f"max_epsilon is {max_epsilon}; it must be above 0 and at most 1")
+    if not read_radius(max_epsilon, "max_epsilon") > 0:
+        raise ConfigurationError(f"max_epsilon is {max_epsilon}; it must be above 0")
     if num_radii < 2:
         raise ConfigurationError(f"num_radii is {num_radii}; it must be at least 2")
     return [max_epsilon * (step / (num_radii - 1)) for step in range(num_radii)]

@@ -73,7 +73,7 @@ class CertificationEvaluation(LightningModule):
         """The directory, and the records there of images that are not open."""
         network = self.module.graph, self.module.tensors()
         name = type(self.images.data).__name__
-        of_all = fingerprint(*network, self.options.epsilon, name, self.images.read_all())
+        of_all = fingerprint(*network, self.options.epsilon, name, self.images.read_all(self.module.graph.num_outputs))
         directory = RecordDirectory(self.options.output, of_all)
         try:
             directory.path.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gls_lightning.errors import ConfigurationError
+from gls_lightning.radius import read_radius
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +33,7 @@ class CertificationOptions:
     retry_unknown: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.epsilon <= 1:
-            raise ConfigurationError(f"epsilon is {self.epsilon}; a radius for images in [0, 1] lies between 0 and 1")
+        read_radius(self.epsilon)
         if self.start < 0:
             raise ConfigurationError(f"start is {self.start}; it must not be negative")
         if self.samples is not None and self.end is not None:

@@ -13,7 +13,6 @@ from gls_lightning.callbacks.landscape_loss import landscape_loss
 from gls_lightning.callbacks.process_sum import process_sum
 from gls_lightning.diagnostics.landscape import Landscape, LossLandscape
 from gls_lightning.diagnostics.landscape_table import score_table
-from gls_lightning.errors import ConfigurationError
 from gls_lightning.evaluation.progress_bar import progress_bar
 from gls_lightning.module import CertifiedTrainingModule
 from gls_lightning.objectives import Objective
@@ -52,10 +51,8 @@ class LandscapeEvaluation(LightningModule):
         self.output = output
 
     def setup(self, stage: str) -> None:
-        """Checks the module and where the files go."""
+        """Checks the module."""
         self.module.setup(stage)
-        if self.output.exists() and not self.output.is_dir():
-            raise ConfigurationError(f"output is {self.output}, which is a file; it must be a directory")
         total = len(self.landscape.relaxations) * self.landscape.evaluations // self.trainer.world_size
         self._bar = progress_bar(self.trainer, "landscape", "evaluation", total=total)
 

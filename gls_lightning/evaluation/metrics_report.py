@@ -1,23 +1,25 @@
 """Results of ``gls test`` and ``gls validate``."""
 
+import errno
 import json
 import math
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_warn
 from rich.console import Console
 from torch.utils.data import DataLoader
 
 from gls_lightning.module import CertifiedTrainingModule
 from gls_lightning.run_files import EVALUATED
-from gls_lightning.whole_file import write_whole
+from gls_lightning.whole_file import STORAGE_ERRORS, write_whole
 
 
 def report_metrics(trainer: Trainer, module: CertifiedTrainingModule, directory: Path, checkpoint: str | None) -> None:
     """Writes the metrics of the last evaluation into ``metrics.json``, on the first process.
 
-    With ``trainer.fast_dev_run`` nothing is written.
+    With ``trainer.fast_dev_run`` nothing is written, and where nothing can be, a warning says so.
 
     Args:
         trainer: What evaluated.
@@ -36,9 +38,15 @@ def report_metrics(trainer: Trainer, module: CertifiedTrainingModule, directory:
         "samples": _samples(trainer),
         "metrics": {name: value if math.isfinite(value) else None for name, value in metrics.items()},
     }
-    directory.mkdir(parents=True, exist_ok=True)
     text = json.dumps(content, indent=2, allow_nan=False)
-    write_whole(directory / EVALUATED, lambda draft: draft.write_text(text + "\n"))
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        write_whole(directory / EVALUATED, lambda draft: draft.write_text(text + "\n"))
+    except OSError as error:
+        if error.errno in STORAGE_ERRORS - {errno.EROFS}:
+            raise
+        rank_zero_warn(f"The metrics are not kept in {directory}: {error.strerror}.")  # in somebody else's run
+        return
     Console(soft_wrap=True).print(f"{'metrics':<16} {directory / EVALUATED}")
 
 

@@ -8,6 +8,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from gls_lightning.batches import read_batch, require_values
 from gls_lightning.data import EvaluationOrder
 from gls_lightning.errors import ConfigurationError
 
@@ -68,10 +69,18 @@ class ChosenTestImages(LightningDataModule):
         """Number of all test images."""
         return len(self._all.dataset)  # type: ignore[arg-type]
 
-    def read_all(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images ``[B, *input]`` and labels ``[B]`` of the whole test set, in its order."""
-        for images, labels, *_ in self._loader(self._all.dataset):
-            yield images, labels
+    def read_all(self, num_classes: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images ``[B, *input]`` and labels ``[B]`` of the whole test set, in its order.
+
+        Raises:
+            ConfigurationError: They are not labelled images of so many classes.
+        """
+        for number, batch in enumerate(self._loader(self._all.dataset)):
+            place = f"test batch {number}"
+            read = read_batch(batch, place, self.input_shape)
+            indices = torch.arange(len(read.labels)) + number * self.batch_size
+            require_values(read._replace(indices=indices), place, num_classes)
+            yield read.images, read.labels
 
     @property
     def share(self) -> list[int]:

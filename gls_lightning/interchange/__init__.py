@@ -4,6 +4,6 @@ from importlib.util import find_spec
 
 from gls_lightning.errors import ConfigurationError
 
-for _package in ("onnx", "onnxscript"):
+for _package in ("onnx", "onnxruntime", "onnxscript"):
     if find_spec(_package) is None:
         raise ConfigurationError(f"the package {_package} is not installed; pip install 'gls-lightning[onnx]' adds it")

@@ -9,11 +9,13 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from gls_lightning.batches import read_batch, require_values
 from gls_lightning.bounds import Box
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.interchange.counterexample import decimal
 from gls_lightning.interchange.onnx_export import write_onnx
 from gls_lightning.interchange.robustness_property import robustness_property
+from gls_lightning.radius import Radius, read_radius
 from gls_lightning.weights import as_safetensors
 from gls_lightning.whole_file import write_whole
 
@@ -41,7 +43,7 @@ def read_samples(data: LightningDataModule, start: int, number: int) -> list[Sam
         number: How many; all that follow where there are fewer.
 
     Raises:
-        ConfigurationError: A number is out of range, or an image leaves [0, 1].
+        ConfigurationError: A number is out of range, or a batch holds no labelled images in [0, 1].
     """
     if start < 0 or number < 1:
         raise ConfigurationError(f"start is {start} and samples {number}; they must be at least 0 and 1")
@@ -53,20 +55,20 @@ def read_samples(data: LightningDataModule, start: int, number: int) -> list[Sam
     samples = list(islice(_samples(loader), start, start + number))
     if not samples:
         raise ConfigurationError(f"start is {start}, and there are no more test images than that")
-    if any(not ((sample.image >= 0) & (sample.image <= 1)).all() for sample in samples):
-        raise ConfigurationError("an image leaves [0, 1]; normalisation belongs into the network's first layer")
     return samples
 
 
 def _samples(loader: DataLoader[Sequence[Tensor]]) -> Iterator[Sample]:
     numbers = count()
-    for images, labels, *_ in loader:
-        for image, label in zip(images, labels.tolist(), strict=True):
+    for number, entries in enumerate(loader):
+        batch = read_batch(entries, f"test batch {number}")
+        require_values(batch, f"test batch {number}")
+        for image, label in zip(batch.images, batch.labels.tolist(), strict=True):
             yield Sample(next(numbers), image, label)
 
 
 def write_benchmark(
-    network: nn.Module, samples: Sequence[Sample], directory: Path, *, epsilon: float, timeout: float
+    network: nn.Module, samples: Sequence[Sample], directory: Path, *, epsilon: Radius, timeout: float
 ) -> None:
     """Writes ``network.onnx``, ``network.safetensors``, ``vnnlib/image_<number>.vnnlib`` and ``instances.csv``.
 
@@ -82,8 +84,7 @@ def write_benchmark(
             outputs.
         ContradictionError: The ONNX file computes something else than the network.
     """
-    if not 0 <= epsilon <= 1:
-        raise ConfigurationError(f"epsilon is {epsilon}; a radius for images in [0, 1] lies between 0 and 1")
+    epsilon = read_radius(epsilon)
     if not timeout > 0:
         raise ConfigurationError(f"timeout is {timeout}; it must be positive")
     (directory / "vnnlib").mkdir(parents=True, exist_ok=True)
@@ -91,7 +92,9 @@ def write_benchmark(
         old.unlink(missing_ok=True)
     num_classes = write_onnx(network, samples[0].image.shape, directory / "network.onnx")
     if (largest := max(sample.label for sample in samples)) >= num_classes:
-        raise ConfigurationError(f"the network has {num_classes} outputs, but an image has the label {largest}")
+        raise ConfigurationError(
+            f"the network has {num_classes} outputs, but an image has the label {largest}; labels are counted from 0"
+        )
     weights = as_safetensors(network.state_dict())
     write_whole(directory / "network.safetensors", lambda path: path.write_bytes(weights))
     instances = []

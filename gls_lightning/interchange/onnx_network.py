@@ -1,14 +1,19 @@
-"""A network in an ONNX file, evaluated by the onnx package itself."""
+"""A network in an ONNX file, evaluated by onnxruntime and by the onnx package itself."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime  # type: ignore[import-untyped]
 import torch
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
+from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors  # type: ignore[import-untyped]
 
 from gls_lightning.errors import ConfigurationError
 
@@ -45,7 +50,9 @@ class OnnxNetwork:
             )
         self.input_name, self.output_name = inputs[0].name, self.proto.output[0].name
         self.input_shape, self.precision = self._kind(inputs[0].type.tensor_type)
-        self._evaluator: Any = ReferenceEvaluator(model)
+        self._evaluator = _evaluator(model)
+        self._in_float64 = _evaluator(_with_doubles(model))
+        self._runtime = _runtime(path)
 
     def _kind(self, kind: onnx.TypeProto.Tensor) -> tuple[torch.Size, type[np.floating]]:
         batch, *shape = [dimension.dim_value for dimension in kind.shape.dim] or [0]
@@ -58,10 +65,32 @@ class OnnxNetwork:
         return torch.Size(shape), _PRECISIONS[kind.elem_type]
 
     def __call__(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
-        """The outputs ``[N, K]`` at points ``[N, *input_shape]``, computed in ``precision``; float64."""
-        inputs = (point[None].astype(self.precision) for point in points)
-        outputs = [self._evaluator.run(None, {self.input_name: point})[0] for point in inputs]
+        """The outputs ``[N, K]`` at points ``[N, *input_shape]``, computed in ``precision`` by onnxruntime; float64.
+
+        Where onnxruntime does not have an operation in this precision, the onnx package's own evaluator computes them.
+        """
+        return self._run(self._runtime or self._evaluator, points.astype(self.precision))
+
+    def in_float64(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The outputs ``[N, K]`` at points ``[N, *input_shape]``, computed in float64 by the onnx package.
+
+        Raises:
+            ConfigurationError: It cannot do so.
+        """
+        with self._evaluation():
+            return self._run(self._in_float64, points)
+
+    def _run(self, evaluator: Any, points: NDArray[np.floating]) -> NDArray[np.float64]:
+        outputs = [evaluator.run(None, {self.input_name: point[None]})[0] for point in points]
         return np.stack(outputs).reshape(len(points), -1).astype(np.float64)
+
+    @contextmanager
+    def _evaluation(self) -> Iterator[None]:
+        try:
+            yield
+        except (TypeError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise ConfigurationError(f"{self.path} cannot be evaluated by the onnx package: {reason}") from error
 
     def values(self) -> dict[str, NDArray[np.generic]]:
         """Every value of the network by its name, constants included, at one example.
@@ -70,10 +99,60 @@ class OnnxNetwork:
             ConfigurationError: The onnx package cannot evaluate the network.
         """
         example = np.full((1, *self.input_shape), 0.5, self.precision)
-        try:
+        with self._evaluation():
             return dict(self._evaluator.run(None, {self.input_name: example}, intermediate=True))
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise ConfigurationError(f"{self.path} cannot be evaluated by the onnx package: {error}") from error
+
+
+class BatchNormalization(OpRun):
+    """Inference with the given statistics, in every version.
+
+    The onnx package mixes those of the batch in for the versions before 14 (onnx pull request 8442).
+    """
+
+    op_domain = ""
+
+    def _run(self, x: Any, *parameters: Any, epsilon: float = 1e-5, **_: Any) -> tuple[Any]:
+        scale, bias, mean, variance = (p.reshape(-1, *(1,) * (x.ndim - 2)) for p in parameters)
+        return (((x - mean) / np.sqrt(variance + epsilon) * scale + bias).astype(x.dtype),)
+
+
+def _evaluator(model: onnx.ModelProto) -> Any:
+    return ReferenceEvaluator(model, new_ops=[BatchNormalization])
+
+
+def _runtime(path: Path) -> Any:
+    """Onnxruntime's session, silent and on one thread; None if it does not have one of the operations."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except (runtime_errors.NotImplemented, runtime_errors.Fail, runtime_errors.InvalidGraph):
+        return None
+
+
+def _with_doubles(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The network with float64 in place of float32."""
+    wide = onnx.ModelProto()
+    wide.CopyFrom(model)
+    for tensor in wide.graph.initializer:
+        _widen(tensor)
+    for node in wide.graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Constant" and attribute.name in ("value_float", "value_floats"):
+                values = np.array(onnx.helper.get_attribute_value(attribute), np.float64)
+                attribute.CopyFrom(onnx.helper.make_attribute("value", onnx.numpy_helper.from_array(values)))
+            elif attribute.type == onnx.AttributeProto.TENSOR:
+                _widen(attribute.t)
+            elif node.op_type == "Cast" and attribute.name == "to" and attribute.i == onnx.TensorProto.FLOAT:
+                attribute.i = onnx.TensorProto.DOUBLE
+    return wide
+
+
+def _widen(tensor: onnx.TensorProto) -> None:
+    if tensor.data_type == onnx.TensorProto.FLOAT:
+        values = onnx.numpy_helper.to_array(tensor).astype(np.float64)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
 
 
 def _read(path: Path) -> onnx.ModelProto:

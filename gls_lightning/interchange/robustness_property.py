@@ -1,9 +1,9 @@
 """Local robustness in VNN-LIB."""
 
 from collections.abc import Iterator
+from decimal import Decimal
 
 from gls_lightning.bounds import Box
-from gls_lightning.interchange.counterexample import decimal
 
 
 def robustness_property(box: Box, label: int, num_classes: int, about: str) -> str:
@@ -26,8 +26,8 @@ def _lines(box: Box, label: int, num_classes: int, about: str) -> Iterator[str]:
     yield from (f"(declare-const X_{i} Real)" for i in range(len(lower)))
     yield from (f"(declare-const Y_{j} Real)" for j in range(num_classes))
     for i, (least, largest) in enumerate(zip(lower, upper, strict=True)):
-        yield f"(assert (>= X_{i} {decimal(least)}))"
-        yield f"(assert (<= X_{i} {decimal(largest)}))"
+        yield f"(assert (>= X_{i} {Decimal(least):f}))"  # all its digits: the shortest number is another one
+        yield f"(assert (<= X_{i} {Decimal(largest):f}))"
     yield "(assert (or"
     yield from (f"    (and (>= Y_{j} Y_{label}))" for j in range(num_classes) if j != label)
     yield "))"

@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from fractions import Fraction
 
 import numpy as np
 import torch
@@ -12,11 +13,12 @@ from torch import Tensor
 from gls_lightning.attacks import PGD
 from gls_lightning.bounds import Box
 from gls_lightning.certification.branch_and_bound import BranchAndBound, Question, largest_functions, minimise
+from gls_lightning.certification.point_values import values_from_above
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.interchange.counterexample import format_counterexample
+from gls_lightning.interchange.counterexample import decimal, format_counterexample
 from gls_lightning.interchange.onnx_graph import compare, read_graph
 from gls_lightning.interchange.onnx_network import OnnxNetwork
-from gls_lightning.interchange.vnnlib_property import VnnlibProperty
+from gls_lightning.interchange.vnnlib_property import Region, VnnlibProperty
 from gls_lightning.randomness import keyed_generator
 
 Array = NDArray[np.floating]
@@ -55,9 +57,9 @@ class Verification:
 class Verifier:
     """Looks for counterexamples by an attack, then decides by branch and bound.
 
-    Bounds are those of the network over the reals, in float64. A counterexample counts only if the onnx package's own
-    evaluator, in the network's precision, finds that it satisfies the property, and if the numbers as they are printed
-    lie in the box: both without any tolerance.
+    ``UNSAT`` is proved of the network over the reals; the bounds account for their own rounding errors. A
+    counterexample counts only if it satisfies the property in the eyes of onnxruntime, in the network's precision, and
+    over the reals, both without any tolerance, and if the numbers as they are printed lie in the box.
 
     Args:
         network: The network.
@@ -72,7 +74,8 @@ class Verifier:
         if not time_limit > 0:
             raise ConfigurationError(f"time_limit is {time_limit}; it must be positive")
         self.network = network
-        self.graph, self.tensors = read_graph(network)
+        graph, self.tensors = read_graph(network)
+        self.graph = graph.rigorously()
 
     @torch.no_grad()
     def verify(self, prop: VnnlibProperty) -> Verification:
@@ -83,14 +86,17 @@ class Verifier:
         """
         self._check(prop)
         shape = 1, *self.graph.input_shape
-        questions = [replace(q, box=Box(*(side.reshape(shape) for side in q.box))) for q in prop.questions]
-        for question in questions:
-            self._compare(question)
-            if time.monotonic() < self._deadline and (found := self._confirmed(question, self._attack(question))):
+        regions = [
+            replace(r, question=replace(r.question, box=Box(*(side.reshape(shape) for side in r.question.box))))
+            for r in prop.regions
+        ]
+        for region in regions:
+            self._compare(region.question)
+            if time.monotonic() < self._deadline and (found := self._confirmed(region, self._attack(region.question))):
                 return found
         verdicts = [Verdict.UNSAT]
-        for question in questions:
-            conclusion = self._search(question)
+        for region in regions:
+            conclusion = self._search(region)
             if conclusion.verdict is Verdict.SAT:
                 return conclusion
             verdicts.append(conclusion.verdict)
@@ -119,26 +125,36 @@ class Verifier:
         box = Box(*(side.expand(groups, *side.shape[1:]) for side in question.box))
         return minimise(largest, box, attack.draw_starts(self.graph.input_shape, torch.arange(groups)), attack)
 
-    def _search(self, question: Question) -> Verification:
+    def _search(self, region: Region) -> Verification:
         if (left := self._deadline - time.monotonic()) <= 0:
             return Verification(Verdict.TIMEOUT)
-        (answer,) = BranchAndBound(time_limit=left).search(self.graph, self.tensors, [question])
+        (answer,) = BranchAndBound(time_limit=left).search(self.graph, self.tensors, [region.question])
         if answer.point is not None:
-            return self._confirmed(question, answer.point) or Verification(Verdict.UNKNOWN)
+            return self._confirmed(region, answer.point) or Verification(Verdict.UNKNOWN)
         if answer.decided:
             return Verification(Verdict.UNSAT)
         return Verification(Verdict.TIMEOUT if answer.seconds >= left else Verdict.UNKNOWN)
 
-    def _confirmed(self, question: Question, points: Tensor) -> Verification | None:
-        """The first of the points ``[N, *input]`` that is a counterexample in the eyes of the onnx package."""
-        lower, upper = (side.numpy() for side in question.box)
+    def _confirmed(self, region: Region, points: Tensor) -> Verification | None:
+        """The first of the points ``[N, *input]`` that is a counterexample for onnxruntime and over the reals."""
+        lower, upper = (np.reshape([*map(float, side)], points.shape[1:]) for side in region.limits)
         inputs = _rounded(points.numpy(), lower, upper, self.network.precision)
-        outputs = self.network(inputs)
-        values = np.einsum("qmk,nk->nqm", question.rows.numpy(), outputs) + question.offsets.numpy()
-        inside = ((lower <= inputs) & (inputs <= upper)).reshape(len(inputs), -1).all(1)
-        for row in np.flatnonzero(inside & (values <= 0).all(2).any(1)):
-            return Verification(Verdict.SAT, format_counterexample(inputs[row].flatten(), outputs[row]))
+        for point, outputs in zip(inputs, self.network(inputs), strict=True):
+            printed = [Fraction(decimal(value)) for value in point.flatten()]
+            if (
+                np.isfinite(outputs).all()
+                and region.is_reached(printed, outputs.tolist())
+                and self._holds(region, point)
+            ):
+                return Verification(Verdict.SAT, format_counterexample(point.flatten(), outputs))
         return None
+
+    def _holds(self, region: Region, point: Array) -> bool:
+        """Whether a point satisfies the property over the reals."""
+        rows, groups = region.question.rows, len(region.question.rows)
+        points = torch.from_numpy(point.astype(np.float64)).expand(groups, *point.shape)
+        values = values_from_above(self.graph, self.tensors, points, rows, region.offsets_above)
+        return bool((values <= 0).all(1).any())
 
 
 def _rounded(points: Array, lower: Array, upper: Array, precision: type[np.floating]) -> Array:

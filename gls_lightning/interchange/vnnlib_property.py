@@ -1,16 +1,45 @@
 """A property of a network: a part of the outputs that no input of a box may reach."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from gls_lightning.bounds import Box
+from gls_lightning.bounds import Box, rounded_down, rounded_up
 from gls_lightning.certification.branch_and_bound import Question
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.interchange.vnnlib_reader import Assertions, Case, Linear, read_assertions
+
+Sides = tuple[tuple[Fraction, ...], tuple[Fraction, ...]]
+"""Lower and upper bound of each input."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """One input box, and what is asked about it.
+
+    Attributes:
+        question: The box and its groups of functions in float64. The box, whose sides are ``[1, num_inputs]``, is
+            rounded outwards and constants are rounded down, so that no to it is no to the property.
+        offsets_above: The constants rounded up, ``[Q, m]``, so that yes to them, at a point of the exact box, is yes.
+        limits: The exact sides of the box.
+        groups: The exact functions; all of one group must be at most 0.
+    """
+
+    question: Question
+    offsets_above: torch.Tensor
+    limits: Sides
+    groups: tuple[Case, ...]
+
+    def is_reached(self, inputs: Sequence[Fraction], outputs: Sequence[float]) -> bool:
+        """Whether a point of the box has outputs where all functions of some group are at most 0."""
+        inside = all(low <= x <= high for low, x, high in zip(self.limits[0], inputs, self.limits[1], strict=True))
+        values = {"": Fraction(1), **{f"Y_{i}": Fraction(y) for i, y in enumerate(outputs)}}
+        return inside and any(all(_value(f, values) <= 0 for f in group) for group in self.groups)
 
 
 @dataclass(frozen=True)
@@ -20,23 +49,22 @@ class VnnlibProperty:
     Attributes:
         num_inputs: Number of input elements.
         num_outputs: Number of output elements.
-        questions: One for each input box, whose sides are ``[1, num_inputs]``; the answer to the property is yes
-            ("sat") if it is to any of them.
+        regions: One for each input box; the answer to the property is yes ("sat") if it is to any of them.
     """
 
     num_inputs: int
     num_outputs: int
-    questions: tuple[Question, ...]
+    regions: tuple[Region, ...]
 
 
 def read_property(path: Path) -> VnnlibProperty:
     """Reads a property in VNN-LIB 1.0.
 
     Every assertion is about inputs alone, where it bounds one of them by a number, or about outputs alone, where it is
-    linear. Numbers become the nearest of float64.
+    linear.
 
     Raises:
-        ConfigurationError: The file cannot be read, or is not of this form.
+        ConfigurationError: The file cannot be read, is not of this form, or has coefficients with too many digits.
     """
     try:
         return _property(read_assertions(path.read_text()))
@@ -49,14 +77,14 @@ def read_property(path: Path) -> VnnlibProperty:
 def _property(assertions: Assertions) -> VnnlibProperty:
     inputs, outputs = (_numbered(kind, assertions.variables) for kind in "XY")
     bounds, rows = _separated(assertions.common)
-    boxes: dict[tuple[tuple[float, ...], ...], list[list[Linear]]] = {}
+    boxes: dict[Sides, list[Case]] = {}
     for case in assertions.cases:
         more_bounds, more_rows = _separated(case)
         box = _box([*bounds, *more_bounds], inputs)
         if all(lower <= upper for lower, upper in zip(*box, strict=True)):
-            boxes.setdefault(box, []).append([*rows, *more_rows])
-    questions = (_question(box, groups, outputs) for box, groups in boxes.items())
-    return VnnlibProperty(len(inputs), len(outputs), tuple(questions))
+            boxes.setdefault(box, []).append((*rows, *more_rows))
+    regions = (_region(box, tuple(groups), outputs) for box, groups in boxes.items())
+    return VnnlibProperty(len(inputs), len(outputs), tuple(regions))
 
 
 def _numbered(kind: str, variables: Sequence[str]) -> list[str]:
@@ -83,7 +111,7 @@ def _separated(case: Case) -> tuple[list[Linear], list[Linear]]:
     return inputs, outputs
 
 
-def _box(bounds: Sequence[Linear], inputs: Sequence[str]) -> tuple[tuple[float, ...], ...]:
+def _box(bounds: Sequence[Linear], inputs: Sequence[str]) -> Sides:
     """The tightest lower and upper bounds of each input."""
     lower: dict[str, Fraction] = {}
     upper: dict[str, Fraction] = {}
@@ -96,15 +124,35 @@ def _box(bounds: Sequence[Linear], inputs: Sequence[str]) -> tuple[tuple[float, 
             lower[name] = max(value, lower.get(name, value))
     if unbounded := [name for name in inputs if name not in lower or name not in upper]:
         raise ConfigurationError(f"{unbounded[0]} must have a lower and an upper bound")
-    return tuple(tuple(float(side[name]) for name in inputs) for side in (lower, upper))
+    return tuple(lower[name] for name in inputs), tuple(upper[name] for name in inputs)
 
 
-def _question(box: Sequence[Sequence[float]], groups: list[list[Linear]], outputs: Sequence[str]) -> Question:
+def _region(sides: Sides, groups: tuple[Case, ...], outputs: Sequence[str]) -> Region:
     longest = max(1, *map(len, groups))
-    filled = [[*group, *[group[0] if group else {}] * (longest - len(group))] for group in groups]
+    filled = [[*map(_exact, group), *[_exact(group[0]) if group else {}] * (longest - len(group))] for group in groups]
     rows = [[[float(function.get(name, 0)) for name in outputs] for function in group] for group in filled]
-    offsets = [[float(function.get("", 0)) for function in group] for group in filled]
-    lower, upper = (torch.tensor([side], dtype=torch.float64) for side in box)
-    return Question(
-        Box(lower, upper), torch.tensor(rows, dtype=torch.float64), torch.tensor(offsets, dtype=torch.float64)
-    )
+    constants = [[function.get("", Fraction(0)) for function in group] for group in filled]
+    box = Box(_tensor([[*map(rounded_down, sides[0])]]), _tensor([[*map(rounded_up, sides[1])]]))
+    below, above = ([[rounded(c) for c in group] for group in constants] for rounded in (rounded_down, rounded_up))
+    return Region(Question(box, _tensor(rows), _tensor(below)), _tensor(above), sides, groups)
+
+
+def _tensor(numbers: list[Any]) -> torch.Tensor:
+    return torch.tensor(numbers, dtype=torch.float64)
+
+
+def _exact(function: Linear) -> Linear:
+    """The function times a positive number that makes its coefficients numbers of float64."""
+    for factor in (1, math.lcm(*(value.denominator for name, value in function.items() if name))):
+        scaled = {name: factor * value for name, value in function.items()}
+        if all(abs(v) < _LARGEST and Fraction(float(v)) == v for name, v in scaled.items() if name):
+            return scaled
+    raise ConfigurationError(f"an assertion has coefficients that are no multiples of numbers of float64: {function}")
+
+
+def _value(function: Linear, values: Mapping[str, Fraction]) -> Fraction:
+    return sum((coefficient * values[name] for name, coefficient in function.items()), Fraction(0))
+
+
+_LARGEST = 2**1000
+"""Coefficients beyond this, near the largest number of float64, are refused."""

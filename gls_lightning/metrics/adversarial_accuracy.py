@@ -7,8 +7,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from gls_lightning.attacks import PGD, Attack, margin
+from gls_lightning.batches import LabelledImages, in_precision_of, require_values
 from gls_lightning.bounds import Box
-from gls_lightning.metrics.robust_accuracy import RobustAccuracy, require_classes
+from gls_lightning.component_argument import component
+from gls_lightning.metrics.robust_accuracy import RobustAccuracy
+from gls_lightning.radius import Radius
 
 
 class AdversarialAccuracy(RobustAccuracy):
@@ -29,18 +32,17 @@ class AdversarialAccuracy(RobustAccuracy):
     """
 
     def __init__(
-        self, network: nn.Module, *, epsilon: float, attack: Attack | None = None, seed: int = 0, **options: Any
+        self, network: nn.Module, *, epsilon: Radius, attack: Attack | None = None, seed: int = 0, **options: Any
     ) -> None:
         super().__init__(network, epsilon, **options)
-        self.attack = attack or PGD()
+        self.attack = component("attack", attack, Attack) or PGD()
         self.seed = seed
 
     def _count_robust(self, images: Tensor, labels: Tensor, indices: Tensor) -> int:
-        precision = next((p.dtype for p in self.network.parameters() if p.is_floating_point()), images.dtype)
-        images = images.to(precision)
+        images = in_precision_of(self.network.parameters(), images)
         with _evaluation_mode(self.network):
             logits = self.network(images)
-            require_classes(labels, logits.shape[1])
+            require_values(LabelledImages(images, labels, indices), "the batch", logits.shape[1])
             correct = margin(logits, labels) > 0
             images, labels, indices = images[correct], labels[correct], indices[correct]
             starts = self.attack.draw_starts(images.shape[1:], indices, self.seed, device=images.device)

@@ -7,8 +7,10 @@ from torch import Tensor, nn
 
 from gls_lightning.bounds import Graph, trace
 from gls_lightning.certification import Certifier, Verdict
+from gls_lightning.component_argument import component
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.metrics.robust_accuracy import RobustAccuracy, require_classes
+from gls_lightning.metrics.robust_accuracy import RobustAccuracy
+from gls_lightning.radius import Radius
 
 
 class CertifiedAccuracy(RobustAccuracy):
@@ -32,18 +34,17 @@ class CertifiedAccuracy(RobustAccuracy):
         self,
         network: nn.Module,
         *,
-        epsilon: float,
+        epsilon: Radius,
         certifier: Certifier | None = None,
         input_shape: Sequence[int] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(network, epsilon, **options)
-        self.certifier = certifier or Certifier(use_attack=False)
+        self.certifier = component("certifier", certifier, Certifier) or Certifier(use_attack=False)
         self._graph = None if input_shape is None else trace(network, input_shape)
 
     def _count_robust(self, images: Tensor, labels: Tensor, indices: Tensor) -> int:
         graph = self._graph_for(images)
-        require_classes(labels, graph.num_outputs)
         tensors = {
             **dict(self.network.named_parameters(remove_duplicate=False)),
             **dict(self.network.named_buffers(remove_duplicate=False)),

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from gls_lightning.batches import read_batch, require_values
 from gls_lightning.certification.precision import without_tf32
-from gls_lightning.errors import ConfigurationError
+from gls_lightning.component_argument import component
+from gls_lightning.radius import Radius, read_radius, warn_of_large_radius
 
 
 class RobustAccuracy(Metric):
@@ -37,10 +39,11 @@ class RobustAccuracy(Metric):
     robust: Tensor
     total: Tensor
 
-    def __init__(self, network: nn.Module, epsilon: float, **options: Any) -> None:
+    def __init__(self, network: nn.Module, epsilon: Radius, **options: Any) -> None:
         super().__init__(**options)
-        if not 0 <= epsilon <= 1:
-            raise ConfigurationError(f"epsilon is {epsilon}; it must lie between 0 and 1")
+        epsilon = read_radius(epsilon)
+        warn_of_large_radius(epsilon)
+        component("network", network, nn.Module)
         self._borrowed = _Borrowed(network)
         self.epsilon = epsilon
         self.add_state("robust", torch.tensor(0), dist_reduce_fx="sum")
@@ -65,23 +68,24 @@ class RobustAccuracy(Metric):
         """Counts a batch.
 
         Args:
-            images: Images in [0, 1], ``[B, *input]``.
-            labels: Their classes, ``[B]``, integers.
+            images: Images in [0, 1], ``[B, *input]``, floating-point numbers.
+            labels: Their classes, counted from 0, ``[B]``, integers.
             indices: Their indices in the data set, ``[B]``; the starts of an attack depend on them. By default the
                 images are numbered as they come, from 0 after each reset.
 
         Raises:
-            ConfigurationError: If an image leaves [0, 1], or labels or indices do not fit the images or the network.
+            ConfigurationError: If images, labels or indices are others, or do not fit each other or the network.
         """
-        if indices is None:
-            indices = self._next_indices(len(images))
-        _check(images, labels=labels, indices=indices)
         if len(images) == 0:
             return
+        if indices is None:
+            indices = self._next_indices(len(images))
+        batch = read_batch((images, labels, indices), "the batch")
+        require_values(batch, "the batch")
         autocast_off = torch.autocast(images.device.type, enabled=False)
         with torch.inference_mode(False), torch.no_grad(), autocast_off, without_tf32():
             # Autograd, on which an attack may depend, refuses the tensors of inference mode; hence the copies.
-            robust = self._count_robust(images.clone(), labels.long().clone(), indices.to(images.device))
+            robust = self._count_robust(*(part.clone() for part in batch if part is not None))
             self.robust = self.robust + robust
             self.total = self.total + len(images)
 
@@ -105,29 +109,3 @@ class _Borrowed:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return type(self)(memo.get(id(self.network), self.network))
-
-
-def require_classes(labels: Tensor, number: int) -> None:
-    """Refuses labels of classes that the network does not have.
-
-    Raises:
-        ConfigurationError: If a label is ``number`` or more.
-    """
-    if (labels >= number).any():
-        raise ConfigurationError(f"labels contains {labels.max()}; the network has the classes 0 to {number - 1}")
-
-
-def _check(images: Tensor, **integers: Tensor) -> None:
-    if not ((images >= 0) & (images <= 1)).all():
-        raise ConfigurationError(
-            f"images lie between {images.min():.3g} and {images.max():.3g}; they must lie in [0, 1], and normalisation "
-            "must be the first layer of the network"
-        )
-    for name, values in integers.items():
-        if values.shape != (len(images),) or values.is_floating_point():
-            raise ConfigurationError(
-                f"{name} are of shape {tuple(values.shape)} and type {values.dtype}; they must be one integer for each "
-                f"of the {len(images)} images"
-            )
-        if (values < 0).any():
-            raise ConfigurationError(f"{name} contains {values.min()}; the smallest is 0")

@@ -6,6 +6,7 @@ from typing_extensions import override
 
 from gls_lightning.attacks import PGD, Attack
 from gls_lightning.bounds import Box, Graph, Tensors
+from gls_lightning.component_argument import component
 from gls_lightning.objectives.losses import adversarial_accuracy
 from gls_lightning.objectives.objective import Batch
 from gls_lightning.objectives.robust import RobustObjective, adversarial_points
@@ -28,7 +29,7 @@ class Adversarial(RobustObjective):
 
     def __init__(self, *, attack: Attack | None = None, natural_weight: float = 0.0) -> None:
         super().__init__(natural_weight=natural_weight)
-        self.attack = attack or PGD(steps=10, restarts=3)
+        self.attack = component("attack", attack, Attack) or PGD(steps=10, restarts=3)
 
     @override
     def _robust_loss(

@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from gls_lightning.attacks import PGD, Attack
 from gls_lightning.bounds import Box, Graph, Tensors, margin_specification
+from gls_lightning.component_argument import component
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.objectives.losses import adversarial_accuracy, certified_accuracy
 from gls_lightning.objectives.objective import Batch
@@ -50,7 +51,7 @@ class ExpressiveLoss(RobustObjective):
         if not 0 <= attack_scale < inf:
             raise ConfigurationError(f"attack_scale is {attack_scale}; it must be a finite number of at least 0")
         self.alpha = alpha
-        self.attack = attack or PGD(steps=10, restarts=3)
+        self.attack = component("attack", attack, Attack) or PGD(steps=10, restarts=3)
         self.attack_scale = attack_scale
 
     @abstractmethod

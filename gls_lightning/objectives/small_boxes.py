@@ -6,6 +6,7 @@ from torch import Tensor
 
 from gls_lightning.attacks import PGD, Attack
 from gls_lightning.bounds import Box, Graph, Tensors
+from gls_lightning.component_argument import component
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.objectives.losses import adversarial_accuracy
 from gls_lightning.objectives.objective import Batch
@@ -32,7 +33,7 @@ class SmallBoxes:
             raise ConfigurationError(f"subselection_ratio is {subselection_ratio}; it must lie between 0 and 1")
         if radius not in get_args(SmallRadius):
             raise ConfigurationError(f"radius is {radius!r}; it must be one of {', '.join(get_args(SmallRadius))}")
-        self.attack = attack or PGD(steps=10, restarts=3, step_size=0.2)
+        self.attack = component("attack", attack, Attack) or PGD(steps=10, restarts=3, step_size=0.2)
         self.subselection_ratio = subselection_ratio
         self.radius: SmallRadius = radius
 

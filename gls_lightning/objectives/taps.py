@@ -6,6 +6,7 @@ from typing_extensions import override
 
 from gls_lightning.attacks import PGD
 from gls_lightning.bounds import Box, Graph, Tensors, margin_specification
+from gls_lightning.component_argument import component
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.objectives.gradient_link import rectified_linear_link, scale_gradient
 from gls_lightning.objectives.losses import certified_accuracy, robust_cross_entropy
@@ -66,7 +67,9 @@ class TAPS(RobustObjective):
         if not 0 < gradient_scale < float("inf"):
             raise ConfigurationError(f"gradient_scale is {gradient_scale}; it must be a finite positive number")
         self.classifier_relus = classifier_relus
-        self.latent_attack = latent_attack or PGD(steps=10, restarts=3, step_size=0.4, loss="margin", step_decay="taps")
+        self.latent_attack = component("latent_attack", latent_attack, PGD) or PGD(
+            steps=10, restarts=3, step_size=0.4, loss="margin", step_decay="taps"
+        )
         self.link_threshold = link_threshold
         self.gradient_scale = gradient_scale
         self.relaxation_multiplier = relaxation_multiplier

@@ -139,6 +139,9 @@ def _free_slopes(substitution: BackSubstitution, bounds: dict[str, Box], specifi
     boxes = {name: Box(*map(repeat, box)) for name, box in substitution.boxes.items()}
     relaxed = BackSubstitution(graph, tensors, boxes)
     relaxed.lines = {name: Lines(*map(repeat, line)) for name, line in substitution.lines.items()}
+    relaxed.extents = {
+        name: (repeat(of_input), repeat(of_output)) for name, (of_input, of_output) in substitution.extents.items()
+    }
     relaxed.reference(graph.output)
     shapes = {name: line.lower_slope.shape[1:] for name, line in relaxed.lines.items()}
 

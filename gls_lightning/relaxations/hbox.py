@@ -1,5 +1,8 @@
 """HBox."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from typing_extensions import override
@@ -7,6 +10,7 @@ from typing_extensions import override
 from gls_lightning.bounds import BackSubstitution, Box, Graph, Node, Tensors
 from gls_lightning.bounds.graph import INPUT
 from gls_lightning.bounds.operations import Activation
+from gls_lightning.bounds.operations.operation import per_sample
 from gls_lightning.bounds.rows import Rows
 from gls_lightning.bounds.zonotope import Zonotope
 from gls_lightning.relaxations.parts import Coefficients, RelaxationInParts
@@ -57,8 +61,18 @@ def _zonotopes(graph: Graph, tensors: Tensors, box: Box) -> dict[str, Zonotope]:
     zonotopes = {INPUT: Zonotope.of_input(box)}
     for node in graph.nodes:
         if node in needed:
-            zonotopes[node.name] = node.operation.zonotope(tensors, *(zonotopes[name] for name in node.inputs))
+            inputs = [zonotopes[name] for name in node.inputs]
+            zonotope = node.operation.zonotope(tensors, *inputs)
+            zonotopes[node.name] = _widened(graph, tensors, node, inputs, zonotope) if graph.rigorous else zonotope
     return zonotopes
+
+
+def _widened(graph: Graph, tensors: Tensors, node: Node, inputs: Sequence[Zonotope], zonotope: Zonotope) -> Zonotope:
+    """The zonotope with a box that makes up for the rounding of box and errors."""
+    boxes = [zonotope.bounds for zonotope in inputs]
+    output = node.operation.interval(tensors, *boxes) if isinstance(node.operation, Activation) else zonotope.box
+    scale = node.operation.rounding(tensors, boxes, output)
+    return zonotope if scale is None else replace(zonotope, box=zonotope.box.widened(graph.error(scale)))
 
 
 class _ErrorSubstitution(BackSubstitution):
@@ -72,6 +86,15 @@ class _ErrorSubstitution(BackSubstitution):
     @override
     def _step(self, node: Node, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
         if isinstance(node.operation, Activation):
-            slope, _, _ = node.operation.exact_line(self.zonotopes[node.inputs[0]].bounds)
-            return (rows.multiply(slope),), None
+            (source,) = node.inputs
+            slope, _, _ = node.operation.exact_line(self.zonotopes[source].bounds)
+            rows = rows.multiply(slope)
+            radius = self.error(source).expand_as(slope) if self.graph.rigorous else None
+            return (rows,), None if radius is None else rows.minimum(radius)
         return super()._step(node, rows)
+
+    @override
+    def _find_scale(self, name: str) -> Tensor:
+        if name != INPUT and isinstance(self.graph.by_name[name].operation, Activation):
+            return per_sample(3 * self.zonotopes[name].bounds.largest, self.zonotopes[name].box.lower)
+        return super()._find_scale(name)

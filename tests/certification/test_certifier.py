@@ -318,5 +318,10 @@ def test_bad_input_is_refused():
         with pytest.raises(ConfigurationError, match="epsilon is"):
             certify(IDENTITY, X, Y, epsilon)
     for value in (1.5, -0.1, math.nan):
-        with pytest.raises(ConfigurationError, match="leaves \\[0, 1\\]"):
+        with pytest.raises(ConfigurationError, match=rf"position 0 \(index 0 .*\): the image holds {value} at \[0\]"):
             certify(IDENTITY, torch.full((1, 2), value), Y, 0.1)
+    for labels, message in ((Y - 3, "the label is"), (Y + 2, "those of 2 classes are 0 to 1"), (Y.float(), "float32")):
+        with pytest.raises(ConfigurationError, match=message):
+            certify(IDENTITY, X, labels, 0.1)
+    with pytest.raises(ConfigurationError, match="indices repeat"):
+        Certifier().certify(trace(IDENTITY, (2,)), {}, X.repeat(2, 1), Y.repeat(2), torch.zeros(2, dtype=int), 0.1)

@@ -78,6 +78,5 @@ def test_needs_no_pytorch_and_bears_a_closed_pipe() -> None:
 
 
 def test_help_mentions_it(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["--help"])
-    assert "gls configs" in capsys.readouterr().out
+    main(["--help"])
+    assert "configs  " in capsys.readouterr().out

@@ -1,6 +1,9 @@
+import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +30,35 @@ def test_a_broken_extraction_is_not_taken_for_the_data(tmp_path: Path) -> None:
         (folder / name).write_bytes(b"half a file")
     with pytest.raises(ConfigurationError, match="CIFAR10"):
         CIFAR10(root=str(tmp_path)).prepare_data()
+
+
+class Executed:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("train", [True, False])
+def test_no_pickle_is_loaded_but_the_originals(tmp_path: Path, train: bool) -> None:
+    folder, executed = tmp_path / "cifar-10-batches-py", tmp_path / "executed"
+    folder.mkdir()
+    names = [f"data_batch_{number}" for number in range(1, 6)] + ["test_batch", "batches.meta"]
+    for name in names:
+        (folder / name).write_bytes(pickle.dumps(Executed(executed)))
+    data = CIFAR10(root=str(tmp_path))
+    with pytest.raises(ConfigurationError, match="CIFAR10"):
+        data.prepare_data()
+    with pytest.raises(ConfigurationError, match=r"data_batch_1 is damaged or another file: its MD5 is not c99cafc15"):
+        data.load(train)
+    (folder / "data_batch_1").unlink()
+    with pytest.raises(ConfigurationError, match=rf"^data\.root: there is no {folder}/data_batch_1"):
+        data.load(train)
+    assert not executed.exists()
 
 
 def test_augmentation_can_be_switched_off() -> None:

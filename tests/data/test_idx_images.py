@@ -113,3 +113,60 @@ def test_downloads_from_the_first_mirror_that_answers(
     data.prepare_data()
     images: Tensor = data.load(train=False)[0]
     assert images.shape == (10_000, 1, 28, 28)
+
+
+def idx(values: Tensor, *, start: bytes = b"\0\0\x08") -> bytes:
+    """An IDX file, by its definition."""
+    header = start + bytes([values.ndim]) + b"".join(size.to_bytes(4, "big") for size in values.shape)
+    return header + values.to(torch.uint8).numpy().tobytes()
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """The folder of a small data set of one's own, extracted."""
+    folder = tmp_path / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    for name in NAMES:
+        values = torch.randint(256, (3, 28, 28)) if "images" in name else torch.tensor([0, 9, 4])
+        (folder / name).with_suffix("").write_bytes(idx(values))
+    return folder
+
+
+def test_small_files(small: Path) -> None:
+    data = MNIST(root=str(small.parents[1]), batch_size=3)
+    data.prepare_data()
+    data.setup("fit")
+    assert next(iter(data.val_dataloader()))[1].tolist() == [0, 9, 4]
+
+
+IMAGES, LABELS = (NAMES[0].removesuffix(".gz"), NAMES[1].removesuffix(".gz"))
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (IMAGES, idx(torch.zeros(3, 28, 28))[:-1], "IMAGES is 2367 bytes long, where its header announces 2368"),
+        (LABELS, idx(torch.zeros(3)) + b"0", "LABELS is 12 bytes long, where its header announces 11"),
+        (LABELS, b"\0\0\x08\x01\0\0", "LABELS is cut off within its header"),
+        (LABELS, b"", "LABELS is no IDX file"),
+        (LABELS, idx(torch.zeros(3), start=b"\x1f\x8b\x08"), "LABELS is no IDX file"),
+        (LABELS, idx(torch.zeros(1, 1, 1, 1)), "LABELS is no IDX file of one to three dimensions"),
+        (LABELS, idx(torch.zeros(3), start=b"\0\0\x0d"), "LABELS holds values of the IDX type 13, not unsigned bytes"),
+        (IMAGES, idx(torch.zeros(3, 28, 27)), r"IMAGES holds values of shape \(3, 28, 27\); it must be \(N, 28, 28\)"),
+        (IMAGES, idx(torch.zeros(3)), r"IMAGES holds values of shape \(3,\); it must be \(N, 28, 28\)"),
+        (LABELS, idx(torch.zeros(3, 28, 28)), r"LABELS holds values of shape \(3, 28, 28\); it must be \(N,\)"),
+        (LABELS, idx(torch.zeros(2)), "training set of MNIST: there are 3 images and 2 labels"),
+        (LABELS, idx(torch.tensor([0, 10, 1])), "training set of MNIST: image 1 has the label 10; .* are 0 to 9"),
+    ],
+)
+def test_files_that_are_something_else_are_named(small: Path, name: str, content: bytes, message: str) -> None:
+    (small / name).write_bytes(content)
+    message = message.replace("IMAGES", str(small / IMAGES)).replace("LABELS", str(small / LABELS))
+    data = MNIST(root=str(small.parents[1]))
+    with pytest.raises(ConfigurationError, match=message) as refused:
+        data.setup("fit")
+    assert "\n" not in str(refused.value)
+    if " holds values of shape" not in message and "training set" not in message:  # what makes it look for a download
+        with pytest.raises(ConfigurationError, match=message):
+            data.prepare_data()

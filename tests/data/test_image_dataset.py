@@ -18,8 +18,8 @@ def test_reads_a_batch_of_underlying_images() -> None:
 
 
 def test_reads_one_entry() -> None:
-    x, y, index = ImageDataset(images, labels, white=16)[3]
-    assert torch.equal(x, images[3] / 16)
+    x, y, index = ImageDataset(images // 16, labels, white=16)[3]
+    assert torch.equal(x, images[3].div(16, rounding_mode="floor") / 16)
     assert (y, index) == (labels[3], 3)
 
 

@@ -68,7 +68,8 @@ def test_trained_network_and_its_properties(capsys: pytest.CaptureFixture[str]) 
 
     images, labels = digits()
     for number, name in zip((4, 5, 6), properties, strict=True):
-        (question,) = read_property(EXPORT / name).questions
+        (region,) = read_property(EXPORT / name).regions
+        question = region.question
         box = Box.around(images[number].double(), 0.02)
         assert torch.equal(question.box.lower[0], box.lower.flatten())
         assert torch.equal(question.box.upper[0], box.upper.flatten())

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
+import torch
 from onnx.reference import ReferenceEvaluator
 
 from gls_lightning.main import main
@@ -57,9 +59,10 @@ def require_counterexample(printed: str, text: str, holds: Holds) -> None:
     """Reads the numbers as they are printed, and evaluates network and property at them."""
     assert re.fullmatch(r"sat\n\((\([XY]_\d+ -?\d+\.\d+\)\n?)+\)\n", printed)
     values = {name: Fraction(number) for name, number in re.findall(r"\(([XY]_\d+) ([^)]+)\)", printed)}
-    evaluator = ReferenceEvaluator("net.onnx")
-    point = np.float32([[float(value) for name, value in values.items() if name[0] == "X"]])
-    outputs = evaluator.run(None, {"X": point})[0].flatten().tolist()
+    session = onnxruntime.InferenceSession("net.onnx", providers=["CPUExecutionProvider"])
+    shape = session.get_inputs()[0].shape
+    point = np.float32([float(value) for name, value in values.items() if name[0] == "X"]).reshape(shape)
+    outputs = session.run(None, {"X": point})[0].flatten().tolist()
     assert [float(value) for name, value in values.items() if name[0] == "Y"] == outputs
     assert holds(text, values)
 
@@ -178,3 +181,70 @@ def test_without_onnx(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
         main(["verify", "net.onnx", "spec.vnnlib"])
     expected = "gls: the package onnx is not installed; pip install 'gls-lightning[onnx]' adds it\n"
     assert capsys.readouterr().err == expected
+
+
+def test_batch_normalisation_of_every_version_is_that_of_inference(verify: Callable[..., str], holds: Holds) -> None:
+    """The onnx package's evaluator mixes the batch's statistics in for opset 9 to 13; y is 1000 + x0 here."""
+    ones, zeros = np.ones(1, np.float32), np.zeros(1, np.float32)
+    for opset in (9, 13, 15):
+        model = onnx.parser.parse_model(
+            f'<ir_version: 6, opset_import: ["": {opset}]> g (float[1,1,1,2] X) => (float[1,K] Y) '
+            "{A = BatchNormalization<epsilon = 0.00001>(X, s, b, m, v) B = Flatten(A) Y = Gemm(B, W, c)}"
+        )
+        tensors = {"s": ones, "b": zeros, "m": zeros, "v": ones, "W": np.float32([[1], [0]]), "c": 1000 * ones}
+        model.graph.initializer.extend(onnx.numpy_helper.from_array(value, name) for name, value in tensors.items())
+        onnx.save(model, "net.onnx")
+        write_property("(<= Y_0 1000.99)", box=("1", "2"), outputs=1)
+        assert verify() == "unsat\n"
+        text = write_property("(<= Y_0 1001.01)", box=("1", "2"), outputs=1)
+        require_counterexample(verify(), text, holds)
+
+
+@pytest.mark.parametrize("exponent", [0, 10, 27, 40, 60])
+def test_large_weights_that_cancel_prove_nothing_wrong(exponent: int, verify: Callable[..., str], holds: Holds) -> None:
+    """y = relu(10 (x0 + x1) - 19) + C - C reaches 1 at one corner, and no more."""
+    large = 2.0**exponent
+    write_network(
+        "A = Gemm(X, W, b) B = Relu(A) Y = Gemm(B, V)",
+        W=[[10, 0, 0], [10, 0, 0]],
+        b=[-19, large, large],
+        V=[[1], [1], [-1]],
+    )
+    text = write_property("(>= Y_0 0.5)", outputs=1)
+    result = verify("--time_limit=10")
+    if exponent < 20:
+        require_counterexample(result, text, holds)
+        write_property("(>= Y_0 1.0001)", outputs=1)
+        assert verify() == "unsat\n"
+    else:
+        assert result.startswith(("sat", "unknown", "timeout"))
+
+
+def test_a_property_is_read_to_the_last_digit(verify: Callable[..., str]) -> None:
+    """Between y >= 1 + 1e-30, which no point reaches, and y >= 1 lies less than float64 can tell."""
+    write_network("A = Relu(X) Y = Gemm(A, W)", W=[[1], [0]])
+    write_property("(>= Y_0 1.000000000000000000000000000001)", outputs=1)
+    assert not verify().startswith("sat")
+    write_property("(>= Y_0 1)", outputs=1)
+    assert verify().startswith("sat")
+    write_property("(>= Y_0 1)", box=("0", "1.000000000000000000000000000001"), outputs=1)
+    assert verify().startswith("sat")
+    write_property(
+        "(>= Y_0 1.0000000000000000000000000000005)", box=("0", "1.000000000000000000000000000001"), outputs=1
+    )
+    assert verify() != "unsat\n"
+
+
+def test_a_wrong_reading_shows_however_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gls_lightning.bounds import UnsupportedOperationError
+    from gls_lightning.interchange import onnx_graph
+    from gls_lightning.interchange.onnx_network import OnnxNetwork
+
+    write_network("Y = Gemm(X, W, b)", W=[[1], [1]], b=[1000])
+    network = OnnxNetwork(Path("net.onnx"))
+    graph, tensors = onnx_graph.read_graph(network)
+    points = np.full((1, 2), 0.5)
+    onnx_graph.compare(graph, tensors, network, torch.from_numpy(points))
+    wrong = {name: tensor + 1e-7 * (tensor.ndim == 1) for name, tensor in tensors.items()}
+    with pytest.raises(UnsupportedOperationError, match="beyond rounding"):
+        onnx_graph.compare(graph, wrong, network, torch.from_numpy(points))

@@ -60,7 +60,7 @@ def describes(prop: VnnlibProperty, inputs: torch.Tensor, outputs: torch.Tensor)
     return any(
         bool(((q.box.lower <= inputs) & (inputs <= q.box.upper)).all())
         and bool((q.rows @ outputs + q.offsets <= 0).all(1).any())
-        for q in prop.questions
+        for q in (region.question for region in prop.regions)
     )
 
 
@@ -79,7 +79,8 @@ def test_questions_say_what_the_text_says(
 
 def test_cases_with_one_box_are_groups_of_one_question(tmp_path: Path) -> None:
     text = DECLARED + BOUNDED + "(assert (or (and (>= Y_0 Y_1) (<= Y_2 3)) (>= Y_1 Y_2)))"
-    (question,) = read(text, tmp_path).questions
+    (region,) = read(text, tmp_path).regions
+    question = region.question
     assert question.rows.tolist() == [[[-1, 1, 0], [0, 0, 1]], [[0, -1, 1], [0, -1, 1]]]
     assert question.offsets.tolist() == [[0, -3], [0, 0]]
     assert [side.tolist() for side in question.box] == [[[-2, -2]], [[2, 2]]]
@@ -87,10 +88,10 @@ def test_cases_with_one_box_are_groups_of_one_question(tmp_path: Path) -> None:
 
 def test_boxes_give_questions_and_empty_ones_none(tmp_path: Path) -> None:
     boxes = "(and (<= X_0 0) (>= Y_0 1)) (and (>= X_0 1) (>= Y_1 1)) (and (>= X_0 3) (>= Y_1 1))"
-    first, second = read(DECLARED + BOUNDED + f"(assert (or {boxes}))", tmp_path).questions
+    first, second = (r.question for r in read(DECLARED + BOUNDED + f"(assert (or {boxes}))", tmp_path).regions)
     assert [side.tolist() for side in first.box] == [[[-2, -2]], [[0, 2]]]
     assert [side.tolist() for side in second.box] == [[[1, -2]], [[2, 2]]]
-    assert read(DECLARED + BOUNDED + "(assert (<= X_1 -3))", tmp_path).questions == ()
+    assert read(DECLARED + BOUNDED + "(assert (<= X_1 -3))", tmp_path).regions == ()
 
 
 @pytest.mark.parametrize(
@@ -135,7 +136,7 @@ def test_written_robustness_is_read_back_exactly(tmp_path: Path, holds: Holds) -
     box = Box.around(image, 1 / 700)
     text = robustness_property(box, 1, 3, "an image")
     prop = read(text, tmp_path)
-    (question,) = prop.questions
+    question = prop.regions[0].question
     assert torch.equal(question.box.lower, box.lower)
     assert torch.equal(question.box.upper, box.upper)
     assert (prop.num_inputs, prop.num_outputs) == (4, 3)

@@ -322,7 +322,7 @@ def test_in_a_lightning_module(network, images, labels):
 @BOTH
 @pytest.mark.parametrize("epsilon", [-0.1, 1.1, float("nan")])
 def test_radii_out_of_range(metric_class, epsilon, network):
-    with pytest.raises(ConfigurationError, match=rf"epsilon is {epsilon}; it must lie between 0 and 1"):
+    with pytest.raises(ConfigurationError, match=rf"epsilon is {epsilon}; a radius .* lies between 0 and 1"):
         metric_class(network, epsilon=epsilon)
 
 
@@ -333,15 +333,20 @@ X, Y = torch.full((2, 1, 4, 4), 0.5).double(), torch.tensor([0, 1])
 @pytest.mark.parametrize(
     ("batch", "message"),
     [
-        ((X - 0.7, Y), r"images lie between -0.2 and -0.2; they must lie in \[0, 1\]"),
-        ((X + 0.7, Y), r"images lie between 1.2 and 1.2; they must lie in \[0, 1\]"),
-        ((X * torch.nan, Y), "images lie between nan and nan"),
-        ((X, Y[:1]), r"labels are of shape \(1,\) .* must be one integer for each of the 2 images"),
-        ((X, torch.eye(3)[Y]), r"labels are of shape \(2, 3\) and type torch.float32"),
-        ((X, Y - 1), "labels contains -1"),
-        ((X, Y + 2), "labels contains 3; the network has the classes 0 to 2"),
-        ((X, Y, Y[:1]), r"indices are of shape \(1,\)"),
-        ((X, Y, Y - 1), "indices contains -1"),
+        (
+            (X - 0.7, Y),
+            r"the batch, position 0 \(index 0 .*\): the image holds -0.2 at \[0, 0, 0\]; .* lie in \[0, 1\]",
+        ),
+        ((X + 0.7, Y), r"the image holds 1.2 at"),
+        ((X * torch.nan, Y), "the image holds nan"),
+        (((X * 255).byte(), Y), "images are of type uint8; .* divide bytes by 255"),
+        ((X, Y[:1]), "there are 2 images and 1 labels"),
+        ((X, torch.eye(3)[Y]), r"labels are of shape \(2, 3\), as one-hot or soft labels are"),
+        ((X, Y.float()), "labels are of type float32"),
+        ((X, Y - 1), "the label is -1"),
+        ((X, Y + 2), "the label is 3; labels are counted from 0, so those of 3 classes are 0 to 2"),
+        ((X, Y, Y[:1]), "2 images and 1 indices"),
+        ((X, Y, Y - 1), "position 0: the index in the data set is -1"),
     ],
 )
 def test_bad_batches(metric_class, batch, message, network):

@@ -1,6 +1,8 @@
 """Average pooling."""
 
+import math
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,6 +11,7 @@ from typing_extensions import override
 from gls_lightning.bounds.operations.convolution import Convolution
 from gls_lightning.bounds.operations.operation import Operation, Tensors
 from gls_lightning.bounds.operations.registry import Call, implements
+from gls_lightning.bounds.rational import Rationals
 from gls_lightning.bounds.windows import Pair, pair
 
 
@@ -22,6 +25,12 @@ class AveragePooling(Convolution):
     @override
     def evaluate(self, tensors: Tensors, *inputs: Tensor) -> Tensor:
         return F.avg_pool2d(inputs[0], self.kernel_size, self.stride, self.padding)
+
+    @override
+    def exactly(self, tensors: Tensors, *inputs: Rationals) -> Rationals:
+        shape = self.groups, 1, *self.kernel_size
+        mean = Fraction(1, self.kernel_size[0] * self.kernel_size[1])
+        return self._convolve_exactly(inputs[0], Rationals.of_fractions([mean] * math.prod(shape), shape), None)
 
     @override
     def kernel(self, tensors: Tensors, like: Tensor) -> Tensor:

@@ -39,6 +39,14 @@ class BatchNorm(ElementwiseAffine):
         shape = (1, -1) + (1,) * (len(self.output_shape) - 1)
         return scale.reshape(shape), shift.reshape(shape)
 
+    @override
+    def magnitude(self, tensors: Tensors, *inputs: Tensor) -> Tensor:
+        scale, _ = self.scale_and_shift(tensors)
+        sums = scale.flatten().abs() * (inputs[0][:, None] + tensors[self.mean].abs())
+        if self.bias is not None:
+            sums = sums + tensors[self.bias].abs()
+        return sums.reshape(*sums.shape, *(1,) * (len(self.output_shape) - 1))
+
     def batch_statistics(self, x: Tensor) -> dict[str, Tensor]:
         """Mean and biased variance of a batch ``[B, *shape]`` under the names of this layer's buffers."""
         axes = (0, *range(2, x.ndim))

@@ -1,5 +1,6 @@
 """Arithmetic with constants, of which normalisation consists."""
 
+import operator
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +9,7 @@ from typing_extensions import override
 
 from gls_lightning.bounds.operations.elementwise import ElementwiseAffine
 from gls_lightning.bounds.operations.operation import Tensors
+from gls_lightning.bounds.rational import NotRationalError, Rationals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,23 @@ class ConstantAffine(ElementwiseAffine):
                 return value, None
             case _:
                 return 1 / value, None
+
+    @override
+    def exactly(self, tensors: Tensors, *inputs: Rationals) -> Rationals:
+        value = Rationals.of(self._value(tensors)[0])
+        match self.operator:
+            case "add":
+                return inputs[0] + value
+            case "sub":
+                return inputs[0] + value.map(operator.neg)
+            case "rsub":
+                return inputs[0].map(operator.neg) + value
+            case "mul":
+                return inputs[0] * value
+            case _:
+                if not value.numerators.all():
+                    raise NotRationalError
+                return inputs[0] * Rationals.of_fractions([1 / v for v in value.fractions()], value.numerators.shape)
 
     def _value(self, tensors: Tensors) -> Tensor:
         if isinstance(self.constant, str):

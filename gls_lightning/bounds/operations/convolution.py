@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,9 +13,11 @@ from typing_extensions import override
 from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.dense_rows import DenseRows
 from gls_lightning.bounds.factored_rows import FactoredRows
+from gls_lightning.bounds.operations.linear import magnitude
 from gls_lightning.bounds.operations.operation import AffineOperation, Operation, Tensors
 from gls_lightning.bounds.operations.registry import Call, implements
 from gls_lightning.bounds.patch_rows import PatchRows
+from gls_lightning.bounds.rational import Rationals
 from gls_lightning.bounds.rows import Rows
 from gls_lightning.bounds.slots import Blocks
 from gls_lightning.bounds.transposed_convolution import transposed_convolution
@@ -53,10 +56,31 @@ class Convolution(AffineOperation):
         return self._convolve(inputs[0], self.kernel(tensors, inputs[0]), self._bias(tensors))
 
     @override
+    def exactly(self, tensors: Tensors, *inputs: Rationals) -> Rationals:
+        return self._convolve_exactly(inputs[0], Rationals.of(tensors[self.weight]), self._bias(tensors))
+
+    def _convolve_exactly(self, x: Rationals, kernel: Rationals, bias: Tensor | None) -> Rationals:
+        (ph, pw), (dh, dw), (height, width) = self.padding, self.dilation, self.output_shape[1:]
+        channels, *size = x.numerators.shape
+        padded = np.full((channels, size[0] + 2 * ph, size[1] + 2 * pw), 0, object)  # np.pad's 0 is one of int64
+        padded[:, ph : ph + size[0], pw : pw + size[1]] = x.numerators
+        windows = np.lib.stride_tricks.sliding_window_view(padded, self._reach, (1, 2))
+        windows = windows[:, :: self.stride[0], :: self.stride[1], ::dh, ::dw][:, :height, :width]
+        by_group = windows.transpose(0, 3, 4, 1, 2).reshape(self.groups, -1, height * width)
+        kernels = kernel.numerators.reshape(self.groups, self.output_shape[0] // self.groups, -1)
+        products = np.concatenate([k @ w for k, w in zip(kernels, by_group, strict=True)]).reshape(self.output_shape)
+        sums = Rationals(products, kernel.denominator * x.denominator)
+        return sums if bias is None else sums + Rationals.of(bias[:, None, None])
+
+    @override
     def interval(self, tensors: Tensors, *inputs: Box) -> Box:
         kernel = self.kernel(tensors, inputs[0].lower)
         centre = self._convolve(inputs[0].centre, kernel, self._bias(tensors))
         return Box.from_centre(centre, self._convolve(inputs[0].radius, kernel.abs(), None))
+
+    @override
+    def magnitude(self, tensors: Tensors, *inputs: Tensor) -> Tensor:
+        return magnitude(self.kernel(tensors, inputs[0]), self._bias(tensors), inputs[0])[:, :, None, None]
 
     @override
     def errors(self, tensors: Tensors, *inputs: Errors) -> Errors:

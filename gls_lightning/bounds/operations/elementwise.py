@@ -30,6 +30,13 @@ class ElementwiseAffine(AffineOperation):
         return Box.from_centre(centre, _scaled(inputs[0].radius, None if scale is None else scale.abs()))
 
     @override
+    def magnitude(self, tensors: Tensors, *inputs: Tensor) -> Tensor:
+        scale, shift = self.scale_and_shift(tensors)
+        largest = inputs[0].reshape(-1, *(1,) * len(self.output_shape))
+        products = _scaled(largest, None if scale is None else scale.abs())
+        return _shifted(products, None if shift is None else shift.abs())
+
+    @override
     def errors(self, tensors: Tensors, *inputs: Errors) -> Errors:
         scale, _ = self.scale_and_shift(tensors)
         return Errors(_scaled(inputs[0].values, scale), inputs[0].windows)

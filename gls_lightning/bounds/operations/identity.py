@@ -1,14 +1,17 @@
 """What does nothing to a network in use."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
 
+from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.operations.elementwise import ElementwiseAffine
 from gls_lightning.bounds.operations.operation import Operation, Tensors
 from gls_lightning.bounds.operations.registry import Call, implements
+from gls_lightning.bounds.rational import Rationals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +23,14 @@ class Identity(ElementwiseAffine):
     """
 
     dropout: float = 0.0
+
+    @override
+    def exactly(self, tensors: Tensors, *inputs: Rationals) -> Rationals:
+        return inputs[0]
+
+    @override
+    def rounding(self, tensors: Tensors, inputs: Sequence[Box], output: Box) -> Tensor | None:
+        return None
 
     @override
     def scale_and_shift(self, tensors: Tensors) -> tuple[Tensor | None, Tensor | None]:

@@ -1,7 +1,9 @@
 """LeakyReLU."""
 
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
+import numpy as np
 import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
@@ -11,6 +13,7 @@ from gls_lightning.bounds.lines import Lines, LowerSlope
 from gls_lightning.bounds.operations.operation import Activation, Operation, Tensors
 from gls_lightning.bounds.operations.registry import Call, implements
 from gls_lightning.bounds.operations.relu import relu_lines
+from gls_lightning.bounds.rational import Rationals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +29,15 @@ class LeakyReLU(Activation):
     @override
     def evaluate(self, tensors: Tensors, *inputs: Tensor) -> Tensor:
         return F.leaky_relu(inputs[0], self.negative_slope)
+
+    @override
+    def exactly(self, tensors: Tensors, *inputs: Rationals) -> Rationals:
+        slope = Fraction(self.negative_slope)
+        numerators = inputs[0].numerators
+        return Rationals(
+            np.where(numerators > 0, numerators * slope.denominator, numerators * slope.numerator),
+            inputs[0].denominator * slope.denominator,
+        )
 
     @override
     def interval(self, tensors: Tensors, *inputs: Box) -> Box:

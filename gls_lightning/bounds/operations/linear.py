@@ -10,6 +10,7 @@ from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.dense_rows import DenseRows
 from gls_lightning.bounds.operations.operation import AffineOperation, Operation, Tensors
 from gls_lightning.bounds.operations.registry import Call, Constant, implements
+from gls_lightning.bounds.rational import Rationals
 from gls_lightning.bounds.rows import Rows
 from gls_lightning.bounds.zonotope import Errors
 
@@ -31,10 +32,19 @@ class Linear(AffineOperation):
         return F.linear(inputs[0], tensors[self.weight], self._bias(tensors))
 
     @override
+    def exactly(self, tensors: Tensors, *inputs: Rationals) -> Rationals:
+        products = Rationals.of(tensors[self.weight]) @ inputs[0]
+        return products if self.bias is None else products + Rationals.of(tensors[self.bias])
+
+    @override
     def interval(self, tensors: Tensors, *inputs: Box) -> Box:
         weight = tensors[self.weight]
         centre = F.linear(inputs[0].centre, weight, self._bias(tensors))
         return Box.from_centre(centre, F.linear(inputs[0].radius, weight.abs()))
+
+    @override
+    def magnitude(self, tensors: Tensors, *inputs: Tensor) -> Tensor:
+        return magnitude(tensors[self.weight], self._bias(tensors), inputs[0])
 
     @override
     def errors(self, tensors: Tensors, *inputs: Errors) -> Errors:
@@ -47,6 +57,12 @@ class Linear(AffineOperation):
 
     def _bias(self, tensors: Tensors) -> Tensor | None:
         return None if self.bias is None else tensors[self.bias]
+
+
+def magnitude(weight: Tensor, bias: Tensor | None, largest: Tensor) -> Tensor:
+    """A bound ``[B, M]`` of absolute sums with weights ``[M, ...]`` and inputs of at most ``largest [B]``."""
+    products = largest[:, None] * weight.flatten(1).abs().sum(1)
+    return products if bias is None else products + bias.abs()
 
 
 @implements(nn.Linear)

@@ -1,7 +1,7 @@
 """What the engine needs to know of an operation."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.lines import Lines, LowerSlope
+from gls_lightning.bounds.rational import NotRationalError, Rationals
 from gls_lightning.bounds.rows import Rows
 from gls_lightning.bounds.zonotope import Errors, Zonotope
 
@@ -35,17 +36,64 @@ class Operation(ABC):
     def evaluate(self, tensors: Tensors, *inputs: Tensor) -> Tensor:
         """The output ``[B, *output_shape]`` at the inputs ``[B, *input_shape]``."""
 
+    def exactly(self, tensors: Tensors, *inputs: Rationals) -> Rationals:
+        """The output ``[*output_shape]`` at one input of each kind, without rounding.
+
+        Raises:
+            NotRationalError: Always, unless an operation says otherwise.
+        """
+        raise NotRationalError
+
     @abstractmethod
     def interval(self, tensors: Tensors, *inputs: Box) -> Box:
         """The smallest box that holds the outputs over the input boxes (paper, Eq. 3)."""
+
+    @abstractmethod
+    def rounding(self, tensors: Tensors, inputs: Sequence[Box], output: Box) -> Tensor | None:
+        """The scale of the rounding errors of an interval or zonotope (see ``rounding.py``).
+
+        Args:
+            tensors: Parameters and buffers.
+            inputs: Boxes that hold the inputs.
+            output: The box of the output.
+
+        Returns:
+            The scale, ``[B, *output_shape]`` or broadcasting to it; None if there is no rounding.
+        """
 
     @abstractmethod
     def zonotope(self, tensors: Tensors, *inputs: Zonotope) -> Zonotope:
         """A hybrid zonotope that holds the outputs over those of the inputs (Mirman et al., 2018)."""
 
 
+def per_sample(values: Tensor, like: Tensor) -> Tensor:
+    """Numbers ``[B]`` in a shape that broadcasts to ``like [B, ...]``."""
+    return values.reshape(-1, *(1,) * (like.ndim - 1))
+
+
 class AffineOperation(Operation):
     """An operation that back-substitution passes exactly."""
+
+    def magnitude(self, tensors: Tensors, *inputs: Tensor) -> Tensor:
+        """A bound of the sum of the absolute products and of the constant that make up each element of the output.
+
+        Args:
+            tensors: Parameters and buffers.
+            inputs: The largest absolute value of each input, ``[B]``.
+
+        Returns:
+            The bound, ``[B, *output_shape]`` or broadcasting to it. By default found by intervals, at their cost.
+        """
+        sides = (
+            largest.reshape(-1, *(1,) * len(shape)).expand(-1, *shape)
+            for largest, shape in zip(inputs, self.input_shapes, strict=True)
+        )
+        lower, upper = self.interval(tensors, *(Box(-side, side) for side in sides))
+        return torch.maximum(-lower, upper)
+
+    @override
+    def rounding(self, tensors: Tensors, inputs: Sequence[Box], output: Box) -> Tensor | None:
+        return self.magnitude(tensors, *(box.largest for box in inputs))
 
     @override
     def zonotope(self, tensors: Tensors, *inputs: Zonotope) -> Zonotope:
@@ -69,6 +117,17 @@ class AffineOperation(Operation):
 
 class Activation(Operation):
     """An elementwise nonlinear operation, bounded between two lines."""
+
+    @override
+    def rounding(self, tensors: Tensors, inputs: Sequence[Box], output: Box) -> Tensor | None:
+        return per_sample(inputs[0].largest + output.largest, output.lower)
+
+    def steepness(self, lines: Lines) -> Tensor:
+        """A bound of the slope of any line that may be taken in place of these, ``[B, *shape]``.
+
+        Rounding errors of the input, and of the lines themselves, count as often at the output. By default at least 1.
+        """
+        return torch.maximum(lines.lower_slope.abs(), lines.upper_slope.abs()).clamp_min(1)
 
     @override
     def zonotope(self, tensors: Tensors, *inputs: Zonotope) -> Zonotope:

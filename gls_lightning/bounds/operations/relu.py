@@ -1,5 +1,8 @@
 """ReLU."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,6 +12,7 @@ from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.lines import Lines, LowerSlope
 from gls_lightning.bounds.operations.operation import Activation, Operation, Tensors
 from gls_lightning.bounds.operations.registry import Call, implements
+from gls_lightning.bounds.rational import Rationals
 
 
 class ReLU(Activation):
@@ -19,8 +23,20 @@ class ReLU(Activation):
         return torch.relu(inputs[0])
 
     @override
+    def exactly(self, tensors: Tensors, *inputs: Rationals) -> Rationals:
+        return inputs[0].map(lambda values: np.maximum(values, 0))
+
+    @override
     def interval(self, tensors: Tensors, *inputs: Box) -> Box:
         return Box(torch.relu(inputs[0].lower), torch.relu(inputs[0].upper))
+
+    @override
+    def rounding(self, tensors: Tensors, inputs: Sequence[Box], output: Box) -> Tensor | None:
+        return None
+
+    @override
+    def steepness(self, lines: Lines) -> Tensor:
+        return (lines.upper_slope != 0).to(lines.upper_slope.dtype)  # nothing passes a dead ReLU
 
     @override
     def lines(self, box: Box, lower_slope: LowerSlope = "adaptive") -> Lines:

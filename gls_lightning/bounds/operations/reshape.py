@@ -1,5 +1,7 @@
 """Flatten, view and reshape."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
@@ -7,6 +9,7 @@ from typing_extensions import override
 from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.operations.operation import AffineOperation, Operation, Tensors
 from gls_lightning.bounds.operations.registry import Call, implements
+from gls_lightning.bounds.rational import Rationals
 from gls_lightning.bounds.rows import Rows
 from gls_lightning.bounds.zonotope import Errors
 
@@ -19,8 +22,20 @@ class Reshape(AffineOperation):
         return inputs[0].reshape(-1, *self.output_shape)
 
     @override
+    def exactly(self, tensors: Tensors, *inputs: Rationals) -> Rationals:
+        return inputs[0].map(lambda values: values.reshape(self.output_shape))
+
+    @override
     def interval(self, tensors: Tensors, *inputs: Box) -> Box:
         return Box(self.evaluate(tensors, inputs[0].lower), self.evaluate(tensors, inputs[0].upper))
+
+    @override
+    def magnitude(self, tensors: Tensors, *inputs: Tensor) -> Tensor:
+        return inputs[0].reshape(-1, *(1,) * len(self.output_shape))
+
+    @override
+    def rounding(self, tensors: Tensors, inputs: Sequence[Box], output: Box) -> Tensor | None:
+        return None
 
     @override
     def errors(self, tensors: Tensors, *inputs: Errors) -> Errors:

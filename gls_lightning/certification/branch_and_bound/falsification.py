@@ -2,14 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from math import inf
 
 import torch
 from torch import Tensor
 
 from gls_lightning.attacks import PGD
 from gls_lightning.bounds import Box
-from gls_lightning.certification.branch_and_bound.leaf import Minimum, solve_leaf
+from gls_lightning.certification.branch_and_bound.leaf import minimise_leaf
 from gls_lightning.certification.branch_and_bound.subdomains import Subdomains
 
 _LARGEST_PROGRAM = 2**20
@@ -52,8 +51,8 @@ def minimise(function: Callable[[Tensor], Tensor], box: Box, starts: Tensor, att
     return attack(logits, *box, labels, starts)
 
 
-def minimum_around(subdomain: Subdomains, point: Tensor, *, time_limit: float) -> Minimum:
-    """The minimum of the largest function of a single subdomain where every ReLU acts as it does at a point of its box.
+def minimum_around(subdomain: Subdomains, point: Tensor, *, time_limit: float) -> Tensor | None:
+    """Minimises the largest function of a single subdomain where every ReLU acts as it does at a point of its box.
 
     Args:
         subdomain: The subdomain, whose splits do not count.
@@ -61,12 +60,11 @@ def minimum_around(subdomain: Subdomains, point: Tensor, *, time_limit: float) -
         time_limit: Seconds for the linear program.
 
     Returns:
-        The minimum; nothing where the program would be a large one.
+        The point; None where the program would be a large one, or finds none.
     """
-    lower, upper = subdomain.relu_box
-    unstable = (lower < 0) & (upper > 0)
+    unstable = replace(subdomain, signs=torch.zeros_like(subdomain.signs)).unstable
     if unstable.sum() * point.numel() > _LARGEST_PROGRAM:
-        return Minimum(-inf, None)
-    signs = torch.where(subdomain.relu_inputs(point) > 0, 1, -1)
+        return None
+    signs = torch.where(subdomain.relu_inputs(point).lower > 0, 1, -1)
     pattern = torch.where(unstable, signs, 0).to(torch.int8)
-    return solve_leaf(replace(subdomain, signs=pattern), time_limit=time_limit)
+    return minimise_leaf(replace(subdomain, signs=pattern), time_limit=time_limit).point

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from gls_lightning.bounds import BackSubstitution, Box, Lines
-from gls_lightning.bounds.operations import Activation
+from gls_lightning.bounds import BackSubstitution, Box
+from gls_lightning.bounds.rounding import gamma
 from gls_lightning.certification.branch_and_bound.subdomains import Subdomains, side_by_side
 
 
@@ -23,25 +23,20 @@ class Lagrangian:
     def __init__(self, subdomains: Subdomains, *, with_gradients: bool = False) -> None:
         self.subdomains = subdomains
         self.centre = subdomains.box.centre.requires_grad_(with_gradients)
-        self.lines = self._relaxed_relus()
+        graph, tensors = subdomains.graph, subdomains.tensors
+        radius = subdomains.box.radius
+        if graph.rigorous:  # centre and radius are rounded
+            radius = radius + torch.finfo(radius.dtype).eps * sum(side.abs() for side in subdomains.box)
+        box = Box.from_centre(self.centre, radius)
+        self._start = BackSubstitution(graph, tensors, graph.exact_boxes(tensors, box))
+        lower, upper = map(subdomains.by_relu, subdomains.split_relu_box)
+        for name in lower:
+            self._start.relax(graph.by_name[name], Box(lower[name], upper[name]))
+        self.lines = self._start.lines
         for line in self.lines.values():
             line.lower_offset.requires_grad_(with_gradients)
             line.upper_offset.requires_grad_(with_gradients)
-        graph, tensors = subdomains.graph, subdomains.tensors
-        self._start = BackSubstitution(
-            graph, tensors, graph.exact_boxes(tensors, Box.from_centre(self.centre, subdomains.box.radius))
-        )
-        self._start.lines = self.lines
         self._start.reference(graph.output)
-
-    def _relaxed_relus(self) -> dict[str, Lines]:
-        lower, upper = map(self.subdomains.by_relu, self.subdomains.split_relu_box)
-        lines = {}
-        for name in lower:
-            operation = self.subdomains.graph.by_name[name].operation
-            assert isinstance(operation, Activation)
-            lines[name] = operation.lines(Box(lower[name], upper[name]))
-        return lines
 
     def __call__(self, shares: Tensor, multipliers: Tensor, weights: Tensor) -> Tensor:
         """Lower bounds of weighted sums of the functions, and so of the largest one.
@@ -60,7 +55,20 @@ class Lagrangian:
         substitution = self._start.with_lower_slopes(slopes)
         substitution.multipliers = subdomains.by_relu(-multipliers * subdomains.signs)
         bound = substitution.specification_bounds(weights.unsqueeze(1) @ subdomains.rows).squeeze(1)
-        return bound + (weights * subdomains.offsets).sum(1)
+        offsets = weights * subdomains.offsets
+        bound = bound + offsets.sum(1)
+        return bound - self._rounding(weights, bound) if subdomains.graph.rigorous else bound
+
+    @torch.no_grad()
+    def _rounding(self, weights: Tensor, bound: Tensor) -> Tensor:
+        """What the weighted sums of the functions may lose to rounding, ``[B]``."""
+        subdomains = self.subdomains
+        coefficients = (weights.unsqueeze(1) @ subdomains.rows.abs()).sum((1, 2))
+        offsets = (weights * subdomains.offsets.abs()).sum(1)
+        few_roundings = gamma(weights.shape[1] + 8, bound.dtype)
+        return coefficients * self._start.error(subdomains.graph.output).flatten(1).amax(1) + few_roundings * (
+            offsets + bound.abs()
+        )
 
     def coefficients(self) -> Tensor:
         """Gradient of the bounds in each ReLU's output, ``[B, N]``, after a backward pass."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gls_lightning.bounds import Node
 from gls_lightning.bounds.operations import Activation
+from gls_lightning.certification.branch_and_bound.lagrangian import Lagrangian
 from gls_lightning.certification.branch_and_bound.subdomains import Subdomains
 
 Array = NDArray[np.float64]
@@ -33,20 +34,37 @@ class Minimum(NamedTuple):
     """What a linear program found.
 
     Attributes:
-        lower: A lower bound of the minimum; infinite if the subdomain is empty.
-        point: A point of the box near the minimum, ``[1, *input]``; None if the subdomain is empty or nothing was
-            found.
+        point: A point of the box near the minimum, ``[1, *input]``; None if there is none.
+        weights: Multipliers of the group's functions, ``[m]``; 0 if the subdomain is said to be empty.
+        multipliers: Those of the splits, in their order; empty, like the weights, if nothing was found.
     """
 
-    lower: float
     point: Tensor | None
+    weights: Array
+    multipliers: Array
+
+    def lower(self, leaf: Subdomains) -> float:
+        """A lower bound of the minimum, infinite if the subdomain is empty.
+
+        The solver is not believed: any multipliers that are at least 0 give a lower bound. That of its multipliers is
+        computed by back-substitution, with what rounding may do to it.
+        """
+        if not len(self.weights):
+            return -np.inf
+        like = leaf.offsets
+        multipliers = torch.zeros_like(leaf.relu_box.lower)
+        multipliers[leaf.signs != 0] = torch.from_numpy(self.multipliers).to(like)
+        weights = torch.from_numpy(self.weights).to(like)[None]
+        bound = Lagrangian(leaf)(torch.zeros_like(multipliers), multipliers, weights).item()
+        if self.weights.any():
+            return bound
+        return np.inf if bound > 0 else -np.inf  # the splits' own weighted sum is above 0 where all are at most 0
 
 
-def solve_leaf(leaf: Subdomains, *, time_limit: float = np.inf) -> Minimum:
+def minimise_leaf(leaf: Subdomains, *, time_limit: float = np.inf) -> Minimum:
     """Minimises the largest function of a group over a single subdomain without unstable ReLUs.
 
-    The network is affine there, and HiGHS solves the linear program. Its claims are not believed but checked: any
-    multipliers give a lower bound, and that of HiGHS's multipliers is computed in float64.
+    The network is affine there, and HiGHS solves the linear program.
 
     Args:
         leaf: The subdomain, float64.
@@ -54,14 +72,16 @@ def solve_leaf(leaf: Subdomains, *, time_limit: float = np.inf) -> Minimum:
     """
     functions, splits = _affine(leaf)
     lower, upper = (side.flatten().cpu().numpy() for side in leaf.box)
-    bound, x = _minimise_largest(functions, splits, lower, upper, time_limit)
+    multipliers, x = _minimise_largest(functions, splits, lower, upper, time_limit)
+    number = len(functions.constants)
     if x is not None:
-        return Minimum(bound, torch.from_numpy(x).to(leaf.box.lower).view_as(leaf.box.lower))
-    if not len(splits.constants):
-        return Minimum(-np.inf, None)
-    # If no point satisfies all splits, as HiGHS claims, the largest of them is above 0 everywhere.
-    least, _ = _minimise_largest(splits, AffineFunctions(*(part[:0] for part in splits)), lower, upper, time_limit)
-    return Minimum(np.inf if least > 0 else -np.inf, None)
+        point = torch.from_numpy(x).to(leaf.box.lower).view_as(leaf.box.lower)
+        return Minimum(point, multipliers[:number], multipliers[number:])
+    if len(splits.constants):
+        # If no point satisfies all splits, as HiGHS claims, the largest of them is above 0 everywhere.
+        empty = AffineFunctions(*(part[:0] for part in splits))
+        multipliers, x = _minimise_largest(splits, empty, lower, upper, time_limit)
+    return Minimum(None, np.zeros(0 if x is None else number), multipliers)
 
 
 def _affine(leaf: Subdomains) -> tuple[AffineFunctions, AffineFunctions]:
@@ -98,8 +118,13 @@ def _from_corners(values: Tensor) -> AffineFunctions:
 
 def _minimise_largest(
     functions: AffineFunctions, constraints: AffineFunctions, lower: Array, upper: Array, time_limit: float
-) -> tuple[float, Array | None]:
-    """A lower bound of the largest function where all constraints are at most 0, and a point of the box near it."""
+) -> tuple[Array, Array | None]:
+    """Minimises the largest function where all constraints are at most 0.
+
+    Returns:
+        Multipliers of functions and constraints, those of the functions with sum 1, and a point of the box near the
+        minimum; nothing where the solver finds no minimum.
+    """
     (number, size), everything = functions.coefficients.shape, functions.stack(constraints)
     of_largest = np.arange(len(everything.constants)) < number
     result = linprog(
@@ -110,9 +135,7 @@ def _minimise_largest(
         options={"time_limit": time_limit},
     )
     if result.status != 0 or result.x is None:
-        return -np.inf, None
+        return np.zeros(0), None
     multipliers = np.maximum(-result.ineqlin.marginals, 0)
     multipliers /= multipliers[of_largest].sum()
-    slope = multipliers @ everything.coefficients
-    bound = multipliers @ everything.constants + np.where(slope > 0, lower, upper) @ slope
-    return float(bound), np.clip(result.x[:size], lower, upper)
+    return multipliers, np.clip(result.x[:size], lower, upper)

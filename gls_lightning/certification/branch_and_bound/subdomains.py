@@ -7,9 +7,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from gls_lightning.bounds import Box, Graph, Node, Tensors
-from gls_lightning.bounds.operations import Activation
+from gls_lightning.bounds import Box, Graph, Tensors
 from gls_lightning.certification.branch_and_bound.question import largest_functions
+from gls_lightning.certification.point_values import values_from_above
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Subdomains:
     """A batch of subdomains, each with a group of functions whose largest is to be bounded from below.
 
     Attributes:
-        graph: The network, with ReLUs as its only activations.
+        graph: The network, with ReLUs as its only activations; rigorous where bounds are to be proofs.
         tensors: Its parameters and buffers.
         box: The input boxes, each side ``[B, *input]``.
         relu_box: Bounds of the inputs of all ``N`` ReLUs side by side over the whole box, each side ``[B, N]``.
@@ -48,8 +48,8 @@ class Subdomains:
 
     @cached_property
     def unstable(self) -> Tensor:
-        """Which ReLUs have an unknown sign, ``[B, N]``."""
-        return (self.signs == 0) & (self.relu_box.lower < 0) & (self.relu_box.upper > 0)
+        """Which ReLUs have an unknown sign that matters, ``[B, N]``."""
+        return (self.signs == 0) & (self.relu_box.lower < -_NEGLIGIBLE) & (self.relu_box.upper > _NEGLIGIBLE)
 
     def by_relu(self, values: Tensor) -> dict[str, Tensor]:
         """Values ``[B, N]`` of all ReLUs as ``[B, *shape]`` by the name of each."""
@@ -76,6 +76,7 @@ class Subdomains:
         """The same in float32, for what need not be exact."""
         return replace(
             self,
+            graph=replace(self.graph, rigorous=False),
             tensors={name: t.float() if t.is_floating_point() else t for name, t in self.tensors.items()},
             box=Box(*(side.float() for side in self.box)),
             relu_box=Box(*(side.float() for side in self.relu_box)),
@@ -87,17 +88,19 @@ class Subdomains:
         """The largest function of each group at ``points [B, *input]``, ``[B]``."""
         return largest_functions(self.rows, self.offsets, self.graph(self.tensors, points))
 
-    def relu_inputs(self, points: Tensor) -> Tensor:
-        """The inputs of all ReLUs at ``points [B, *input]``, ``[B, N]``."""
-        inputs: list[Tensor] = []
+    def largest_from_above(self, points: Tensor) -> Tensor:
+        """An upper bound of the largest function's value over the reals at ``points [B, *input]``, ``[B]``."""
+        return values_from_above(self.graph, self.tensors, points, self.rows, self.offsets).amax(1)
 
-        def evaluate(node: Node, *values: Tensor) -> Tensor:
-            if isinstance(node.operation, Activation):
-                inputs.append(values[0])
-            return node.operation.evaluate(self.tensors, *values)
+    def relu_inputs(self, points: Tensor) -> Box:
+        """Bounds of the inputs of all ReLUs at ``points [B, *input]``, each side ``[B, N]``."""
+        boxes = self.graph.intervals(self.tensors, Box(points, points))
+        inputs = [boxes[node.inputs[0]] for node in self.graph.activations]
+        return Box(*(side_by_side((box[side] for box in inputs), points) for side in (0, 1)))
 
-        self.graph.propagate(points, evaluate)
-        return side_by_side(inputs, points)
+
+_NEGLIGIBLE = 1e-100
+"""Bounds of ReLU inputs that are 0 but for what they give away to rounding, so that a split gains nothing."""
 
 
 def side_by_side(values: Iterable[Tensor], like: Tensor) -> Tensor:

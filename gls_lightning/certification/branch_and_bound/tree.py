@@ -11,9 +11,6 @@ from gls_lightning.bounds import Box
 from gls_lightning.certification.branch_and_bound.question import Answer, Question
 from gls_lightning.errors import ContradictionError
 
-_TOLERANCE = 1e-9
-"""Rounding that is no contradiction, relative to the value where it is above 1."""
-
 FIRST_PROGRAM = 64
 """Subdomains after which a linear program first looks for a point; it takes as long as bounding many of them."""
 
@@ -121,7 +118,7 @@ class Tree:
             heapq.heappush(self._open, part)
 
     def try_point(self, point: Tensor, value: float) -> None:
-        """Notes the largest function's value at a point of the box; at most 0, the question is answered.
+        """Notes an upper bound of the largest function at a point of the box; at most 0, the question is answered.
 
         Raises:
             ContradictionError: The value lies below what was proven.
@@ -141,7 +138,7 @@ class Tree:
         self._compare()
 
     def _compare(self) -> None:
-        if self._proven > self._smallest + _TOLERANCE * max(1, abs(self._smallest)):
+        if self._proven > self._smallest:
             raise ContradictionError(
                 f"branch and bound proved {self._proven} for group {self.group} of question {self.number}, but a point "
                 f"has {self._smallest}: a bound is wrong"

@@ -1,0 +1,16 @@
+"""The check that every batch of labelled images passes, wherever it comes from."""
+
+from gls_lightning.batches.deferred_values import DeferredValues, reading_waits
+from gls_lightning.batches.labelled_images import LabelledImages, in_precision_of, read_batch
+from gls_lightning.batches.values import outside_classes, require_values, right_labels
+
+__all__ = [
+    "DeferredValues",
+    "LabelledImages",
+    "in_precision_of",
+    "outside_classes",
+    "read_batch",
+    "reading_waits",
+    "require_values",
+    "right_labels",
+]
