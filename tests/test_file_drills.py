@@ -145,7 +145,7 @@ def test_full_disks(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         Path("ballast").unlink()
         text = output.read_text()
         lines = [line for line in text.splitlines() if line.startswith("gls: ")]
-        assert os.waitstatus_to_exitcode(status) == 1, text
+        assert os.waitstatus_to_exitcode(status) in (1, 2), text  # 2 where the disk was full before the run began
         assert len(lines) == 1, text
         assert "Traceback" not in text
         assert damaged() == []
