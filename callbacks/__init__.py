@@ -5,7 +5,9 @@ from gls_lightning.callbacks.batch_guard import BatchGuard
 from gls_lightning.callbacks.batch_norm_reset import BatchNormReset
 from gls_lightning.callbacks.certified_module import CertifiedModule
 from gls_lightning.callbacks.early_stopping_after_ramp import EarlyStoppingAfterRamp
+from gls_lightning.callbacks.epoch_resumption import EpochResumption
 from gls_lightning.callbacks.epsilon_annealing import EpsilonAnnealing
+from gls_lightning.callbacks.learning_rate_check import LearningRateCheck
 from gls_lightning.callbacks.loss_landscape_logger import LossLandscapeLogger
 from gls_lightning.callbacks.metrics_file import MetricsFile
 from gls_lightning.callbacks.non_finite_guard import NonFiniteGuard
@@ -25,7 +27,9 @@ __all__ = [
     "BatchNormReset",
     "CertifiedModule",
     "EarlyStoppingAfterRamp",
+    "EpochResumption",
     "EpsilonAnnealing",
+    "LearningRateCheck",
     "LossLandscapeLogger",
     "MetricsFile",
     "NonFiniteGuard",

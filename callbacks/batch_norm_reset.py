@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from gls_lightning.batches import in_precision_of
 from gls_lightning.callbacks.certified_module import CertifiedModule, certified_module
 from gls_lightning.callbacks.process_sum import process_sum
+from gls_lightning.callbacks.run_length import run_length
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.randomness import keyed_generator
 
@@ -24,6 +25,14 @@ class BatchNormReset(Callback):
     """
 
     _stale = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tells whether the weights have changed since the last reset."""
+        return {"stale": self._stale}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes what ``state_dict`` gave."""
+        self._stale = state_dict["stale"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Checks that the training data can be read once more.
@@ -80,6 +89,8 @@ def _training_batches(trainer: Trainer, seed: int) -> DataLoader[Any]:
     size = len(loader.dataset)  # type: ignore[arg-type]
     order = torch.randperm(size, generator=keyed_generator("batch norm", seed, trainer.current_epoch))
     batches = [batch.tolist() for batch in order.split(cast(int, loader.batch_size))]
+    if len(batches) > 1 and len(batches[-1]) == 1:  # which has no variance
+        batches[-2:] = [batches[-2] + batches[-1]]
     of_an_epoch = batches[: int(trainer.num_training_batches) * trainer.world_size]
     return DataLoader(
         loader.dataset,
@@ -88,6 +99,15 @@ def _training_batches(trainer: Trainer, seed: int) -> DataLoader[Any]:
         num_workers=loader.num_workers,
         generator=torch.Generator(),  # without it the loader would draw from the global one
     )
+
+
+def last_batch_size(trainer: Trainer) -> int:
+    """Counts the images in the last training batch of an epoch in this process, as far as the fit gets to it."""
+    loader = _training_loader(trainer)
+    full, batches = cast(int, loader.batch_size), len(loader)
+    if loader.drop_last or trainer.num_training_batches < batches or run_length(trainer).epochs < 1:
+        return full
+    return len(loader.sampler) - (batches - 1) * full  # type: ignore[arg-type]
 
 
 class _Pool:

@@ -3,8 +3,10 @@
 from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
 
 from gls_lightning.callbacks.certified_module import certified_module
+from gls_lightning.callbacks.run_length import run_length
 from gls_lightning.errors import ConfigurationError
 
 Shape = Literal["smooth", "linear"]
@@ -42,6 +44,17 @@ class EpsilonAnnealing(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Checks that there is a radius to anneal."""
         certified_module(self, pl_module)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Warns of a ramp that ends behind the fit."""
+        length, target = run_length(trainer), certified_module(self, pl_module).epsilon
+        if self.end_epoch and (self.end_epoch > length.epochs or self.start_epoch >= length.epochs):
+            batches_per_epoch = _batches_per_epoch(trainer)
+            largest = self.fraction(max(0, round(length.epochs * batches_per_epoch) - 1), batches_per_epoch)
+            rank_zero_warn(
+                f"epsilon_annealing has end_epoch {self.end_epoch}, but training ends with {length}: "
+                f"the radius gets to {target * largest:.3g} at most, {largest:.1%} of the target {target:g}"
+            )
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Sets the radius of this batch."""

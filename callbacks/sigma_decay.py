@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from gls_lightning.callbacks.certified_module import certified_module
+from gls_lightning.callbacks.run_length import run_length
 from gls_lightning.errors import ConfigurationError
 
 
@@ -38,6 +40,12 @@ class SigmaDecay(Callback):
                 f"sigma_decay has milestones {list(self.milestones)}, but the estimator {type(estimator).__name__} has "
                 "no sigma to decay; set sigma_decay.milestones: []"
             )
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Warns of milestones behind the fit."""
+        length = run_length(trainer)
+        if late := [milestone for milestone in self.milestones if milestone >= length.epochs]:
+            rank_zero_warn(f"sigma_decay has the milestones {late}, but training ends with {length}: they never come")
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Sets the standard deviation of this epoch."""

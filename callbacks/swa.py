@@ -1,5 +1,6 @@
 """Stochastic weight averaging."""
 
+from math import inf
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -9,6 +10,7 @@ from typing_extensions import override
 
 from gls_lightning.callbacks.batch_norm_reset import set_population_statistics
 from gls_lightning.callbacks.certified_module import certified_module
+from gls_lightning.callbacks.run_length import run_length
 from gls_lightning.errors import ConfigurationError
 
 
@@ -57,6 +59,16 @@ class SWA(WeightAveraging):
             )
         super().setup(trainer, pl_module, stage)
         self._latest_update_step, self._epoch, self._stale = 0, 0, False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Warns if no step of the fit is averaged."""
+        length = run_length(trainer)
+        start = self.start_epoch * length.steps_per_epoch
+        if length.steps < inf and length.steps // self.every_n_steps <= start // self.every_n_steps:
+            rank_zero_warn(
+                f"SWA averages every {self.every_n_steps} steps from epoch {self.start_epoch} (step {start:g}) on, but "
+                f"training ends with {length}: it never does"
+            )
 
     @override
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:

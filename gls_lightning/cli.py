@@ -4,6 +4,7 @@ import logging
 import signal
 import sys
 import warnings
+from argparse import SUPPRESS, Action
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from gls_lightning.command_line.model_parser import ModelParser
 from gls_lightning.command_line.trainer_options import check_trainer_options
 from gls_lightning.config_composition import compose
 from gls_lightning.config_files import prepare
+from gls_lightning.config_trust import TRUST_RUN, Trust
 from gls_lightning.diagnostics import LossLandscape, TightnessMeter, radius_grid
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.evaluation import (
@@ -43,6 +45,7 @@ from gls_lightning.evaluation import (
     TightnessReport,
     report_metrics,
 )
+from gls_lightning.found_values import restrict_parsers
 from gls_lightning.module import CertifiedTrainingModule
 from gls_lightning.objectives import Objective
 from gls_lightning.placement import log_into_run, loggers_of_evaluation, run_of_resumed
@@ -149,8 +152,8 @@ class GLSTrainer(Trainer):
             raise ConfigurationError(f"samples is {samples}; it must be at least 1")
         output = evaluation_directory("landscape", ckpt_path) if output is None else output
         require_writable_directory(output, "output")
-        images = ChosenTestImages(datamodule, samples, command="gls landscape", divided=False)
-        images.positions = range(samples)
+        images = ChosenTestImages(datamodule, samples, command="gls landscape")
+        images.batches = [range(samples)]
         evaluation = LandscapeEvaluation(
             model,
             landscape,
@@ -201,8 +204,9 @@ class GLSTrainer(Trainer):
 
         Raises:
             ConfigurationError: A value is out of range, the checkpoint does not fit, or the directory's records are of
-                something else.
-            ContradictionError: Two results cannot both be true.
+                something else or damaged.
+            SystemExit: With code 1, after all is done: some images are errors, for example because two results cannot
+                both be true.
         """
         if certifier is None:
             certifier = complete_certifier(time_limit=100.0 if time_limit is None else time_limit)
@@ -225,6 +229,8 @@ class GLSTrainer(Trainer):
         report = CertificationReport(ckpt_path, options)
         _load_weights(model, ckpt_path, weights_only)
         self.test(CertificationEvaluation(model, certifier, images, options, report), datamodule=images, verbose=False)
+        if self.is_global_zero and (errors := report.errors()):
+            sys.exit(f"gls: {errors}")
 
     def export(
         self,
@@ -293,6 +299,16 @@ def _require_optimizer(path: str, checkpoint: dict[str, Any], given: str | None)
         )
 
 
+class _Noted(Action):
+    """A flag that has been read before parsing: an option of the command line alone, that no configuration has."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        super().__init__(option_strings, SUPPRESS, nargs=0, default=SUPPRESS, **options)
+
+    def __call__(self, *args: Any) -> None:
+        """Does nothing."""
+
+
 class GLSCLI(LightningCLI):
     """``gls fit``, ``validate``, ``test``, ``tightness``, ``landscape``, ``certify`` and ``export``.
 
@@ -302,10 +318,12 @@ class GLSCLI(LightningCLI):
     Args:
         words: The words after ``gls``.
         run_name: Names the directory of the run below ``runs``.
+        trust: What the words trust.
     """
 
-    def __init__(self, words: list[str], run_name: str) -> None:
+    def __init__(self, words: list[str], run_name: str, trust: Trust) -> None:
         self.run_name = run_name
+        self.trust = trust
         self._command = words[0] if words and words[0] in self.subcommands() else None
         super().__init__(
             CertifiedTrainingModule,
@@ -328,6 +346,13 @@ class GLSCLI(LightningCLI):
         own = {name: {"model", "datamodule"} for name in OWN_COMMANDS}
         return {name: commands[name] for name in ("fit", "validate", "test")} | own
 
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """A parser that knows what the command line trusts."""
+        parser = super().init_parser(**kwargs)
+        assert isinstance(parser, ModelParser)
+        parser.trust = self.trust
+        return parser
+
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         """Of the commands that do not run only the names are needed; the options of each take a tenth of a second."""
         if self._command not in (None, subcommand):
@@ -349,6 +374,12 @@ class GLSCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Schedules and checkpoints have keys of their own, which configurations, flags and sweeps can set singly."""
+        parser.add_argument(
+            TRUST_RUN,
+            action=_Noted,
+            help="Trust a run's directory, or a configuration beside a checkpoint, as if you had written it: it may "
+            "import modules of its own folder and choose any class.",
+        )
         parser.add_argument("--imports", type=list[str], default=[], help="Modules to import before parsing.")
         parser.add_argument("--import_paths", type=list[str], default=[], help="Further folders where these may be.")
         parser.add_argument(
@@ -385,17 +416,29 @@ class GLSCLI(LightningCLI):
         """Lets the configuration rule: Lightning would let a checkpoint's hyperparameters override the command line."""
         config = self.config[self.config.subcommand]
         path = config.get("ckpt_path")
+        if config.get("weights_only") is False and not self.trust.pickles:
+            files = ", ".join(map(str, config.get("config") or self.config.get("config") or ()))
+            raise ConfigurationError(
+                f"weights_only of {files} is false, which lets a checkpoint execute code; only the flag "
+                "--weights_only=false does that"
+            )
+        # Not None, for which Lightning unpickles checkpoints that it fetches by HTTP.
+        config.weights_only = not self.trust.pickles
         if path is None and self.config.subcommand != "fit":
             rank_zero_warn(
                 f"gls {self.config.subcommand} without ckpt_path evaluates the network as it is initialised."
             )
         of_network = self.config.subcommand in OWN_COMMANDS and Path(path or "").suffix == ".safetensors"
         if path not in (None, "last", "best", "hpc") and not of_network:
-            checkpoint = read_checkpoint(path, weights_only=config.get("weights_only") is not False)
+            checkpoint = read_checkpoint(path, weights_only=config.weights_only)
             if self.config.subcommand not in OWN_COMMANDS:
                 require_of_run(path, checkpoint, resumable=self.config.subcommand == "fit")
             if self.config.subcommand == "fit":
                 _require_optimizer(path, checkpoint, config.get("model.init_args.optimizer.class_path"))
+
+    def before_fit(self) -> None:
+        """Leaves out of the run's record that objects may be unpickled: that holds for this command line."""
+        self.config.fit.weights_only = None
 
     def before_instantiate_classes(self) -> None:
         """Decides where loggers write, and leaves out the checkpoint callbacks where checkpoints are switched off."""
@@ -417,6 +460,7 @@ class GLSCLI(LightningCLI):
         if run := run_of_resumed(Path(path), trainer.logger, config):
             log_into_run(trainer.logger, run)
             given["ckpt_path"] = compose(run / CONFIG).content.get("ckpt_path")  # where the whole run began
+            given["weights_only"] = None  # see before_fit
             self.save_config_kwargs["given"] = given
 
     @property
@@ -440,9 +484,10 @@ def run(words: list[str]) -> None:
         SystemExit: With code 143, as the shell's convention is, after SIGTERM.
     """
     _silence()
-    words, configs = prepare(words)
+    restrict_parsers()
+    words, configs, trust = prepare(words)
     try:
-        GLSCLI(words, configs[0].stem if configs else "run")
+        GLSCLI(words, configs[0].stem if configs else "run", trust)
     except SIGTERMException:
         sys.exit(128 + signal.SIGTERM)
     except (MisconfigurationException, ValueError, ModuleNotFoundError) as error:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from gls_lightning.errors import ConfigurationError
+from gls_lightning.yaml_files import read_yaml
 
 SHIPPED = Path(__file__).parent / "configs"
 BASES = "bases"
@@ -56,7 +57,7 @@ def compose(config: Path, above: tuple[Path, ...] = ()) -> Composition:
 def as_list(value: Any) -> list[str]:
     """The strings of a list, which may be a single one or written as YAML."""
     parsed = yaml.safe_load(value) if isinstance(value, str) else value
-    return [parsed] if isinstance(parsed, str) else list(parsed or [])
+    return list(parsed or []) if isinstance(parsed, list | tuple | None) else [parsed]
 
 
 def merge(lower: Any, upper: Any) -> Any:
@@ -119,11 +120,7 @@ def _find_base(name: str, config: Path) -> Path:
 
 
 def _read(config: Path) -> dict[str, Any]:
-    try:
-        with config.open() as stream:
-            content = yaml.safe_load(stream)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{config} is no valid YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(config)
     if not isinstance(content, dict | None):
         raise ConfigurationError(f"{config} holds {content!r}, not keys and their values")
     return content or {}

@@ -2,48 +2,107 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
-from importlib import import_module
+from importlib import import_module, invalidate_caches
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import NamedTuple
 
-from gls_lightning.config_composition import SHIPPED, as_list, compose
+import yaml
+
+from gls_lightning.config_composition import SHIPPED, Composition, as_list, compose
+from gls_lightning.config_trust import (
+    RECORD,
+    TRUST_RUN,
+    Trust,
+    check_class_paths,
+    check_module,
+    is_within,
+    lies_in_run,
+)
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.run_files import config_of_checkpoint
 
 COMPONENTS = "gls_lightning.components"
 """Entry points of this group are imported before a command line is parsed."""
+IMPORTS = "--imports", "--imports+"
+"""The flags that name modules."""
 
 
-def prepare(words: list[str]) -> tuple[list[str], list[Path]]:
+class Prepared(NamedTuple):
+    """A command line that is ready to be parsed.
+
+    Attributes:
+        words: Its words.
+        configs: Its configurations.
+        trust: What it trusts.
+    """
+
+    words: list[str]
+    configs: list[Path]
+    trust: Trust
+
+
+def prepare(words: list[str]) -> Prepared:
     """Makes a command line ready to be parsed.
 
     Names of configurations become paths. A command with a checkpoint but no configuration gets that of the checkpoint's
     run. Modules that a configuration or the command line names under ``imports``, and the entry points of installed
-    components, are imported; they are looked for in the working directory, beside each configuration and its bases, and
-    where the configurations' ``import_paths`` say. The command line then names these folders, so that the run's record
-    does.
-
-    Returns:
-        The command line, and its configurations.
+    components, are imported. They are looked for among what is installed and then in the working directory, beside each
+    configuration and its bases, and where ``import_paths`` say; of a configuration that was found, in the working
+    directory alone. The command line then names these folders, so that the run's record does.
 
     Raises:
-        ConfigurationError: A configuration or a module cannot be found, or a configuration cannot be read.
+        ConfigurationError: A configuration or a module cannot be found, a configuration cannot be read, or one that was
+            found names a module that came with it.
     """
-    words = _with_saved_config(words)
-    configs = []
+    words, recorded = _with_saved_config(words)
+    sources = []
     for position, value in _options(words, "--config", "-c"):
-        configs.append(find_config(value))
-        words[position] = words[position].removesuffix(value) + str(configs[-1])
-    composed = {str(config): compose(config) for config in configs}
-    imports = {name: as_list(composition.content.get("imports")) for name, composition in composed.items()}
-    imports["--imports"] = [n for _, value in _options(words, "--imports", "--imports+") for n in as_list(value)]
-    beside = (str(file.parent.resolve()) for composition in composed.values() for file in composition.files[::-1])
-    saved = (path for composition in composed.values() for path in as_list(composition.content.get("import_paths")))
-    folders = list(dict.fromkeys([str(Path.cwd()), *beside, *saved]))
-    _import_components(imports, folders)
-    return words + [f"--import_paths={json.dumps(folders)}"] * any(imports.values()), configs
+        config = find_config(value)
+        words[position] = words[position].removesuffix(value) + str(config)
+        composition = compose(config)
+        if TRUST_RUN[2:] in composition.content:
+            raise ConfigurationError(f"{config} says {TRUST_RUN[2:]}, which only the flag {TRUST_RUN} can; remove it")
+        runs = [file.parent for file in composition.files if lies_in_run(file)]
+        if recorded or Path(value).is_dir():
+            runs.append(config.parent)
+        sources.append(_Source(config, composition, [] if TRUST_RUN in words else runs))
+    trust = Trust(
+        configs=frozenset(source.config.resolve() for source in sources if not source.runs),
+        folders=tuple(_own_folders(sources, words)),
+        pickles=any(yaml.safe_load(value) is False for _, value in _options(words, "--weights_only")),
+    )
+    named = _import_components(sources, words, trust.folders)
+    return Prepared(
+        words + [f"--import_paths={json.dumps(trust.folders)}"] * named, [source.config for source in sources], trust
+    )
+
+
+class _Source(NamedTuple):
+    """A configuration of the command line, and the runs that it was found in, if it is not trusted."""
+
+    config: Path
+    composition: Composition
+    runs: list[Path]
+
+    @property
+    def folders(self) -> list[str]:
+        """Where modules may lie that it names."""
+        beside = [str(file.parent.resolve()) for file in self.composition.files[::-1]]
+        return list(dict.fromkeys([*beside, *as_list(self.composition.content.get("import_paths"))]))
+
+
+def _own_folders(sources: list[_Source], words: list[str]) -> list[str]:
+    """Where the user's own modules are: never in the directory of a run that was found, unless the user says so."""
+    cwd = Path.cwd()
+    here = [] if is_within(cwd, [run for source in sources for run in source.runs]) else [str(cwd)]
+    if not here:  # python -m and -c have put it there
+        sys.path[:] = [path for path in sys.path if Path(path).resolve() != cwd.resolve()]
+    beside = [folder for source in sources if not source.runs for folder in source.folders]
+    given = [folder for _, value in _options(words, "--import_paths", "--import_paths+") for folder in as_list(value)]
+    return list(dict.fromkeys([*here, *beside, *given]))
 
 
 def _options(words: list[str], *names: str) -> Iterator[tuple[int, str]]:
@@ -56,15 +115,18 @@ def _options(words: list[str], *names: str) -> Iterator[tuple[int, str]]:
             yield position + 1, words[position + 1]
 
 
-def _with_saved_config(words: list[str]) -> list[str]:
+def _with_saved_config(words: list[str]) -> tuple[list[str], bool]:
+    """The words with the configuration of the checkpoint's run, if they name none; and whether they got it."""
     checkpoints = [value for _, value in _options(words, "--ckpt_path")]
     if not checkpoints or any(_options(words, "--config", "-c")):
-        return list(words)
+        return list(words), False
     checkpoint = Path(checkpoints[-1])
     if not checkpoint.is_file():
         raise ConfigurationError(f"--ckpt_path is {checkpoint}, where there is no file; without one, give --config")
     config = config_of_checkpoint(checkpoint)
-    return list(words) if config is None else [*words[:1], "--config", str(config), *words[1:]]
+    if config is None:
+        return list(words), False
+    return [*words[:1], "--config", str(config), *words[1:]], True
 
 
 def find_config(name: str) -> Path:
@@ -73,7 +135,7 @@ def find_config(name: str) -> Path:
     Raises:
         ConfigurationError: There is none; the message lists near names.
     """
-    for path in (Path(name), Path(name) / "config.yaml", SHIPPED / name):
+    for path in (Path(name), Path(name) / RECORD, SHIPPED / name):
         if path.is_file():
             return path
     names = [*shipped(), *(path.name for path in Path.cwd().glob("*.yaml"))]
@@ -91,13 +153,26 @@ def shipped() -> list[str]:
     return [path.as_posix() for path in sorted(whole, key=lambda path: (path.parent, path))]
 
 
-def _import_components(imports: Mapping[str, list[str]], folders: list[str]) -> None:
-    sys.path[:0] = folders
-    for entry_point in entry_points(group=COMPONENTS):
+def _import_components(sources: list[_Source], words: list[str], folders: Sequence[str]) -> bool:
+    """Imports what is named, if that is allowed; says whether anything was."""
+    for entry_point in entry_points(group=COMPONENTS):  # before further folders count as places of what is installed
         entry_point.load()
-    for source, names in imports.items():
-        for name in names:
-            _import(name, source)
+    invalidate_caches()
+    named = list[tuple[str, str, list[str] | None]]()
+    for _, value in _options(words, *IMPORTS):
+        named += [(name, "--imports", None) for name in as_list(value)]
+    for source in sources:
+        foreign = source.folders if source.runs else None
+        named += [(name, str(source.config), foreign) for name in as_list(source.composition.content.get("imports"))]
+    for name, config, foreign in named:
+        check_module(name, config, folders, foreign=foreign)
+    for source in sources:
+        if source.runs:
+            check_class_paths(source.composition.content, str(source.config), folders, source.folders)
+    sys.path += [folder for folder in folders if folder not in sys.path]
+    for name, config, _ in named:
+        _import(name, config)
+    return bool(named)
 
 
 def _import(name: str, source: str) -> None:
@@ -107,6 +182,6 @@ def _import(name: str, source: str) -> None:
         if error.name != name.partition(".")[0] and error.name != name:
             raise  # the module is there, but one that it imports is not
         raise ConfigurationError(
-            f"imports of {source} names {name}, which is neither in the working directory, nor beside the "
-            "configuration, nor in its import_paths, nor installed"
+            f"imports of {source} names {name}, which is neither installed, nor in the working directory, nor beside "
+            "the configuration, nor in its import_paths"
         ) from error

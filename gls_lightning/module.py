@@ -6,16 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
-from inspect import signature
+from inspect import Parameter, signature
 from math import inf
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, get_args
 
 import torch
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.core.saving import CHECKPOINT_PAST_HPARAMS_KEYS
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from lightning.pytorch.utilities.types import LRSchedulerConfigType, LRSchedulerTypeUnion, OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
@@ -26,10 +27,12 @@ from gls_lightning.attacks import PGD, Attack
 from gls_lightning.batches import DeferredValues, in_precision_of, read_batch, reading_waits, require_values
 from gls_lightning.bounds import Box, Graph, OpaqueGraph, UnsupportedOperationError, margin_specification, trace
 from gls_lightning.callbacks.batch_guard import BatchGuard
-from gls_lightning.callbacks.batch_norm_reset import BatchNormReset
+from gls_lightning.callbacks.batch_norm_reset import BatchNormReset, last_batch_size
 from gls_lightning.callbacks.certified_module import ACCURACIES
+from gls_lightning.callbacks.epoch_resumption import EpochResumption
 from gls_lightning.callbacks.epsilon_annealing import ramps_of
 from gls_lightning.callbacks.first_process import on_first_process
+from gls_lightning.callbacks.learning_rate_check import LearningRateCheck
 from gls_lightning.callbacks.monitored_names import MonitoredNames
 from gls_lightning.callbacks.non_finite_guard import NonFiniteGuard
 from gls_lightning.callbacks.process_sum import process_sum
@@ -39,16 +42,28 @@ from gls_lightning.certification.precision import without_tf32
 from gls_lightning.component_argument import component, shown
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import RGS, Estimate, GradientEstimator, Key, Reducer, alone
+from gls_lightning.found_values import check_arguments
 from gls_lightning.objectives import L1, Batch, Certified, Objective, Regularizer, robust_cross_entropy
 from gls_lightning.objectives.l1 import L1Scope
 from gls_lightning.radius import Radius, read_radius, warn_of_large_radius
 from gls_lightning.relaxations import CROWNIBP, DeepPoly, Relaxation
 from gls_lightning.training_loss import TrainingLoss, parameter_names
-from gls_lightning.weights import read_checkpoint, read_weights, require_same_architecture
+from gls_lightning.weights import read_checkpoint, read_weights, require_finite, require_same_architecture
+
+Interval = Literal["epoch", "step"]
+"""After what a learning rate schedule is stepped."""
 
 Factory = TypeVar("Factory")
 _ESTIMATOR = "estimator."
 """What precedes the names of the estimator's tensors in a checkpoint."""
+_HYPERPARAMETERS = *CHECKPOINT_PAST_HPARAMS_KEYS, LightningModule.CHECKPOINT_HYPER_PARAMS_KEY
+"""The keys of a checkpoint under which Lightning looks for a module's arguments; later ones win."""
+
+
+_TOO_SMALL = (
+    "has 1 image, of which BatchNorm sees one value for each channel and no variance; set drop_last=True in the "
+    "training DataLoader (data.drop_last: true), or a batch_size that leaves no single image"
+)
 
 
 class _EpochMean(MeanMetric):
@@ -89,7 +104,10 @@ class CertifiedTrainingModule(LightningModule):
         l1_scope: What that sum is over: ``weights`` of linear and convolutional layers, or ``all`` trained parameters.
         regularizer: A further term that training adds, for example ShiRegularizer.
         optimizer: Makes the optimizer from the trainable parameters.
-        scheduler: Makes the learning rate schedule from the optimizer; stepped after each epoch.
+        scheduler: Makes the learning rate schedule from the optimizer. PyTorch's ``ReduceLROnPlateau`` watches
+            ``val/loss``, Lightning's its ``monitor``.
+        scheduler_interval: Whether the schedule is stepped after each ``epoch`` or after each ``step`` of the
+            optimizer, as ``OneCycleLR`` and warm-ups need; its arguments are counted in these.
         attack: Attack of the validation. By default PGD.
         certifier: Proves the robustness of the test images. By default an attack, then IBP, CROWN-IBP and DeepPoly.
         seed: Seed of the perturbations and of the attacks' starts.
@@ -126,6 +144,7 @@ class CertifiedTrainingModule(LightningModule):
         regularizer: Regularizer | None = None,
         optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=5e-4),
         scheduler: LRSchedulerCallable | None = None,
+        scheduler_interval: Interval = "epoch",
         attack: Attack | None = None,
         certifier: Certifier | None = None,
         seed: int = 0,
@@ -140,6 +159,8 @@ class CertifiedTrainingModule(LightningModule):
             raise ConfigurationError(f"seed is {seed}; it must not be negative")
         if not 0 <= l1 < inf:
             raise ConfigurationError(f"l1 is {l1}; it must be a finite number of at least 0")
+        if scheduler_interval not in get_args(Interval):
+            raise ConfigurationError(f"scheduler_interval is {scheduler_interval!r}; it must be epoch or step")
         self._save_plain_hyperparameters()
         self.network = _network(network)
         self.relaxation = component("relaxation", relaxation, Relaxation) or DeepPoly()
@@ -150,6 +171,8 @@ class CertifiedTrainingModule(LightningModule):
         self.regularizers = [term for term in (weight_penalty if l1 else None, regularizer) if term is not None]
         self.optimizer = _factory("optimizer", optimizer, "lambda params: torch.optim.Adam(params, lr=5e-4)")
         self.scheduler = scheduler and _factory("scheduler", scheduler, "lambda optimizer: StepLR(optimizer, 10)")
+        self.scheduler_interval = scheduler_interval
+        self._watched_until = -1  # the batch after which schedules that watch a metric were last stepped
         self.attack = component("attack", attack, Attack) or PGD()
         self.certifier = component("certifier", certifier, Certifier) or Certifier()
         self.epsilon = epsilon
@@ -224,7 +247,8 @@ class CertifiedTrainingModule(LightningModule):
     def configure_callbacks(self) -> list[Callback]:
         """Lists what every training needs: guards, BatchNorm statistics of the data, best accuracies in W&B."""
         reset = [BatchNormReset()] if self._has_batch_norm else []
-        return [BatchGuard(), NonFiniteGuard(), WandbSummary(), MonitoredNames(self._monitorable()), *reset]
+        guards = BatchGuard(), NonFiniteGuard(), MonitoredNames(self._monitorable()), LearningRateCheck()
+        return [*guards, EpochResumption(), WandbSummary(), *reset]
 
     def _monitorable(self) -> list[str] | None:
         """The metrics that are logged outside of training steps; None for a derived class, which may log others."""
@@ -250,8 +274,39 @@ class CertifiedTrainingModule(LightningModule):
         with _configuration_of("model.scheduler"):
             scheduler = self.scheduler(optimizer)
         if isinstance(scheduler, ReduceLROnPlateau):
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss"}}
+            return {"optimizer": optimizer, "lr_scheduler": self._watching(scheduler)}
+        if self.scheduler_interval == "step":
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def _watching(self, scheduler: ReduceLROnPlateau) -> LRSchedulerConfigType:
+        """Describes a schedule with the metric that it watches, after each epoch that has one."""
+        metric = getattr(scheduler, "monitor", "val/loss")  # Lightning's own class names one
+        if self.scheduler_interval == "step":
+            raise ConfigurationError(
+                f"ReduceLROnPlateau watches {metric} after epochs: model.scheduler_interval is step; set it to epoch"
+            )
+        if not metric.startswith("val/"):
+            return {"scheduler": scheduler, "monitor": metric}
+        if not self.trainer.enable_validation:
+            raise ConfigurationError(
+                f"ReduceLROnPlateau watches {metric}, but this fit has no validation; give it validation images"
+            )
+        every = self.trainer.check_val_every_n_epoch
+        return {"scheduler": scheduler, "monitor": metric, "frequency": every or 1, "strict": every is not None}
+
+    def on_train_epoch_end(self) -> None:
+        """Steps schedules that watch a metric, so that the epoch's checkpoints hold that: Lightning does so after."""
+        loop = self.trainer.fit_loop.epoch_loop
+        self._watched_until = -1
+        if self.trainer.is_last_batch:
+            loop.update_lr_schedulers("epoch", update_plateau_schedulers=True)
+            self._watched_until = loop.total_batch_idx
+
+    def lr_scheduler_step(self, scheduler: LRSchedulerTypeUnion, metric: Any | None) -> None:
+        """Steps a schedule, but not again after the epoch where it watches a metric."""
+        if metric is None or self._watched_until != self.trainer.fit_loop.epoch_loop.total_batch_idx:
+            super().lr_scheduler_step(scheduler, metric)
 
     def setup(self, stage: str) -> None:
         """Refuses, before anything long starts, parts that do not fit together."""
@@ -343,9 +398,26 @@ class CertifiedTrainingModule(LightningModule):
         with _configuration_of("model.init_from"):
             return read_weights(path, self.network)
 
+    def on_train_start(self) -> None:
+        """Refuses a last batch that is too small for BatchNorm, as far as the network is traced already."""
+        if self._graph is not None:
+            self._require_large_last_batch()
+
+    def _require_large_last_batch(self) -> None:
+        if self.graph.has_batch_norm:
+            enough = last_batch_size(self.trainer) >= self.graph.smallest_batch
+            if not self.trainer.strategy.reduce_boolean_decision(enough, all=True):
+                number = int(self.trainer.num_training_batches) - 1
+                raise ConfigurationError(f"batch {number}, the last of each epoch, {_TOO_SMALL}")
+
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
         """One evaluation of the estimator on a batch."""
+        untraced = self._graph is None
         inputs, labels, indices = self._unpack(batch, batch_idx, "train", deferrable=True)
+        if untraced:
+            self._require_large_last_batch()
+        if len(labels) < self.graph.smallest_batch:
+            raise ConfigurationError(f"batch {batch_idx} of epoch {self.current_epoch} {_TOO_SMALL}")
         inputs = in_precision_of(self.network.parameters(), inputs)
         trainable = self._trainable()
         key = self._key(self.trainer.fit_loop.epoch_loop.total_batch_idx)
@@ -531,10 +603,10 @@ class CertifiedTrainingModule(LightningModule):
             }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses a checkpoint of another architecture.
+        """Refuses a checkpoint of another architecture, or with weights that are not finite.
 
         Raises:
-            ConfigurationError: Names or shapes of the tensors differ.
+            ConfigurationError: Names or shapes of the tensors differ, or numbers are not finite.
         """
         own, saved = self.state_dict(), checkpoint["state_dict"]
         require_same_architecture(*({n: t for n, t in s.items() if not n.startswith(_ESTIMATOR)} for s in (saved, own)))
@@ -543,6 +615,8 @@ class CertifiedTrainingModule(LightningModule):
                 "the checkpoint is of another estimator, or of other trainable parameters; model.init_from takes its "
                 "network alone"
             )
+        for tensors in (saved, checkpoint.get("current_model_state", {})):  # the latter are SWA's
+            require_finite(tensors)
         self._init_from_of_checkpoint = checkpoint.get("unread_init_from")
         self._begun_means = checkpoint.get("begun_means", {})
 
@@ -577,18 +651,21 @@ def _configuration_of(key: str) -> Iterator[None]:
         raise ConfigurationError(f"{key}: {error}") from error
 
 
-def load(path: str | Path, **arguments: Any) -> CertifiedTrainingModule:
+def load(path: str | Path, *, trust_run: bool = False, **arguments: Any) -> CertifiedTrainingModule:
     """Loads a module from a checkpoint, as the class that was saved.
 
     Args:
         path: The checkpoint.
+        trust_run: Whether it may name any function or class for the module's arguments, as a checkpoint of one's own
+            may: whoever made it then decides what is executed.
         **arguments: Arguments of the class's constructor. Those that were given as objects in Python, such as the
             network or a function for the optimizer, are not in the checkpoint and must be given again; others override
             the checkpoint's. Modules made by the command line need none.
 
     Raises:
         ConfigurationError: The file does not exist or is no checkpoint of a ``CertifiedTrainingModule``, its class is
-            not imported, it is of another architecture, or an object is not given again.
+            not imported, it is of another architecture, an object is not given again, or it names something that is no
+            component and is not trusted.
     """
     checkpoint = read_checkpoint(path)
     name = checkpoint.get("module_class")
@@ -604,4 +681,19 @@ def load(path: str | Path, **arguments: Any) -> CertifiedTrainingModule:
         raise ConfigurationError(
             f"{path} does not hold the module's {', '.join(missing)}, given as objects in Python; give them to load too"
         )
-    return found.load_from_checkpoint(path, map_location="cpu", **arguments)
+    if not trust_run:
+        _check_hyperparameters(checkpoint, found, arguments, str(path))
+    return found.load_from_checkpoint(path, map_location="cpu", weights_only=True, **arguments)
+
+
+def _check_hyperparameters(
+    checkpoint: Mapping[str, Any], found: type, arguments: Mapping[str, Any], source: str
+) -> None:
+    """Refuses what a checkpoint names that is no component, of all from which Lightning would make the module."""
+    saved = {name: value for key in _HYPERPARAMETERS for name, value in checkpoint.get(key, {}).items()}
+    names = signature(found.__init__).parameters  # type: ignore[misc]
+    open_ended = any(parameter.kind == Parameter.VAR_KEYWORD for parameter in names.values())
+    used = {name: value for name, value in saved.items() if open_ended or name in names}
+    if used.pop("_instantiator", saved.get("_instantiator")) is not None:
+        folders = [str(Path.cwd()), sys.path[0]]
+        check_arguments(found, used, arguments.keys(), source, folders, "load(..., trust_run=True)")

@@ -128,9 +128,22 @@ def as_of(own: Mapping[str, Tensor], path: str | Path, saved: Mapping[str, Tenso
     """
     require_same_architecture(saved, own, checkpoint=str(path))
     weights = {name: tensor.to(own[name].dtype) for name, tensor in saved.items()}
-    if wrong := [name for name, tensor in weights.items() if not tensor.isfinite().all()]:
-        raise ConfigurationError(f"{path} holds numbers that are not finite, in {', '.join(wrong[:3])}")
+    require_finite(weights, checkpoint=str(path))
     return weights
+
+
+def require_finite(saved: Mapping[str, Any], *, checkpoint: str = "the checkpoint") -> None:
+    """Refuses tensors with numbers that are not finite.
+
+    Args:
+        saved: The tensors by their names; what is no tensor is passed over.
+        checkpoint: What the message calls the checkpoint.
+
+    Raises:
+        ConfigurationError: There are such numbers.
+    """
+    if wrong := [name for name, tensor in _tensors(saved).items() if not tensor.isfinite().all()]:
+        raise ConfigurationError(f"{checkpoint} holds numbers that are not finite, in {', '.join(wrong[:3])}")
 
 
 def require_same_architecture(

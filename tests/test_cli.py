@@ -222,7 +222,9 @@ class TestOwnComponents:
         main(["fit", "--config", "experiments/mine.yaml"])
         assert type(parsed[0].model.relaxation).__name__ == "Halved"
 
-    def test_the_record_of_a_run_says_where_they_are(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_record_of_a_run_says_where_they_are(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         (tmp_path / "experiments").mkdir()
         (tmp_path / "experiments/recorded.py").write_text(RELAXATION.replace("Halved", "Recorded"))
         config = yaml.safe_load(Path(TINY).read_text()) | {"imports": ["recorded"]}
@@ -235,7 +237,10 @@ class TestOwnComponents:
         monkeypatch.chdir(elsewhere)
         sys.path[:] = [path for path in sys.path if not path.startswith(str(tmp_path))]
         del sys.modules["recorded"]
-        main(["test", "--ckpt_path", str(checkpoint)])
+        message = fails(capsys, "test", "--ckpt_path", str(checkpoint))
+        assert "names recorded, which is neither installed nor in the working directory" in message
+        assert "only with --trust_run" in message
+        main(["test", "--ckpt_path", str(checkpoint), "--trust_run"])
         assert "recorded" in sys.modules
 
     def test_missing(self, capsys: pytest.CaptureFixture[str]) -> None:

@@ -101,6 +101,27 @@ def test_callback_of_the_page_on_landscapes(clean_place: None, parsed: list[GLSC
     assert (list(added.landscape.relaxations), added.landscape.sigmas) == (["IBP", "DeepPoly"], (1e-4, 1e-3))
 
 
+def test_schedule_of_the_page_on_training(clean_place: None, parsed: list[GLSCLI]) -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/training.md").read_text(), re.DOTALL)
+    Path("schedule.yaml").write_text(text)
+    main(["fit", "--config", str(ROOT / "tests/configs/tiny.yaml"), "--config", "schedule.yaml"])
+    assert parsed[0].model.scheduler_interval == "step"
+    assert parsed[0].model.scheduler(torch.optim.Adam([torch.zeros(1)])).total_steps == 2350
+
+
+@pytest.mark.parametrize("example", [("docs/training.md", "warm_up_and_cosine")], indirect=True)
+def test_warm_up(example: dict[str, Any]) -> None:
+    optimizer = example["options"]["optimizer"]([torch.zeros(1)])
+    schedule, rates = example["options"]["scheduler"](optimizer), []
+    for _ in range(20):
+        rates += schedule.get_last_lr()
+        optimizer.step()
+        schedule.step()
+    assert rates[0] == pytest.approx(5e-5)
+    assert rates.index(max(rates)) == 5
+    assert rates[5:] == sorted(rates[5:], reverse=True)
+
+
 @pytest.mark.parametrize("example", [("docs/landscapes.md", "LossLandscape")], indirect=True)
 def test_landscape(example: dict[str, Any]) -> None:
     assert example["landscape"].sigmas == (0, 0.05)
@@ -182,5 +203,5 @@ def test_interchange() -> None:
     rows = re.findall(r"^\| (`[A-Z].*?) \|", text, re.MULTILINE)
     assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == set(CONVERTERS)
     (block,) = re.findall(r"```\n(\(declare-const.*?)```", text, re.DOTALL)
-    box = Box(*torch.tensor([[[0.4]], [[0.6]]], dtype=torch.float64))
+    box = Box(*torch.tensor([[[0.375]], [[0.625]]], dtype=torch.float64))
     assert robustness_property(box, 1, 3, "an image").split("\n", 1)[1] == block

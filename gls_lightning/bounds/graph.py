@@ -122,7 +122,14 @@ class Graph:
 
         Returns:
             The statistics under the names of the running ones, ``[C]`` each; nothing without BatchNorm.
+
+        Raises:
+            ConfigurationError: The batch gives a BatchNorm one value for each channel, which has no variance.
         """
+        if len(x) < self.smallest_batch:
+            raise ConfigurationError(
+                "the network's BatchNorm has no variance of one value for each channel; it needs a batch of two images"
+            )
         statistics: dict[str, Tensor] = {}
 
         def evaluate(node: Node, *inputs: Tensor) -> Tensor:
@@ -222,6 +229,12 @@ class Graph:
     def has_batch_norm(self) -> bool:
         """Whether any node is a BatchNorm."""
         return any(isinstance(node.operation, BatchNorm) for node in self.nodes)
+
+    @property
+    def smallest_batch(self) -> int:
+        """Number of samples from which on every BatchNorm sees more than one value for each channel."""
+        norms = [node.operation for node in self.nodes if isinstance(node.operation, BatchNorm)]
+        return 2 if any(norm.output_shape[1:].numel() == 1 for norm in norms) else 1
 
     @property
     def dropout(self) -> float:

@@ -90,5 +90,10 @@ class OpaqueGraph(Graph):
 
     @property
     @override
+    def smallest_batch(self) -> int:
+        return 1  # with BatchNorm it has no batch statistics anyway
+
+    @property
+    @override
     def dropout(self) -> float:
         return max((m.p for m in self.network.modules() if isinstance(m, _DropoutNd)), default=0.0)

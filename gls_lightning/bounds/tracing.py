@@ -1,13 +1,15 @@
 """From a module to a graph."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
 from gls_lightning.bounds.graph import INPUT, Graph, Node
+from gls_lightning.bounds.operations.fixed_tensor import FixedTensor
 from gls_lightning.bounds.operations.registry import (
     BUILDERS,
     TRACED,
@@ -26,19 +28,21 @@ def trace(network: nn.Module, input_shape: Sequence[int]) -> Graph:
         input_shape: Shape of an input without the batch.
 
     Returns:
-        The graph; its operations find their parameters by the names in ``network.state_dict()``.
+        The graph; its operations find their parameters by the names in ``network.state_dict()``. Other tensors that
+        the network computes with, such as attributes that are no buffers, are constants of the graph.
 
     Raises:
         UnsupportedOperationError: If the network contains an operation that is not supported, or computes its own
             structure from values; the message says which, and where.
     """
+    _require_own_tensors(network)
     try:
         network = copy.deepcopy(network).eval()
         traced = fx.GraphModule(network, _Tracer().trace(network))
-    except (fx.proxy.TraceError, TypeError, RuntimeError) as error:
+    except (fx.proxy.TraceError, TypeError, ValueError, NameError, RuntimeError) as error:
         message = f"the forward of {type(network).__name__} cannot be traced: {error}"
         raise UnsupportedOperationError(message) from error
-    builder = _GraphBuilder(traced)
+    builder = _GraphBuilder(traced, network.state_dict().keys())
     some = next((t for t in network.state_dict().values() if t.is_floating_point()), torch.zeros(()))
     try:
         with torch.no_grad():
@@ -56,17 +60,42 @@ def trace(network: nn.Module, input_shape: Sequence[int]) -> Graph:
 def _compare(graph: Graph, network: nn.Module) -> None:
     """Evaluates both once: what acts outside of the traced calls, such as hooks, would make bounds wrong."""
     some = next(iter(network.state_dict().values()), torch.zeros(()))
-    size = _BATCH * graph.input_shape.numel()
-    x = torch.linspace(0, 1, size, dtype=torch.float64, device=some.device).view(_BATCH, *graph.input_shape)
-    if not torch.allclose(graph(network.state_dict(), x), network(x), rtol=1e-4, atol=1e-6, equal_nan=True):
+    batch = _BATCH + 1  # not that of the example, which constants may have taken
+    size = batch * graph.input_shape.numel()
+    x = torch.linspace(0, 1, size, dtype=torch.float64, device=some.device).view(batch, *graph.input_shape)
+    try:
+        same = torch.allclose(graph(network.state_dict(), x), network(x), rtol=1e-4, atol=1e-6, equal_nan=True)
+    except RuntimeError as error:
         raise UnsupportedOperationError(
-            f"{type(network).__name__} computes something else than its traced operations; hooks, and dropout that is "
-            "active in evaluation, are not supported"
+            f"{type(network).__name__} takes no batch of {batch} images: {error}"
+        ) from error
+    if not same:
+        raise UnsupportedOperationError(
+            f"{type(network).__name__} computes something else than its traced operations; hooks, random numbers, and "
+            "dropout that is active in evaluation are not supported"
         )
+
+
+def _require_own_tensors(network: nn.Module) -> None:
+    """Refuses attributes that gradients flow through, such as the weights that ``weight_norm`` computes beforehand."""
+    for place, module in network.named_modules():
+        for name, value in vars(module).items():
+            if isinstance(value, Tensor) and not value.is_leaf:
+                where = f"{place}.{name}" if place else name
+                raise UnsupportedOperationError(
+                    f"{where} of the network is a tensor that was computed from parameters outside of forward; it must "
+                    "be a parameter, a buffer or a constant"
+                )
 
 
 class _Tracer(fx.Tracer):
     proxy_buffer_attributes = True  # or reshaped buffers become constants without a name
+
+    def create_arg(self, a: Any) -> Any:
+        """Takes NumPy's arrays and numbers as PyTorch does."""
+        if isinstance(a, np.ndarray):
+            a = torch.from_numpy(a)
+        return super().create_arg(a.item() if isinstance(a, np.generic) else a)
 
 
 _BATCH = 2
@@ -76,16 +105,20 @@ _BATCH = 2
 class _GraphBuilder(fx.Interpreter):
     """Runs the traced network on an example, which gives all shapes, and writes down what acts on the input."""
 
-    def __init__(self, module: fx.GraphModule) -> None:
+    def __init__(self, module: fx.GraphModule, state: Collection[str]) -> None:
         super().__init__(module)
         self.extra_traceback = False  # errors are for users, who know nothing of this tracing
+        self.state = state
         self.nodes: list[Node] = []
         self.output_name = ""
         self._names: dict[fx.Node, str] = {}
         self._constants: dict[fx.Node, Constant] = {}
+        self._of_state: set[fx.Node] = set()
 
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
+        if (n.op == "get_attr" and n.target in self.state) or not self._of_state.isdisjoint(n.all_input_nodes):
+            self._of_state.add(n)
         if n.op == "placeholder":
             self._names[n] = INPUT
         elif n.op == "output":
@@ -127,15 +160,22 @@ class _GraphBuilder(fx.Interpreter):
             return argument
         if argument in self._names:
             return TRACED
+        if argument in self._of_state and isinstance(self.env[argument], float):
+            return None  # a number that changes with the parameters
         return self._constants.get(argument, self.env[argument])
 
     def _remember_constant(self, n: fx.Node, value: Tensor) -> None:
-        if n.op == "get_attr":
-            self._constants[n] = Constant(str(n.target), value.shape)
+        name = str(n.target)
+        if n.op == "get_attr" and name in self.state:
+            self._constants[n] = Constant(name, value.shape)
             return
         for source in n.all_input_nodes:
             if source in self._constants and torch.equal(value.flatten(), self.env[source].flatten()):
-                self._constants[n] = Constant(self._constants[source].name, value.shape)
+                self._constants[n] = Constant(self._constants[source].source, value.shape)
+                return
+        if n not in self._of_state:
+            fixed = FixedTensor(value, name if n.op == "get_attr" else None)
+            self._constants[n] = Constant(fixed, value.shape)
 
     def _finish(self, n: fx.Node) -> None:
         result = n.args[0]

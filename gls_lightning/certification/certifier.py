@@ -1,6 +1,7 @@
 """The cascade from a cheap attack to tight bounds."""
 
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from gls_lightning.bounds import Graph, Tensors
 from gls_lightning.certification.branch_and_bound import BranchAndBound
 from gls_lightning.certification.judgement import Conclusion, judge
 from gls_lightning.certification.precision import without_tf32
-from gls_lightning.certification.record import Record, Verdict
+from gls_lightning.certification.record import Record, Verdict, describe_errors, errors_of
 from gls_lightning.certification.stages import (
     AttackStage,
     BranchAndBoundStage,
@@ -95,11 +96,15 @@ class Certifier:
         Raises:
             ConfigurationError: If ``epsilon`` is no radius between 0 and 1, samples, labels or indices are others, or a
                 stage does not take the network.
-            ContradictionError: If a bound lies above a value that it should bound.
+
+        Warns:
+            UserWarning: Samples are errors.
         """
         if len(indices.unique()) < len(indices):
             raise ConfigurationError("indices repeat; each sample has one of its own in the data set")
         records = {record.index: record for record in self.decide(graph, tensors, inputs, labels, indices, epsilon)}
+        if errors := errors_of(records.values()):
+            warnings.warn(describe_errors(errors), stacklevel=2)
         return [records[index] for index in indices.tolist()]
 
     @torch.no_grad()
@@ -131,7 +136,7 @@ class Certifier:
                 rows = range(len(records)) if evidence.rows is None else evidence.rows
                 some = problem.select(list(rows)).improve(evidence)
                 problem = problem.update(list(rows), some)
-                conclusions = judge(some, evidence.points, stage.name)
+                conclusions = judge(some, evidence.points, stage.name, evidence.errors)
                 for number, (row, conclusion) in enumerate(zip(rows, conclusions, strict=True)):
                     subdomains = evidence.subdomains[number] if evidence.subdomains else 0
                     records[row] = _conclude(records[row], conclusion, stage.name, seconds[number], subdomains)
@@ -168,9 +173,12 @@ def _undecided(problem: Problem) -> list[Record]:
 
 
 def _conclude(record: Record, conclusion: Conclusion, stage: str, seconds: float, subdomains: int) -> Record:
-    verdict, margin, counterexample = conclusion
-    if verdict is Verdict.FALSIFIED and record.prediction != record.label:
-        verdict, counterexample = Verdict.MISCLASSIFIED, None
+    verdict, margin, counterexample, reason = conclusion
+    if record.prediction != record.label:
+        if verdict is Verdict.FALSIFIED:
+            verdict, counterexample = Verdict.MISCLASSIFIED, None
+        elif verdict is Verdict.CERTIFIED:
+            verdict, margin, reason = Verdict.ERROR, None, f"{stage} proved what the sample itself refutes"
     return replace(
         record,
         verdict=verdict,
@@ -179,4 +187,5 @@ def _conclude(record: Record, conclusion: Conclusion, stage: str, seconds: float
         seconds=record.seconds + seconds,
         subdomains=record.subdomains + subdomains,
         counterexample=counterexample,
+        reason=reason,
     )

@@ -1,30 +1,51 @@
 """How a certifier is set up, for the record."""
 
 import math
+from collections import Counter
 from typing import Any
 
 from gls_lightning.attacks import Attack
 from gls_lightning.certification.branch_and_bound import BranchAndBound
 from gls_lightning.certification.certifier import Certifier
+from gls_lightning.certification.stages import Stage
 from gls_lightning.relaxations import Relaxation
+
+_COMPONENTS = Attack | Relaxation | BranchAndBound
 
 
 def describe(certifier: Certifier) -> dict[str, Any]:
-    """The certifier's options, and those of its stages by their names, as values that JSON can hold."""
-    return {
-        "batch_size": certifier.batch_size,
-        "stages": {stage.name: _options(stage) for stage in certifier.stages},
-    }
+    """The certifier's options, and its stages by their names, as values that JSON can hold.
+
+    A stage has the class and the options of the component that it runs, or its own. From the second stage of a name
+    on, that has its number behind it.
+    """
+    stages: dict[str, Any] = {}
+    seen: Counter[str] = Counter()
+    for stage in certifier.stages:
+        seen[stage.name] += 1
+        name = stage.name if seen[stage.name] == 1 else f"{stage.name} {seen[stage.name]}"
+        stages[name] = _stage(stage)
+    return {"batch_size": certifier.batch_size, "stages": stages}
 
 
-def _options(component: object) -> dict[str, Any]:
-    """The public attributes of a component that are plain values, or components themselves."""
-    options: dict[str, Any] = {}
-    for name, value in vars(component).items():
-        if isinstance(value, Attack | Relaxation | BranchAndBound):
-            options |= {"class": type(value).__name__, **_options(value)}
-        elif isinstance(value, float) and not math.isfinite(value):
-            options[name] = str(value)
-        elif not name.startswith("_") and name != "name" and isinstance(value, bool | int | float | str | None):
-            options[name] = value
-    return options
+def _stage(stage: Stage) -> dict[str, Any]:
+    options = {name: value for name, value in vars(stage).items() if name != "name"}
+    components = [name for name, value in options.items() if isinstance(value, _COMPONENTS)]
+    if len(components) != 1:
+        return {"class": type(stage).__name__, **_options(options)}
+    return {**_plain(options.pop(components[0])), **_options(options)}
+
+
+def _options(attributes: dict[str, Any]) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in attributes.items() if not name.startswith("_")}
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON can hold it; an object as its class, one of this package's components with its options too."""
+    if isinstance(value, _COMPONENTS):
+        return {"class": type(value).__name__, **_options(vars(value))}
+    if isinstance(value, list | tuple):
+        return [_plain(element) for element in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if isinstance(value, bool | int | float | str | None) else {"class": type(value).__name__}

@@ -12,7 +12,7 @@ from gls_lightning.version import __version__
 Fingerprint = Mapping[str, str | int | float]
 """What verdicts depend on; records with equal ones may be merged."""
 
-_FORMAT = 1
+_FORMAT = 2
 """Changes with the files that hold records."""
 
 
@@ -69,4 +69,4 @@ def _bytes(tensor: Tensor) -> bytes:
 
 
 def _short(value: object) -> str:
-    return str(value)[:12]
+    return str(value).encode("unicode_escape").decode()[:12]  # what was read from a file may hold line breaks

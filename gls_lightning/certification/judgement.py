@@ -1,6 +1,7 @@
 """From evidence to verdicts."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -8,7 +9,11 @@ from torch import Tensor
 from gls_lightning.attacks import margin
 from gls_lightning.certification.record import Verdict
 from gls_lightning.certification.stages import NaturalStage, Problem
-from gls_lightning.errors import ContradictionError
+
+_CONTRADICTION = (
+    "after {}, a lower bound lies above the network's own value at a point of the box: a relaxation or the network's "
+    "tracing is wrong"
+)
 
 
 class Conclusion(NamedTuple):
@@ -17,25 +22,21 @@ class Conclusion(NamedTuple):
     verdict: Verdict
     margin: float | None
     counterexample: Tensor | None = None
+    reason: str | None = None
 
 
-def judge(problem: Problem, points: Tensor | None, stage: str) -> list[Conclusion]:
-    """Concludes strictly: what is not a finite number or not above 0 certifies nothing.
+def judge(
+    problem: Problem, points: Tensor | None, stage: str, errors: Sequence[str | None] | None = None
+) -> list[Conclusion]:
+    """Concludes strictly: what is not a finite number or not above 0 certifies nothing, nor does a contradiction.
 
     Args:
         problem: The samples, with the best bounds so far.
         points: Candidates for counterexamples, ``[B, *input]``. Each counts only inside the box, and if the
             network's margin there is at most 0 in spite of rounding.
         stage: Whose evidence is the latest.
-
-    Raises:
-        ContradictionError: A bound lies above a value that it should bound.
+        errors: What went wrong in it for each sample, if anything.
     """
-    if (contradictions := problem.indices[problem.contradictions()]).numel():
-        raise ContradictionError(
-            f"after {stage}, a lower bound lies above the network's own value at a point of the box, for sample "
-            f"{contradictions[0]}: a relaxation or the network's tracing is wrong"
-        )
     bounds = problem.lower.amin(1)
     broken = (problem.lower.isnan() | problem.lower.isposinf()).any(1)
     conclusions = [
@@ -53,5 +54,10 @@ def judge(problem: Problem, points: Tensor | None, stage: str) -> list[Conclusio
         for sample in (inside & (margins <= 0) & counts).nonzero().flatten().tolist():
             conclusions[sample] = Conclusion(Verdict.FALSIFIED, margins[sample].item(), points[sample].cpu())
     for sample in broken.nonzero().flatten().tolist():
-        conclusions[sample] = Conclusion(Verdict.ERROR, None)
+        conclusions[sample] = Conclusion(Verdict.ERROR, None, reason=f"{stage} computed no number")
+    for sample in problem.contradictions().nonzero().flatten().tolist():
+        conclusions[sample] = Conclusion(Verdict.ERROR, None, reason=_CONTRADICTION.format(stage))
+    for sample, error in enumerate(errors or ()):
+        if error is not None:
+            conclusions[sample] = Conclusion(Verdict.ERROR, None, reason=error)
     return conclusions

@@ -1,5 +1,6 @@
 """What certification says about one sample."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -10,7 +11,8 @@ class Verdict(StrEnum):
     """Whether a network classifies a sample correctly in its whole box: with the label's logit strictly the largest.
 
     ``FALSIFIED`` is the exact opposite of ``CERTIFIED``: some point of the box gives another logit that is at least as
-    large. ``UNKNOWN`` is what no stage could decide; ``ERROR`` what a stage computed no number for.
+    large. ``UNKNOWN`` is what no stage could decide; ``ERROR`` what a stage computed no number for, or two results that
+    cannot both be true.
     """
 
     CERTIFIED = "certified"
@@ -34,12 +36,13 @@ class Record:
         label: Its true class.
         prediction: The class of the largest logit; None if a logit is not a number.
         verdict: The verdict.
-        stage: Name of the stage that decided; None for ``UNKNOWN``.
+        stage: Name of the stage that decided, or failed; None for ``UNKNOWN``.
         margin: The label's logit minus the largest other one: at the sample if misclassified, at the counterexample if
             falsified, otherwise the best proven lower bound over the box; None if there is none.
         seconds: Time spent; a batch's time is divided evenly among its samples.
         subdomains: Number of parts of the box that branch and bound examined.
         counterexample: A point of the box that proves ``FALSIFIED``, ``[*input]``, float64.
+        reason: For ``ERROR``, what went wrong.
     """
 
     index: int
@@ -51,3 +54,17 @@ class Record:
     seconds: float
     subdomains: int = 0
     counterexample: Tensor | None = None
+    reason: str | None = None
+
+
+def errors_of(records: Iterable[Record]) -> dict[int, str | None]:
+    """The reasons of the samples that are errors, by their indices, in their order."""
+    failed = (record for record in records if record.verdict is Verdict.ERROR)
+    return {record.index: record.reason for record in sorted(failed, key=lambda record: record.index)}
+
+
+def describe_errors(errors: Mapping[int, str | None]) -> str:
+    """Says in one line which samples are errors, and why the first of them is."""
+    shown = ", ".join(map(str, list(errors)[:10])) + (", ..." if len(errors) > 10 else "")
+    first, reason = next(iter(errors.items()))
+    return f"certification failed at {len(errors)} samples ({shown}); at sample {first}: {reason}"

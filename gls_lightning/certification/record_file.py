@@ -1,20 +1,26 @@
-"""A file of records: one line of JSON each, behind a line that says what they are of."""
+"""A file to which one process writes its records."""
 
-import json
-import math
-from itertools import count
+import os
+from contextlib import suppress
+from io import FileIO
+from itertools import chain, count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from gls_lightning.certification.fingerprint import Fingerprint
-from gls_lightning.certification.record import Record, Verdict
-from gls_lightning.errors import ConfigurationError
+from gls_lightning.certification.record import Record
+from gls_lightning.certification.record_line import as_json, encode
+from gls_lightning.certification.system_errors import RECORDS_KEPT, refused_by_system
+
+_UNSYNCED_SECONDS = 1.0
+"""How much work a power failure may cost."""
 
 
 class RecordFile:
     """A new file, to which this process alone writes.
 
     It is called ``records-<start>-<end>-rank<rank>.jsonl``, with a number behind it where there is one of that name.
+    No end of the process undoes what it appended; a power failure undoes one second's work at most.
 
     Args:
         directory: Where the file lies.
@@ -22,80 +28,69 @@ class RecordFile:
         chosen: Indices of the samples that are to be certified, by all processes together.
         rank: This process.
         certifier: How they are certified, as values that JSON can hold.
+
+    Attributes:
+        path: The file.
+
+    Raises:
+        ConfigurationError: The file cannot be written.
     """
 
     def __init__(
         self, directory: Path, fingerprint: Fingerprint, chosen: range, rank: int, certifier: dict[str, Any]
     ) -> None:
         name = f"records-{chosen.start}-{chosen.stop}-rank{rank}"
-        for number in count(2):
-            try:
-                self._file = (directory / f"{name}.jsonl").open("x")
-                break
-            except FileExistsError:
-                name = f"records-{chosen.start}-{chosen.stop}-rank{rank}-{number}"
+        with refused_by_system(directory, "choose a directory for new files with --output"):
+            self._file = _new_file(directory, name)
+        self.path = Path(str(self._file.name))
+        self._size = 0
+        self._unsynced = 0.0
         about = {"start": chosen.start, "end": chosen.stop, "certifier": certifier}
         self._write({"fingerprint": dict(fingerprint), **about})
 
     def append(self, record: Record) -> None:
-        """Writes a record, which no end of this process will undo."""
+        """Writes a record.
+
+        Raises:
+            ConfigurationError: There is no room for it; the records before it stay as they are.
+        """
         self._write(as_json(record))
+        self._unsynced += record.seconds
+        if self._unsynced >= _UNSYNCED_SECONDS:
+            self.sync()
+
+    def sync(self) -> None:
+        """Has everything written to the disk, and on a network to the server.
+
+        Raises:
+            ConfigurationError: That fails.
+        """
+        with refused_by_system(self.path, RECORDS_KEPT):
+            os.fsync(self._file.fileno())
+        self._unsynced = 0.0
 
     def close(self) -> None:
         """Closes the file."""
+        self.sync()
         self._file.close()
 
     def _write(self, content: dict[str, Any]) -> None:
-        self._file.write(json.dumps(content, allow_nan=False) + "\n")
-        self._file.flush()
+        """Writes a whole line, or nothing."""
+        line = encode(content)
+        with refused_by_system(self.path, RECORDS_KEPT):
+            try:
+                written = 0
+                while written < len(line):
+                    written += self._file.write(line[written:]) or 0
+            except OSError:
+                with suppress(OSError):
+                    self._file.truncate(self._size)
+                raise
+        self._size += len(line)
 
 
-class Content(NamedTuple):
-    """What a file holds.
-
-    Attributes:
-        fingerprint: What the records are of.
-        chosen: Indices of the samples that were to be certified.
-        certifier: How they were certified.
-        records: The records, without counterexamples.
-    """
-
-    fingerprint: Fingerprint
-    chosen: range
-    certifier: dict[str, Any]
-    records: list[Record]
-
-
-def read_record_file(path: Path) -> Content | None:
-    """Reads a file; None if not even its first line is complete.
-
-    A last line without its end is as if it were not there: its process was killed, or still writes.
-
-    Raises:
-        ConfigurationError: A line is damaged.
-    """
-    lines = path.read_text(errors="replace").split("\n")[:-1]
-    if not lines:
-        return None
-    header, *rest = (_parse(path, number, line) for number, line in enumerate(lines, start=1))
-    try:
-        chosen = range(header["start"], header["end"])
-        records = [Record(**fields | {"verdict": Verdict(fields["verdict"])}) for fields in rest]
-        return Content(header["fingerprint"], chosen, header["certifier"], records)
-    except (ValueError, TypeError, KeyError) as error:
-        raise ConfigurationError(f"{path} is no file of records; remove it, or choose another directory") from error
-
-
-def _parse(path: Path, number: int, line: str) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(line)
-    except ValueError as error:
-        raise ConfigurationError(f"{path} is damaged in line {number}; remove that line or the file") from error
-    return content
-
-
-def as_json(record: Record) -> dict[str, Any]:
-    """The record as plain values, without its counterexample."""
-    fields = {name: value for name, value in vars(record).items() if name != "counterexample"}
-    finite = record.margin is not None and math.isfinite(record.margin)
-    return fields | {"margin": record.margin if finite else None}
+def _new_file(directory: Path, name: str) -> FileIO:
+    for path in chain([directory / f"{name}.jsonl"], (directory / f"{name}-{number}.jsonl" for number in count(2))):
+        with suppress(FileExistsError):
+            return path.open("xb", buffering=0)
+    raise AssertionError("numbers end")

@@ -97,6 +97,7 @@ class Evidence(NamedTuple):
         rows: Which samples of the problem it is about; None for all, in order.
         seconds: Time spent on each of them, if the stage accounts for it.
         subdomains: How many parts of each box were examined.
+        errors: What went wrong for each of them, if anything.
     """
 
     lower: Tensor | None = None
@@ -104,6 +105,7 @@ class Evidence(NamedTuple):
     rows: list[int] | None = None
     seconds: list[float] | None = None
     subdomains: list[int] | None = None
+    errors: list[str | None] | None = None
 
 
 class Stage(ABC):
@@ -213,7 +215,7 @@ class BranchAndBoundStage(Stage):
         for answer in self.branch_and_bound.search(problem.graph, problem.tensors, questions):
             lower = torch.full_like(problem.lower[[answer.number]], -torch.inf)
             lower[0, open_margins[answer.number]] = answer.lower
-            yield Evidence(lower, answer.point, [answer.number], [answer.seconds], [answer.subdomains])
+            yield Evidence(lower, answer.point, [answer.number], [answer.seconds], [answer.subdomains], [answer.error])
 
 
 def _from_hardest(lower: Tensor) -> Tensor:

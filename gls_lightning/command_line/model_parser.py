@@ -16,9 +16,11 @@ from gls_lightning.command_line.parse_failure import read_failure
 from gls_lightning.command_line.parser import CommandParser
 from gls_lightning.command_line.refusal import refused_key
 from gls_lightning.config_composition import compose
+from gls_lightning.config_trust import Trust
 from gls_lightning.data import Digits
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import RGS
+from gls_lightning.found_values import check_values
 from gls_lightning.module import CertifiedTrainingModule
 
 _OPTION = re.compile(r"(?:Subcommand|Group) '([^']+)' does not accept option '([^']+)'")
@@ -28,7 +30,13 @@ _USUAL = {"model": CertifiedTrainingModule, "model.estimator": RGS, "model.optim
 
 
 class ModelParser(CommandParser, LightningArgumentParser):
-    """Composes configurations, and says in which file and line stands what it refuses."""
+    """Composes configurations, and says in which file and line stands what it refuses.
+
+    Attributes:
+        trust: Whose values count as the user's own; those of other configurations are checked before they do anything.
+    """
+
+    trust = Trust()
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -45,6 +53,8 @@ class ModelParser(CommandParser, LightningArgumentParser):
             self._require_sections(composition.content)
         parsed: Namespace = super().parse_string(content, path=path, **options)
         self._reading = []
+        if path and Path(path).resolve() not in self.trust.configs:
+            check_values(parsed, str(Path(path).absolute()), self.trust.folders)
         return parsed
 
     def _require_sections(self, content: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
 from gls_lightning.data.augmentation import Augmentation
@@ -42,6 +43,9 @@ class ImageDataModule(LightningDataModule, ABC):
 
     Args:
         batch_size: Training images per batch, in each process.
+        drop_last: Whether each epoch leaves out what remains for a last, smaller training batch; other images in every
+            epoch. By default only for a network with BatchNorm, and if a process would have one image of that batch: it
+            has no variance.
         eval_batch_size: Images per batch in validation and test, in each process; by default ``batch_size``.
             With several processes a slightly smaller size is used where their numbers of batches would differ.
         num_workers: Processes that read images in the background; images in memory need none.
@@ -65,6 +69,7 @@ class ImageDataModule(LightningDataModule, ABC):
         self,
         *,
         batch_size: int = 256,
+        drop_last: bool | None = None,
         eval_batch_size: int | None = None,
         num_workers: int = 0,
         validation_size: int = 0,
@@ -74,6 +79,7 @@ class ImageDataModule(LightningDataModule, ABC):
     ) -> None:
         super().__init__()
         self.batch_size = _at_least(1, "batch_size", batch_size)
+        self.drop_last = drop_last
         self.eval_batch_size = _at_least(
             1, "eval_batch_size", batch_size if eval_batch_size is None else eval_batch_size
         )
@@ -161,11 +167,30 @@ class ImageDataModule(LightningDataModule, ABC):
         """A new loader of the training images; ``loader.sampler.set_epoch`` chooses the epoch."""
         rank, world_size = self._process() if self._shares_training else (0, 1)
         order = TrainingOrder(
-            self.train_set, batch_size=self.batch_size, seed=self.seed, rank=rank, world_size=world_size
+            self.train_set,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            rank=rank,
+            world_size=world_size,
+            smallest_batch=self._smallest_batch,
         )
         if len(order) == 0:
-            raise ConfigurationError(f"{len(self.train_set)} training images are too few for {world_size} processes")
+            raise ConfigurationError(
+                f"{len(self.train_set)} training images are too few for {world_size} processes with data.batch_size "
+                f"{self.batch_size} and data.drop_last {self.drop_last}"
+            )
         return ResumableLoader(self.train_set, self.batch_size, sampler=order, **self._loading)
+
+    @property
+    def _smallest_batch(self) -> int:
+        """The fewest images that a process must have of the last training batch of an epoch."""
+        if self.drop_last:
+            return self.batch_size
+        if self.drop_last is None and self.trainer is not None:
+            modules = self.trainer.lightning_module.modules()
+            if any(isinstance(module, _BatchNorm) for module in modules):
+                return min(2, self.batch_size)
+        return 1
 
     def val_dataloader(self) -> DataLoader[ImageBatch]:
         """A new loader of the validation images, in order."""

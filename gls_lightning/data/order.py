@@ -18,7 +18,7 @@ class TrainingOrder(DistributedSampler[int]):
 
     Each global batch is ``batch_size * world_size`` consecutive entries of one permutation of the data set; process
     r reads every ``world_size``-th of them, from the r-th on. All processes read the same number of batches; in the
-    last one their sizes may differ by one. Where fewer than ``world_size`` entries remain for it, they are left out.
+    last one their sizes may differ by one. Where too few entries remain for it, they are left out.
 
     Attributes:
         start: How many batches the next iteration leaves out at the beginning.
@@ -29,17 +29,25 @@ class TrainingOrder(DistributedSampler[int]):
         seed: Determines the permutation together with the epoch.
         rank: This process.
         world_size: The number of processes.
+        smallest_batch: How many entries each process must have of the last batch.
     """
 
     def __init__(
-        self, dataset: ImageDataset, *, batch_size: int, seed: int, rank: int = 0, world_size: int = 1
+        self,
+        dataset: ImageDataset,
+        *,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        smallest_batch: int = 1,
     ) -> None:
         super().__init__(dataset, num_replicas=world_size, rank=rank, seed=seed)
         self.batch_size = batch_size
         self.start = 0
         self.size = len(dataset)
         remainder = self.size % (batch_size * world_size)
-        self.used = self.size - remainder if remainder < world_size else self.size
+        self.used = self.size - remainder if remainder < smallest_batch * world_size else self.size
 
     def __iter__(self) -> Iterator[int]:
         """This process's keys (see ``ImageDataset``)."""

@@ -1,6 +1,6 @@
 """Complete certification in Lightning's test loop."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -9,9 +9,12 @@ from torch import Tensor
 
 from gls_lightning.callbacks.first_process import on_first_process
 from gls_lightning.certification import Certifier, Record, Verdict
+from gls_lightning.certification.claims import Claims
 from gls_lightning.certification.description import describe
 from gls_lightning.certification.fingerprint import fingerprint
-from gls_lightning.certification.record_directory import RecordDirectory
+from gls_lightning.certification.open_samples import OpenSamples
+from gls_lightning.certification.record_directory import Found, RecordDirectory
+from gls_lightning.certification.record_file import RecordFile
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.evaluation.certification_options import CertificationOptions
 from gls_lightning.evaluation.certification_progress import CertificationProgress
@@ -23,7 +26,7 @@ from gls_lightning.module import CertifiedTrainingModule
 class CertificationEvaluation(LightningModule):
     """Certifies test images, in place of the module's own test, and keeps the records in a directory.
 
-    Only what the records there leave open is certified; several processes share it.
+    Only what the records there leave open is certified; all processes that are at work there share it.
 
     Args:
         module: The module with the network.
@@ -34,8 +37,7 @@ class CertificationEvaluation(LightningModule):
 
     Raises:
         ConfigurationError: When the test starts: options do not fit the data, or the directory's records are of
-            something else.
-        ContradictionError: When the test starts: records cannot both be true.
+            something else or damaged; later: the directory takes no more.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class CertificationEvaluation(LightningModule):
         self.images = images
         self.options = options
         self.report = report
+        self._file: RecordFile | None = None
 
     def setup(self, stage: str) -> None:
         """Finds out which images are open."""
@@ -59,53 +62,86 @@ class CertificationEvaluation(LightningModule):
         if trainer.fast_dev_run or trainer.limit_test_batches != 1.0:
             raise ConfigurationError("trainer.fast_dev_run and trainer.limit_test_batches do not apply; use --samples")
         self.module.setup(stage)
-        chosen = self.options.chosen(self.images.available)
-        # On one process alone, so that all share the same images whatever others write meanwhile.
-        self.directory, done = on_first_process(self.trainer, lambda: self._read(chosen))
-        self.images.positions = [index for index in chosen if index not in done]
-        if not self.images.positions:
-            trainer.limit_test_batches = 0  # or Lightning warns of an empty DataLoader
-        self.progress = CertificationProgress(self.trainer, done.values(), len(self.images.share))
-        about = describe(self.certifier)
-        self._file = self.directory.new_file(chosen, self.global_rank, about) if self.images.share else None
+        self.chosen = self.options.chosen(self.images.available)
+        # On one process alone, so that all agree whether there is anything to do, whatever others write meanwhile.
+        self.directory, found, self._earlier = on_first_process(self.trainer, self._read)
+        open_ = [index for index in self.chosen if self._is_open(index, found)]
+        if not open_:
+            trainer.limit_test_batches = 0  # or Lightning warns of an empty loader
+        self.claims = Claims(self.directory.claims)
+        if self.claims.problem is not None:
+            open_ = open_[trainer.global_rank :: trainer.world_size]
+        self.open = self.images.batches = OpenSamples(
+            self.directory,
+            self.claims,
+            open_,
+            is_open=self._is_open,
+            batch_size=self.certifier.batch_size,
+            processes=trainer.world_size,
+        )
+        self.progress = CertificationProgress(self.trainer, len(self.chosen), self._decided(found))
 
-    def _read(self, chosen: range) -> tuple[RecordDirectory, dict[int, Record]]:
-        """The directory, and the records there of images that are not open."""
+    def _read(self) -> tuple[RecordDirectory, Found, set[str]]:
+        """The directory, what is there, and in which files of processes that have ended."""
         network = self.module.graph, self.module.tensors()
         name = type(self.images.data).__name__
-        of_all = fingerprint(*network, self.options.epsilon, name, self.images.read_all(self.module.graph.num_outputs))
-        directory = RecordDirectory(self.options.output, of_all)
+        labels: list[int] = []
+
+        def batches() -> Iterator[tuple[Tensor, Tensor]]:
+            for images, classes in self.images.read_all(self.module.graph.num_outputs):
+                labels.extend(classes.tolist())
+                yield images, classes
+
+        of_all = fingerprint(*network, self.options.epsilon, name, batches())
+        directory = RecordDirectory(self.options.output, of_all, labels)
         try:
             directory.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigurationError(f"output is {directory.path}: {error.strerror}; choose a directory") from error
-        known = directory.read().records
-        return directory, {i: known[i] for i in chosen if i in known and not self._is_open(directory, known[i])}
+        found, claims = directory.read(), Claims(directory.claims)
+        earlier = {name for name, attempts in found.attempts.items() if attempts and not claims.is_written(name)}
+        claims.close()
+        return directory, found, earlier
 
-    def _is_open(self, directory: RecordDirectory, record: Record) -> bool:
+    def _is_open(self, index: int, found: Found) -> bool:
+        """Whether an image is to be decided, and no process that was at work meanwhile has done so."""
+        record = found.records.get(index)
+        if record is None:
+            return True
         if self.options.counterexamples and record.verdict is Verdict.FALSIFIED:
-            return not directory.counterexample(record.index).is_file()
-        return self.options.retry_unknown and not record.verdict.decided
+            return not self.directory.counterexample(index).is_file()
+        if record.verdict.decided or not self.options.retry_unknown or index in found.contradictory:
+            return False
+        return all(name in self._earlier or not attempts[index] for name, attempts in found.attempts.items())
+
+    def _decided(self, found: Found) -> list[Record]:
+        known = (index for index in self.chosen if index in found.records)
+        return [found.records[index] for index in known if not self._is_open(index, found)]
 
     def test_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Certifies a batch; each record is written as soon as its sample is decided."""
-        assert self._file is not None
-        size = self.images.batch_size
-        positions = self.images.share[batch_idx * size : (batch_idx + 1) * size]
+        if self._file is None:
+            about = describe(self.certifier)
+            self._file = self.directory.new_file(self.chosen, self.global_rank, about)
+            self.claims.own(self._file.path.name)
+        self.progress.show(self._decided(self.open.found))
         with self.module.evaluation(batch, batch_idx) as (inputs, labels, _):
-            indices = torch.tensor(positions, device=self.device)
+            indices = torch.tensor(self.open.batch, device=self.device)
             network = self.module.graph, self.module.tensors()
             for record in self.certifier.decide(*network, inputs, labels, indices, self.options.epsilon):
                 if self.options.counterexamples:
                     self.directory.store_counterexample(record)
                 self._file.append(record)
                 self.progress.add(record)
+        self._file.sync()
 
     def teardown(self, stage: str) -> None:
         """Reports on the records of all processes."""
         self.progress.close()
         if self._file is not None:
             self._file.close()
+        self.claims.give_back()
         self.trainer.strategy.barrier("certification")
         if self.trainer.is_global_zero:
-            self.report(self.trainer, self.module, self.directory)
+            self.report(self.trainer, self.module, self.directory, self.claims)
+        self.claims.close()

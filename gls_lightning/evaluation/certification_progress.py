@@ -1,7 +1,7 @@
 """The progress of certification on the terminal."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from lightning.pytorch import Trainer
 
@@ -14,21 +14,23 @@ class CertificationProgress:
 
     Args:
         trainer: Whether it has a progress bar, this one is shown, on the first process.
+        total: How many samples there are.
         known: What was decided before.
-        left: Number of samples that are left for this process.
     """
 
-    def __init__(self, trainer: Trainer, known: Iterable[Record], left: int) -> None:
+    def __init__(self, trainer: Trainer, total: int, known: Collection[Record]) -> None:
+        self._bar = progress_bar(trainer, "certify", "sample", total=total, initial=len(known))
+        self.show(known)
+
+    def show(self, known: Iterable[Record]) -> None:
+        """Shows what is decided, by whichever process."""
         self._counts = Counter(record.verdict for record in known)
-        before = self._counts.total()
-        self._bar = progress_bar(trainer, "certify", "sample", total=before + left, initial=before)
         self._show()
 
     def add(self, record: Record) -> None:
         """Counts a sample."""
         self._counts[record.verdict] += 1
         self._show()
-        self._bar.update()
 
     def close(self) -> None:
         """Ends the bar."""
@@ -36,3 +38,4 @@ class CertificationProgress:
 
     def _show(self) -> None:
         self._bar.set_postfix({verdict.value: self._counts[verdict] for verdict in Verdict}, refresh=False)
+        self._bar.update(self._counts.total() - self._bar.n)

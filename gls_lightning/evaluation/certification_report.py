@@ -13,9 +13,12 @@ from rich.table import Table
 
 from gls_lightning.callbacks.certified_module import ACCURACIES
 from gls_lightning.certification import Record, Summary, summarise
-from gls_lightning.certification.record_directory import RecordDirectory
-from gls_lightning.certification.record_file import as_json
+from gls_lightning.certification.claims import Claims
+from gls_lightning.certification.record import describe_errors, errors_of
+from gls_lightning.certification.record_directory import Found, RecordDirectory
+from gls_lightning.certification.record_line import as_json
 from gls_lightning.certification.summary import Time
+from gls_lightning.certification.system_errors import refused_by_system
 from gls_lightning.evaluation.certification_options import CertificationOptions
 from gls_lightning.module import CertifiedTrainingModule
 from gls_lightning.whole_file import write_whole
@@ -31,30 +34,55 @@ class CertificationReport:
 
     def __init__(self, checkpoint: str | None, options: CertificationOptions) -> None:
         self.checkpoint = checkpoint
+        self.path = options.output / "summary.json"
         self.options = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
 
-    def __call__(self, trainer: Trainer, module: CertifiedTrainingModule, directory: RecordDirectory) -> None:
+    def __call__(
+        self, trainer: Trainer, module: CertifiedTrainingModule, directory: RecordDirectory, claims: Claims
+    ) -> None:
         """Reports; to be called on the first process."""
-        found = directory.read()
-        records = list(found.records.values())
-        summary = summarise(records)
-        about = {
-            "checkpoint": self.checkpoint,
-            "network": type(module.network).__name__,
-            "options": self.options,
-            "certifiers": found.certifiers,
-            "fingerprint": dict(directory.fingerprint),
-        }
-        missing = len(found.chosen - found.records.keys())
-        if missing:
-            rank_zero_warn(f"{missing} samples that were to be certified have no record yet.")
-        text = json.dumps({**about, "missing": missing, **_as_dict(summary)}, indent=2, allow_nan=False)
-        path = directory.path / "summary.json"
-        write_whole(path, lambda draft: draft.write_text(text + "\n"))
+        with claims.alone():  # so that of several processes that end at once the last one reads the records of all
+            found = directory.read()
+            missing = found.chosen - found.records.keys()
+            _warn(found, missing, claims)
+            if not found.records:
+                return
+            records = list(found.records.values())
+            summary = summarise(records)
+            network = type(module.network).__name__
+            about = {
+                "checkpoint": self.checkpoint,
+                "network": network,
+                "options": self.options,
+                "certifiers": found.certifiers,
+                "fingerprint": dict(directory.fingerprint),
+                "missing": len(missing),
+                "errors": errors_of(records),
+            }
+            self._write({**about, **_as_dict(summary)})
         _log(trainer.loggers, summary, records)
         console = Console(soft_wrap=True)
-        console.print(_accuracies(summary, f"{about['network']}: {_what(directory, summary)}"), _times(summary))
-        console.print(f"{'records':<16} {directory.path}\n{'summary':<16} {path}")
+        console.print(_accuracies(summary, f"{network}: {_what(directory, summary)}"), _times(summary))
+        console.print(f"{'records':<16} {directory.path}\n{'summary':<16} {self.path}")
+
+    def _write(self, content: dict[str, Any]) -> None:
+        text = json.dumps(content, indent=2, allow_nan=False)
+        with refused_by_system(self.path, "the records are whole, and the same command writes their summary"):
+            write_whole(self.path, lambda draft: draft.write_text(text + "\n"))
+
+    def errors(self) -> str | None:
+        """Says which samples of the summary are errors, on whichever process; None if none is."""
+        errors = json.loads(self.path.read_text())["errors"] if self.path.is_file() else {}
+        return f"{describe_errors(errors)}; {self.path} lists all" if errors else None
+
+
+def _warn(found: Found, missing: set[int], claims: Claims) -> None:
+    for note in found.notes:
+        rank_zero_warn(note)
+    if missing:
+        busy = sum(map(claims.is_taken, missing))
+        deciding = f"; other processes are deciding {busy} of them now" if busy else ""
+        rank_zero_warn(f"{len(missing)} samples that were to be certified have no record yet{deciding}.")
 
 
 def _what(directory: RecordDirectory, summary: Summary) -> str:

@@ -14,7 +14,7 @@ from gls_lightning.attacks import PGD
 from gls_lightning.bounds import Box
 from gls_lightning.certification.branch_and_bound import BranchAndBound, Question, largest_functions, minimise
 from gls_lightning.certification.point_values import values_from_above
-from gls_lightning.errors import ConfigurationError
+from gls_lightning.errors import ConfigurationError, ContradictionError
 from gls_lightning.interchange.counterexample import decimal, format_counterexample
 from gls_lightning.interchange.onnx_graph import compare, read_graph
 from gls_lightning.interchange.onnx_network import OnnxNetwork
@@ -83,6 +83,7 @@ class Verifier:
 
         Raises:
             ConfigurationError: The property is about another number of inputs or outputs.
+            ContradictionError: A bound lies above a value that it should bound.
         """
         self._check(prop)
         shape = 1, *self.graph.input_shape
@@ -129,6 +130,8 @@ class Verifier:
         if (left := self._deadline - time.monotonic()) <= 0:
             return Verification(Verdict.TIMEOUT)
         (answer,) = BranchAndBound(time_limit=left).search(self.graph, self.tensors, [region.question])
+        if answer.error is not None:
+            raise ContradictionError(answer.error)
         if answer.point is not None:
             return self._confirmed(region, answer.point) or Verification(Verdict.UNKNOWN)
         if answer.decided:

@@ -9,9 +9,9 @@ from scipy.optimize import linprog
 from torch import nn
 
 from gls_lightning.attacks import PGD, Attack
-from gls_lightning.bounds import trace
+from gls_lightning.bounds import Box, trace
 from gls_lightning.certification import BranchAndBound, Certifier, Record, Verdict
-from gls_lightning.errors import ConfigurationError, ContradictionError
+from gls_lightning.errors import ConfigurationError
 from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly, Relaxation
 
 QUICK = PGD(steps=10, restarts=2, loss="margin")
@@ -158,13 +158,15 @@ def test_every_verdict_is_reached():
         0,
     )
     assert misclassified.margin == pytest.approx(-0.1)
-    (error,) = certify(linear([[math.nan, 0.0], [0.0, 1.0]]), X, Y, 0.1, attack=QUICK)
+    with pytest.warns(UserWarning, match="at sample 0: natural computed no number"):
+        (error,) = certify(linear([[math.nan, 0.0], [0.0, 1.0]]), X, Y, 0.1, attack=QUICK)
     assert (error.verdict, error.stage, error.prediction, error.margin) == (Verdict.ERROR, "natural", None, None)
 
 
 @pytest.mark.parametrize("claim", [math.nan, math.inf])
 def test_a_bound_that_is_no_number_is_an_error_not_unknown(claim):
-    (record,) = certify(IDENTITY, X, Y, 0.01, relaxations=[Claim(claim), IBP()], use_attack=False)
+    with pytest.warns(UserWarning, match="at sample 0: Claim computed no number"):
+        (record,) = certify(IDENTITY, X, Y, 0.01, relaxations=[Claim(claim), IBP()], use_attack=False)
     assert (record.verdict, record.stage, record.margin, record.prediction) == (Verdict.ERROR, "Claim", None, 0)
 
 
@@ -194,12 +196,41 @@ def test_a_counterexample_ends_its_sample_whatever_a_relaxation_claims():
     assert not claim.boxes
 
 
-def test_a_claim_above_a_value_that_the_network_takes_stops_everything():
-    # the attack finds no counterexample, yet the margin at the sample itself is 0.1 only
-    with pytest.raises(ContradictionError, match=r"after Claim, .* for sample 0"):
-        certify(IDENTITY, X, Y, 0.01, relaxations=[Claim(0.2)], attack=QUICK)
+def test_a_claim_above_a_value_that_the_network_takes_is_an_error_of_its_sample_alone():
+    # the attack finds no counterexample, yet the margin at the first sample itself is 0.1 only
+    x, y = torch.cat([X, torch.tensor([[0.9, 0.1]])]), torch.zeros(2, dtype=torch.int64)
+    with pytest.warns(
+        UserWarning, match=r"failed at 1 samples \(0\); at sample 0: after Claim, a lower bound lies above"
+    ):
+        error, certified = certify(IDENTITY, x, y, 0.01, relaxations=[Claim(0.2)], attack=QUICK)
+    assert (error.verdict, error.stage, error.margin) == (Verdict.ERROR, "Claim", None)
+    assert (certified.verdict, certified.margin, certified.reason) == (Verdict.CERTIFIED, 0.2, None)
     value = (X[0, 0].double() - X[0, 1].double()).item()
-    certify(IDENTITY, X, Y, 0.0, relaxations=[Claim(value + 1e-10)], attack=QUICK)  # rounding is no contradiction
+    (record,) = certify(IDENTITY, X, Y, 0.0, relaxations=[Claim(value + 1e-10)], attack=QUICK)
+    assert record.verdict is Verdict.CERTIFIED, "rounding is no contradiction"
+
+
+@pytest.mark.parametrize(("seed", "reason"), [(0, "a ReLU's input lies outside"), (3, "branch and bound proved")])
+def test_a_contradiction_within_branch_and_bound_is_an_error_of_its_sample(seed, reason, monkeypatch):
+    correct = DeepPoly.relu_bounds
+
+    def too_narrow_around_the_first(self, graph, tensors, box):
+        share = 0.3 if box.centre.flatten()[0] > 0.5 else 1.0
+        boxes = correct(self, graph, tensors, box)
+        return {name: Box.from_centre(b.centre, share * b.radius) for name, b in boxes.items()}
+
+    monkeypatch.setattr(DeepPoly, "relu_bounds", too_narrow_around_the_first)
+    torch.manual_seed(seed)
+    net = nn.Sequential(nn.Linear(2, 20), nn.ReLU(), nn.Linear(20, 20), nn.ReLU(), nn.Linear(20, 2))
+    x = torch.tensor([[0.7, 0.4], [0.3, 0.4]])
+    net[-1].bias.data += torch.tensor([1e-3, 0.0]) - net(x[:1])[0].detach()  # the first sample is a close one
+    settings = {"relaxations": [], "use_attack": False, "branch_and_bound": BranchAndBound(time_limit=10)}
+    with pytest.warns(UserWarning, match=r"failed at 1 samples \(0\); at sample 0: .* a bound is wrong"):
+        error, decided = certify(net, x, net(x).argmax(1), 0.3, **settings)
+    assert (error.verdict, error.stage, error.margin) == (Verdict.ERROR, "BranchAndBound", None)
+    assert error.reason.startswith(reason)
+    assert error.subdomains > 0
+    assert decided.verdict in (Verdict.CERTIFIED, Verdict.FALSIFIED)
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,31 @@ def test_start_leaves_out_whole_batches() -> None:
     assert len(order) == 50
 
 
+@given(sizes, batch_sizes, worlds, st.integers(1, 4))
+def test_a_last_batch_that_is_too_small_for_a_process_is_left_out(
+    size: int, batch_size: int, world_size: int, smallest: int
+) -> None:
+    shares = [
+        batches(
+            list(
+                TrainingOrder(
+                    dataset(size),
+                    batch_size=batch_size,
+                    seed=3,
+                    rank=rank,
+                    world_size=world_size,
+                    smallest_batch=min(smallest, batch_size),
+                )
+            ),
+            batch_size,
+        )
+        for rank in range(world_size)
+    ]
+    assert all(len(batch) >= min(smallest, batch_size) for share in shares for batch in share)
+    used = sum(len(batch) for share in shares for batch in share)
+    assert used == size or size - used == size % (batch_size * world_size) < smallest * world_size
+
+
 @given(sizes, worlds)
 def test_evaluation_reads_everything_once_in_order(size: int, world_size: int) -> None:
     shares = [list(EvaluationOrder(dataset(size), rank=rank, world_size=world_size)) for rank in range(world_size)]

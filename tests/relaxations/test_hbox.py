@@ -4,14 +4,14 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gls_lightning.bounds import Box, Graph, margin_specification, trace
 from gls_lightning.bounds.zonotope import Zonotope
 from gls_lightning.networks import CNN7, CNN3Tiny
-from gls_lightning.relaxations import IBP, DeepPoly, HBox
+from gls_lightning.relaxations import IBP, DeepPoly, HBox, Relaxation
 
 SHAPE = (2, 8, 8)
 CLASSES = 3
@@ -126,3 +126,36 @@ def test_coefficients_of_a_map_take_its_field_of_view_not_the_image() -> None:
     )
     slots = [zonotopes[node.name].errors.values.shape[1] for node in graph.nodes[:4]]
     assert slots == [3 * 5 * 5, 3 * 5 * 5, 3 * 11 * 11, 3 * 11 * 11]
+
+
+PAIR = st.tuples(st.integers(1, 4), st.integers(1, 4))
+
+
+@given(
+    channels=st.lists(st.integers(1, 2), min_size=3, max_size=3), kernel=PAIR, stride=PAIR, padding=PAIR, more=PAIR,
+    relaxation=st.sampled_from([IBP(), HBox(), DeepPoly()]),
+)  # fmt: skip
+@example(channels=[1, 1, 1], kernel=(4, 1), stride=(2, 3), padding=(1, 0), more=(1, 7), relaxation=HBox())
+@settings(max_examples=30, deadline=None)
+def test_gradients_in_double_precision(
+    channels: list[int],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    more: tuple[int, int],
+    relaxation: Relaxation,
+) -> None:
+    """A kernel of few channels is in two memory formats at once, one of which PyTorch may not differentiate."""
+    torch.manual_seed(0)
+    padding = padding[0] % kernel[0], padding[1] % kernel[1]
+    first = nn.Conv2d(channels[0], channels[1], kernel, stride, padding)
+    network = nn.Sequential(first, nn.ReLU(), nn.Conv2d(channels[1], channels[2], 1), nn.ReLU(), nn.Flatten())
+    x = torch.rand(2, channels[0], kernel[0] + more[0], kernel[1] + more[1], dtype=torch.float64)
+    network = nn.Sequential(network, nn.Linear(network(x.float()).shape[1], 2)).double()
+    graph, specification = trace(network, x.shape[1:]), margin_specification(torch.tensor([0, 1]), 2, x.dtype)
+    names, parameters = zip(*network.named_parameters(), strict=True)
+
+    def bounds(*values: Tensor) -> Tensor:
+        return relaxation(graph, dict(zip(names, values, strict=True)), Box.around(x, 0.1), specification)
+
+    assert torch.autograd.gradcheck(bounds, parameters, fast_mode=True)

@@ -34,9 +34,11 @@ def _constant_affine(call: Call, operator_name: str, constant: Any) -> Operation
     if call.output_shape != call.input_shapes[0]:
         call.refuse("the constant changes the shape")
     if isinstance(constant, Constant):
-        return call.make(ConstantAffine, operator=operator_name, constant=constant.name, shape=constant.shape)
+        if len(constant.shape) > len(call.output_shape) and constant.shape[0] != 1:
+            call.refuse("the constant is not the same for all samples of a batch")
+        return call.make(ConstantAffine, operator=operator_name, constant=constant.source, shape=constant.shape)
     if not isinstance(constant, int | float):
-        call.refuse("the constant must be a number, a parameter or a buffer")
+        call.refuse("the constant must be a number or a tensor that is not computed from parameters or buffers")
     return call.make(ConstantAffine, operator=operator_name, constant=float(constant), shape=torch.Size())
 
 

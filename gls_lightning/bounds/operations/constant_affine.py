@@ -8,6 +8,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from gls_lightning.bounds.operations.elementwise import ElementwiseAffine
+from gls_lightning.bounds.operations.fixed_tensor import FixedTensor
 from gls_lightning.bounds.operations.operation import Tensors
 from gls_lightning.bounds.rational import NotRationalError, Rationals
 
@@ -18,12 +19,12 @@ class ConstantAffine(ElementwiseAffine):
 
     Attributes:
         operator: ``"add"``, ``"sub"``, ``"rsub"`` (constant minus input), ``"mul"`` or ``"div"``.
-        constant: A number, or the name of a tensor.
+        constant: A number, the name of a tensor, or a tensor without one.
         shape: Shape in which the tensor meets the input, batch included.
     """
 
     operator: str
-    constant: float | str
+    constant: float | str | FixedTensor
     shape: torch.Size
 
     @override
@@ -59,9 +60,17 @@ class ConstantAffine(ElementwiseAffine):
                 return inputs[0] * Rationals.of_fractions([1 / v for v in value.fractions()], value.numerators.shape)
 
     def _value(self, tensors: Tensors) -> Tensor:
-        if isinstance(self.constant, str):
-            value = tensors[self.constant].reshape(self.shape)
-        else:
-            floating = next((t for t in tensors.values() if t.is_floating_point()), torch.zeros(()))
-            value = floating.new_full((), self.constant)
-        return value.reshape((1,) * (1 + len(self.output_shape) - value.ndim) + value.shape)
+        value = self._constant(tensors)
+        return value.reshape((1,) * (1 + len(self.output_shape) - len(self.shape)) + self.shape)
+
+    def _constant(self, tensors: Tensors) -> Tensor:
+        floating = next((t for t in tensors.values() if t.is_floating_point()), torch.zeros(()))
+        match self.constant:
+            case str(name):
+                return tensors[name]
+            case FixedTensor(name=str(name)) if name in tensors:
+                return tensors[name]
+            case FixedTensor() as fixed:
+                return fixed.like(floating)
+            case number:
+                return floating.new_full((), number)

@@ -103,7 +103,9 @@ class Convolution(AffineOperation):
         count = self.output_shape[1] - 1 + height, self.output_shape[2] - 1 + width
         padded = F.pad(kernel, (0, width * sw - kw, 0, height * sh - kh))
         by_block = padded.reshape(*kernel.shape[:2], height, sh, width, sw).permute(0, 3, 5, 1, 2, 4)
-        return errors.with_slots_for(windows, Blocks(self.stride, self.padding, count)), by_block.flatten(1, 3)
+        # A kernel that is a view with its channels last has no gradient in float64: PyTorch refuses it.
+        blocks = Blocks(self.stride, self.padding, count)
+        return errors.with_slots_for(windows, blocks), by_block.flatten(1, 3).contiguous()
 
     @override
     def backward(self, tensors: Tensors, rows: Rows) -> tuple[Rows, ...]:

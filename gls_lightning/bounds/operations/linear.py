@@ -73,9 +73,13 @@ def _build(call: Call) -> Operation:
 @implements(F.linear)
 def _build_functional(call: Call) -> Operation:
     weight, bias, *_ = (*call.operands[1:], *call.options.values(), None)
-    if not (isinstance(weight, Constant) and isinstance(bias, Constant | None)):
+    return _of_vector(call, _name(call, weight), None if bias is None else _name(call, bias))
+
+
+def _name(call: Call, operand: object) -> str:
+    if not (isinstance(operand, Constant) and isinstance(operand.source, str)):
         call.refuse("weight and bias must be parameters")
-    return _of_vector(call, weight.name, None if bias is None else bias.name)
+    return operand.source
 
 
 def _of_vector(call: Call, weight: str | None, bias: str | None) -> Operation:

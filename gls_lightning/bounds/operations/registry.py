@@ -7,6 +7,7 @@ from typing import Any, NoReturn, TypeVar
 import torch
 from torch import nn
 
+from gls_lightning.bounds.operations.fixed_tensor import FixedTensor
 from gls_lightning.bounds.operations.operation import Operation
 from gls_lightning.errors import ConfigurationError
 
@@ -17,14 +18,14 @@ class UnsupportedOperationError(ConfigurationError):
 
 @dataclass(frozen=True)
 class Constant:
-    """A parameter or buffer that the traced code uses by itself.
+    """A tensor that the traced code uses by itself.
 
     Attributes:
-        name: Its name in the state dict.
+        source: Name of a parameter or buffer in the state dict; or the tensor, if it is none of these.
         shape: The shape in which the code uses it.
     """
 
-    name: str
+    source: str | FixedTensor
     shape: torch.Size
 
 
@@ -60,7 +61,12 @@ class Call:
 
     def tensor(self, name: str) -> str | None:
         """Name in the state dict of the module's own parameter or buffer, or nothing if the module has none."""
-        return None if getattr(self.module, name) is None else f"{self.place}.{name}"
+        assert self.module is not None
+        if getattr(self.module, name) is None:
+            return None
+        if name not in {**self.module._parameters, **self.module._buffers}:
+            self.refuse(f"its {name} is no parameter, but computed from others")
+        return f"{self.place}.{name}"
 
     def refuse(self, why: str = "") -> NoReturn:
         """Says that this call cannot be bounded.

@@ -48,6 +48,7 @@ class Answer:
             them, ``[1, *input]``; None if none was found.
         subdomains: Number of parts of the box that were bounded.
         seconds: Time that they took.
+        error: What contradicts itself, so that nothing else here counts; None if nothing does.
     """
 
     number: int
@@ -55,6 +56,7 @@ class Answer:
     point: Tensor | None
     subdomains: int
     seconds: float
+    error: str | None = None
 
     @property
     def decided(self) -> bool:

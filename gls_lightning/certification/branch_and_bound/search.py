@@ -17,7 +17,7 @@ from gls_lightning.certification.branch_and_bound.optimisation import Bounded, o
 from gls_lightning.certification.branch_and_bound.question import Answer, Question
 from gls_lightning.certification.branch_and_bound.subdomains import Subdomains, side_by_side
 from gls_lightning.certification.branch_and_bound.tree import Subdomain, Tree
-from gls_lightning.errors import ConfigurationError, ContradictionError
+from gls_lightning.errors import ConfigurationError
 from gls_lightning.relaxations import CROWNIBP, DeepPoly
 from gls_lightning.relaxations.parts import number_that_fits
 
@@ -97,7 +97,6 @@ class BranchAndBound:
 
         Raises:
             ConfigurationError: The network has activations other than ReLU.
-            ContradictionError: A bound lies above a value that it should bound, by more than rounding.
         """
         self.check(graph)
         graph = graph.rigorously()
@@ -165,7 +164,7 @@ class BranchAndBound:
     def _falsify(self, examined: "Examined") -> None:
         """Tries points of each box: where its bound is smallest, and what lies below from there."""
         points = descend(examined.subdomains, examined.bounded.points)
-        _require_consistent(examined.subdomains, points)
+        _compare_with_bounds(examined, points)
         best: dict[Tree, tuple[float, int]] = {}
         for i, value in enumerate(examined.subdomains.largest_from_above(points).tolist()):
             tree, _ = examined.batch[i]
@@ -247,13 +246,10 @@ def _try_minimum(tree: Tree, subdomain: Subdomains, point: Tensor | None) -> Non
         tree.try_point(point, subdomain.largest_from_above(point).item())
 
 
-def _require_consistent(subdomains: Subdomains, points: Tensor) -> None:
-    """Compares the ReLU inputs at points of the boxes with their bounds, each with what rounding may do to it.
-
-    Raises:
-        ContradictionError: One lies outside.
-    """
-    inputs, bounds = subdomains.relu_inputs(points), subdomains.relu_box
+def _compare_with_bounds(examined: Examined, points: Tensor) -> None:
+    """Ends the search of each tree for which a ReLU's input, with what rounding may do to it, leaves its bounds."""
+    inputs, bounds = examined.subdomains.relu_inputs(points), examined.subdomains.relu_box
     outside = torch.maximum(bounds.lower - inputs.upper, inputs.lower - bounds.upper)
-    if (outside > 0).any():
-        raise ContradictionError(f"a ReLU's input lies outside its bounds by {outside.max():.3g}: a bound is wrong")
+    for i in (outside > 0).any(1).nonzero().flatten().tolist():
+        tree, _ = examined.batch[i]
+        tree.fail(f"a ReLU's input lies outside its bounds by {outside[i].max():.3g}: a bound is wrong")

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from gls_lightning.bounds import Box
 from gls_lightning.certification.branch_and_bound.question import Answer, Question
-from gls_lightning.errors import ContradictionError
 
 FIRST_PROGRAM = 64
 """Subdomains after which a linear program first looks for a point; it takes as long as bounding many of them."""
@@ -71,6 +70,7 @@ class Tree:
         point: The point that was found, if any.
         seconds: Time spent.
         done: Whether there is nothing left to examine.
+        error: What contradicts itself, if anything does; it ends the search.
     """
 
     def __init__(self, number: int, question: Question, relu_box: Box) -> None:
@@ -81,6 +81,7 @@ class Tree:
         self.point: Tensor | None = None
         self.seconds = 0.0
         self.done = False
+        self.error: str | None = None
         self._subdomains = 0
         self._lower = question.offsets.new_full((len(question.rows),), -inf)
         self._next_program = FIRST_PROGRAM
@@ -118,41 +119,32 @@ class Tree:
             heapq.heappush(self._open, part)
 
     def try_point(self, point: Tensor, value: float) -> None:
-        """Notes an upper bound of the largest function at a point of the box; at most 0, the question is answered.
-
-        Raises:
-            ContradictionError: The value lies below what was proven.
-        """
+        """Notes an upper bound of the largest function at a point of the box; at most 0, the question is answered."""
         self._smallest = min(self._smallest, value)
         self._compare()
         if value <= 0 and self.point is None:
             self.point, self.done = point, True
 
     def prove(self, lower: float) -> None:
-        """Notes a lower bound over the whole box.
-
-        Raises:
-            ContradictionError: A value lies below it.
-        """
+        """Notes a lower bound over the whole box."""
         self._proven = lower
         self._compare()
 
     def _compare(self) -> None:
         if self._proven > self._smallest:
-            raise ContradictionError(
-                f"branch and bound proved {self._proven} for group {self.group} of question {self.number}, but a point "
-                f"has {self._smallest}: a bound is wrong"
-            )
+            self.fail(f"branch and bound proved {self._proven} where a point has {self._smallest}: a bound is wrong")
+
+    def fail(self, error: str) -> None:
+        """Ends the search because of a contradiction."""
+        self.error, self.done = error, True
 
     def finish_group(self) -> None:
-        """Once no subdomain of a group is left, goes on to the next group.
-
-        Raises:
-            ContradictionError: A value lies below what was proven.
-        """
+        """Once no subdomain of a group is left, goes on to the next group."""
         if self._open or self.done:
             return
         self.prove(self._least)
+        if self.error is not None:
+            return
         self._lower[self.group] = self._least
         self.group += 1
         self.done = self.group == len(self.question.rows)
@@ -162,6 +154,8 @@ class Tree:
     def answer(self) -> Answer:
         """What is known now."""
         lower = self._lower.clone()
+        if self.error is not None:
+            return Answer(self.number, lower.fill_(-inf), None, self._subdomains, self.seconds, self.error)
         if not self.done:
             lower[self.group] = min([self._least, *(subdomain.lower for subdomain in self._open)])
         return Answer(self.number, lower, self.point, self._subdomains, self.seconds)

@@ -15,7 +15,7 @@ from gls_lightning.attacks import PGD
 from gls_lightning.bounds import Box, trace
 from gls_lightning.certification import Certifier, Verdict
 from gls_lightning.certification.branch_and_bound import Answer, BranchAndBound, Question
-from gls_lightning.errors import ConfigurationError, ContradictionError
+from gls_lightning.errors import ConfigurationError
 from gls_lightning.relaxations import DeepPoly
 
 UNCERTAIN = 1e-6
@@ -275,8 +275,30 @@ def test_wrong_bounds_of_relu_inputs_are_noticed(share: float, monkeypatch: pyte
 
     monkeypatch.setattr(DeepPoly, "relu_bounds", too_narrow)
     box = Box.around(torch.rand(1, 4).double(), 0.5)
-    with pytest.raises(ContradictionError, match="a bound is wrong"):
-        ask(net, box, torch.tensor([[[1.0, -1.0]]]).double(), torch.zeros(1, 1).double())
+    answer = ask(net, box, torch.tensor([[[1.0, -1.0]]]).double(), torch.zeros(1, 1).double())
+    assert answer.error is not None
+    assert answer.error.endswith("a bound is wrong")
+    assert (answer.decided, answer.point, answer.lower.tolist()) == (False, None, [-math.inf])
+
+
+def test_a_contradiction_ends_its_own_question_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    net = deep(4, 30, 2)
+    graph, tensors = trace(net, (4,)), {n: t.double() for n, t in net.state_dict().items()}
+    correct = DeepPoly.relu_bounds
+
+    def too_narrow_for_large_boxes(*problem: Any) -> dict[str, Box]:
+        share = 0.3 if problem[-1].radius.max() > 0.3 else 1.0
+        return {name: Box.from_centre(b.centre, share * b.radius) for name, b in correct(*problem).items()}
+
+    monkeypatch.setattr(DeepPoly, "relu_bounds", too_narrow_for_large_boxes)
+    rows, zero = torch.tensor([[[1.0, -1.0]], [[-1.0, 1.0]]]).double(), torch.zeros(2, 1).double()
+    centre = torch.full((1, 4), 0.5).double()
+    questions = [Question(Box.around(centre, radius), rows, zero) for radius in (0.01, 0.5, 0.02)]
+    with torch.no_grad():
+        answers = {answer.number: answer for answer in BranchAndBound().search(graph, tensors, questions)}
+    assert [answers[number].error is None for number in range(3)] == [True, False, True]
+    assert [answers[number].decided for number in range(3)] == [True, False, True]
 
 
 def test_a_linear_network_needs_no_split() -> None:

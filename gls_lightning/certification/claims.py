@@ -1,0 +1,111 @@
+"""What processes tell each other about the samples that they are deciding."""
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from zlib import crc32
+
+# Bytes below 4 GiB, which a file of any file system may have:
+_SUMMARY = 0
+_PROCESSES = range(1, 65)
+_FIRST_SAMPLE = 2**16
+_FIRST_FILE = 2**31
+
+
+class Claims:
+    """Samples that this process is deciding, and no other one meanwhile.
+
+    A claim is the lock of a byte of a file that stays empty, one byte for each sample, and one for each file to which a
+    process writes. The system takes it back with its process, however that ends, so no claim outlives its process.
+    Where a network file system passes locks on, they hold among its machines, too; where there are no locks, every
+    claim is granted.
+
+    A process must open the file only once; threads of a process are not kept apart.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        problem: Why there are no locks; None where there are.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.problem: str | None = None
+        self._path = path
+        self._held: list[int] = []
+        self._file: int | None = None
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            self._give_up(error.strerror or str(error))
+        if not hasattr(os, "lockf"):
+            self._give_up("the system has none")
+        self._place = next((place for place in _PROCESSES if self._do("F_TLOCK", place)), None)
+
+    def take(self, index: int) -> bool:
+        """Claims a sample; False if another process has it."""
+        if granted := self._do("F_TLOCK", _FIRST_SAMPLE + index):
+            self._held.append(index)
+        return granted
+
+    def is_taken(self, index: int) -> bool:
+        """Whether another process has the sample."""
+        return not self._do("F_TEST", _FIRST_SAMPLE + index)
+
+    def give_back(self) -> None:
+        """Gives all samples back."""
+        while self._held:
+            self._do("F_ULOCK", _FIRST_SAMPLE + self._held.pop())
+
+    def own(self, name: str) -> None:
+        """Claims a file of records, until the end."""
+        self._do("F_TLOCK", _byte_of_file(name))
+
+    def is_written(self, name: str) -> bool:
+        """Whether another process writes to the file of records."""
+        return not self._do("F_TEST", _byte_of_file(name))
+
+    def others(self) -> int:
+        """How many other processes are at work here."""
+        return sum(not self._do("F_TEST", place) for place in _PROCESSES)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Waits until no other process is in this context, and keeps others out."""
+        self._do("F_LOCK", _SUMMARY)
+        try:
+            yield
+        finally:
+            self._do("F_ULOCK", _SUMMARY)
+
+    def close(self) -> None:
+        """Gives everything back."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _do(self, command: str, byte: int) -> bool:
+        """Whether another process does not stand against a command of ``os.lockf``."""
+        if self.problem is None and self._file is not None:
+            try:
+                os.lseek(self._file, byte, os.SEEK_SET)
+                os.lockf(self._file, getattr(os, command), 1)
+            except (BlockingIOError, PermissionError):  # which of them depends on the system
+                return False
+            except OSError as error:  # no locks in this file system, or not any more
+                self._give_up(error.strerror or str(error))
+        return True
+
+    def _give_up(self, problem: str) -> None:
+        self.problem = problem
+        warnings.warn(
+            f"{self._path} takes no locks ({problem}), so commands that work there at the same time decide the same "
+            "samples; that costs time and harms nothing.",
+            stacklevel=2,
+        )
+
+
+def _byte_of_file(name: str) -> int:
+    return _FIRST_FILE + crc32(name.encode()) % _FIRST_FILE
