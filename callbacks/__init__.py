@@ -12,6 +12,7 @@ from gls_lightning.callbacks.loss_landscape_logger import LossLandscapeLogger
 from gls_lightning.callbacks.metrics_file import MetricsFile
 from gls_lightning.callbacks.non_finite_guard import NonFiniteGuard
 from gls_lightning.callbacks.periodic_certification import PeriodicCertification
+from gls_lightning.callbacks.run_checkpoint import RunCheckpoint
 from gls_lightning.callbacks.run_report import RunReport
 from gls_lightning.callbacks.save_run_config import SaveRunConfig
 from gls_lightning.callbacks.sigma_decay import SigmaDecay
@@ -33,6 +34,7 @@ __all__ = [
     "MetricsFile",
     "NonFiniteGuard",
     "PeriodicCertification",
+    "RunCheckpoint",
     "RunReport",
     "SaveRunConfig",
     "SigmaDecay",

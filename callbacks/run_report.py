@@ -12,14 +12,17 @@ from rich.table import Table
 from torch.utils.data import DataLoader
 
 from gls_lightning.callbacks.certified_module import ACCURACIES, certified_module
-from gls_lightning.callbacks.checkpoint_files import checkpoint_files
+from gls_lightning.callbacks.checkpoint_files import checkpoint_files, intact_checkpoint
 from gls_lightning.callbacks.save_run_config import run_directory
+from gls_lightning.run_files import CONFIG, METRICS
+from gls_lightning.whole_file import STORAGE_ERRORS
 
 
 class RunReport(Callback):
     """Prints the accuracies of the last validation as a table, then the paths of the run's files.
 
-    After an interruption, it prints the checkpoint from which the run can go on.
+    After an interruption, it prints the checkpoint from which the run can go on; an error of a disk that takes no more
+    gets a note that names the newest one that is whole.
     """
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -43,6 +46,10 @@ class RunReport(Callback):
         path = checkpoint_files(trainer).get("last checkpoint")
         if trainer.is_global_zero and path and isinstance(exception, KeyboardInterrupt | SIGTERMException):
             print(f"gls: interrupted; resume with gls fit --ckpt_path {path}", file=sys.stderr)
+        if isinstance(exception, OSError) and exception.errno in STORAGE_ERRORS:
+            intact = intact_checkpoint(trainer)
+            note = f"the newest whole checkpoint is {intact}" if intact else "no checkpoint was written before"
+            exception.add_note(note)
 
 
 def _validation_data(trainer: Trainer) -> str:
@@ -60,11 +67,11 @@ def _files(trainer: Trainer) -> dict[str, str | Path]:
     """What the run left behind, by what it is."""
     files: dict[str, str | Path] = {**checkpoint_files(trainer)}
     directory = run_directory(trainer)
-    if directory is not None and (directory / "config.yaml").is_file():
-        files["configuration"] = directory / "config.yaml"
+    if directory is not None and (directory / CONFIG).is_file():
+        files["configuration"] = directory / CONFIG
     for logger in trainer.loggers:
         if isinstance(logger, CSVLogger):
-            files["metrics"] = Path(logger.log_dir, "metrics.csv")
+            files["metrics"] = Path(logger.log_dir, METRICS)
         elif logger.save_dir is not None:  # as in a trial run
             files.setdefault("metrics", logger.save_dir)
     return files

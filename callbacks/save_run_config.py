@@ -8,17 +8,24 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 
+from gls_lightning.provenance import provenance
+from gls_lightning.run_files import CONFIG, run_of_checkpoint
+from gls_lightning.whole_file import write_whole
+
 
 class SaveRunConfig(SaveConfigCallback):
     """Writes the resolved configuration of a training run beside its checkpoints, and to its loggers.
 
+    The file begins with a comment that names the versions of this package, PyTorch and Lightning, and the commit.
+
     Args:
         parser: The parser of the command line.
         config: The resolved configuration.
+        given: The configuration to be written, where that of the run has a directory that another run must not have.
     """
 
-    def __init__(self, parser: LightningArgumentParser, config: Namespace) -> None:
-        super().__init__(parser, config, save_to_log_dir=False)
+    def __init__(self, parser: LightningArgumentParser, config: Namespace, given: Namespace | None = None) -> None:
+        super().__init__(parser, given or config, save_to_log_dir=False)
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Does nothing: the run's directory is known only when training starts."""
@@ -32,7 +39,7 @@ class SaveRunConfig(SaveConfigCallback):
             logger.log_hyperparams(yaml.safe_load(text))
         if (directory := run_directory(trainer)) is not None:
             directory.mkdir(parents=True, exist_ok=True)
-            (directory / self.config_filename).write_text(text)
+            write_whole(directory / CONFIG, lambda draft: draft.write_text(f"# {provenance()}\n{text}"))
 
 
 def run_directory(trainer: Trainer) -> Path | None:
@@ -43,8 +50,3 @@ def run_directory(trainer: Trainer) -> Path | None:
     # Not trainer.log_dir, which waits for the other processes.
     directories = (getattr(logger, "log_dir", None) or logger.save_dir for logger in trainer.loggers)
     return next((Path(directory) for directory in directories if directory), None)
-
-
-def run_of_checkpoint(path: Path) -> Path:
-    """The directory of the run that a checkpoint belongs to: its own, or the one above ``checkpoints``."""
-    return path.parent.parent if path.parent.name == "checkpoints" else path.parent

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -21,14 +22,15 @@ import gls_lightning.certification
 import gls_lightning.data
 import gls_lightning.networks
 import gls_lightning.optimizers  # noqa: F401
-from gls_lightning.callbacks import EpsilonAnnealing, MetricsFile, RunReport, SaveRunConfig, SigmaDecay
+from gls_lightning.callbacks import EpsilonAnnealing, MetricsFile, RunCheckpoint, RunReport, SaveRunConfig, SigmaDecay
 from gls_lightning.callbacks.refused_run import RefusedRun
-from gls_lightning.callbacks.save_run_config import run_of_checkpoint
 from gls_lightning.certification import Certifier, complete_certifier
 from gls_lightning.certification.complete_certifier import select_stages
+from gls_lightning.checkpoint_io import WholeCheckpointIO
 from gls_lightning.command_line.library_error import refused_by_lightning
 from gls_lightning.command_line.model_parser import ModelParser
 from gls_lightning.command_line.trainer_options import check_trainer_options
+from gls_lightning.config_composition import compose
 from gls_lightning.config_files import prepare
 from gls_lightning.config_trust import TRUST_RUN, Trust
 from gls_lightning.diagnostics import LossLandscape, TightnessMeter, radius_grid
@@ -41,14 +43,17 @@ from gls_lightning.evaluation import (
     LandscapeEvaluation,
     TightnessEvaluation,
     TightnessReport,
+    report_metrics,
 )
 from gls_lightning.found_values import restrict_parsers
 from gls_lightning.module import CertifiedTrainingModule
 from gls_lightning.objectives import Objective
+from gls_lightning.placement import log_into_run, loggers_of_evaluation, run_of_resumed
 from gls_lightning.radius import Radius, read_radius, warn_of_large_radius
 from gls_lightning.relaxations import Relaxation
+from gls_lightning.run_files import CONFIG, evaluation_directory
 from gls_lightning.version import __version__
-from gls_lightning.weights import read_checkpoint, read_weights
+from gls_lightning.weights import read_checkpoint, read_weights, require_of_run
 from gls_lightning.writable_directory import require_writable_directory
 
 CHECKPOINTS = ("checkpoint", "latest", "recovery")
@@ -56,11 +61,16 @@ OWN_COMMANDS = ("tightness", "landscape", "certify", "export")
 
 
 class GLSTrainer(Trainer):
-    """Lightning's Trainer; without inference mode, because attacks and bounds may need gradients in evaluation."""
+    """Lightning's Trainer without inference mode, because attacks and bounds may need gradients in evaluation.
+
+    Its checkpoints are written and read by :class:`gls_lightning.checkpoint_io.WholeCheckpointIO`.
+    """
 
     def __init__(self, *, inference_mode: bool = False, **kwargs: Any) -> None:
         check_trainer_options(kwargs)
         super().__init__(inference_mode=inference_mode, **kwargs)
+        if type(self.strategy.checkpoint_io) is TorchCheckpointIO:
+            self.strategy.checkpoint_io = WholeCheckpointIO()
 
     def tightness(
         self,
@@ -73,6 +83,7 @@ class GLSTrainer(Trainer):
         max_epsilon: Radius | None = None,
         num_radii: int = 21,
         samples: int = 1000,
+        output: Path | None = None,
     ) -> None:
         """Measure how tight relaxations are: certified accuracy over the radius, and the area under it.
 
@@ -87,6 +98,8 @@ class GLSTrainer(Trainer):
             max_epsilon: Largest radius of an even grid that starts at 0. By default twice the model's epsilon.
             num_radii: Number of radii of the even grid.
             samples: How many test images to use, the first ones; all where there are fewer.
+            output: Directory for the files. By default ``tightness/NAME`` in the run of the checkpoint NAME, or
+                ``tightness`` here without one.
 
         Raises:
             ConfigurationError: A value is out of range, or the checkpoint does not fit.
@@ -97,7 +110,9 @@ class GLSTrainer(Trainer):
         elif max_epsilon is not None:
             raise ConfigurationError(f"radii is {radii} and max_epsilon is {max_epsilon}; give one of them")
         meter = TightnessMeter(radii, relaxations)
-        evaluation = TightnessEvaluation(model, meter, samples=samples, report=TightnessReport(ckpt_path))
+        output = evaluation_directory("tightness", ckpt_path) if output is None else output
+        require_writable_directory(output, "output")
+        evaluation = TightnessEvaluation(model, meter, samples=samples, report=TightnessReport(ckpt_path, output))
         _load_weights(model, ckpt_path, weights_only)
         self.test(evaluation, datamodule=datamodule, verbose=False)
 
@@ -124,8 +139,8 @@ class GLSTrainer(Trainer):
             samples: How many test images the loss is of, the first ones; all where there are fewer.
             epsilon: Radius. By default the model's.
             objective: What the loss is. By default the model's, or Certified where that bounds nothing.
-            output: Directory for numbers and pictures. By default ``landscape`` in the checkpoint's run, or here
-                without one.
+            output: Directory for numbers and pictures. By default ``landscape/NAME`` in the run of the
+                checkpoint NAME, or ``landscape`` here without one.
             **options: Further options are those of LossLandscape.
 
         Raises:
@@ -135,7 +150,7 @@ class GLSTrainer(Trainer):
         radius = model.epsilon if epsilon is None else _radius(epsilon)
         if samples < 1:
             raise ConfigurationError(f"samples is {samples}; it must be at least 1")
-        output = _in_run(ckpt_path, "landscape") if output is None else output
+        output = evaluation_directory("landscape", ckpt_path) if output is None else output
         require_writable_directory(output, "output")
         images = ChosenTestImages(datamodule, samples, command="gls landscape")
         images.batches = [range(samples)]
@@ -184,8 +199,8 @@ class GLSTrainer(Trainer):
             certifier: Certifies in place of PGD, IBP, CROWNIBP, DeepPoly, AlphaCROWN and BranchAndBound.
             counterexamples: Whether counterexamples are stored, too.
             retry_unknown: Whether images are tried again that earlier runs left unknown or failed at.
-            output: Directory of the records, which a later run continues. By default ``certification`` in the
-                checkpoint's run, or here without one.
+            output: Directory of the records, which a later run continues. By default
+                ``certification/NAME`` in the run of the checkpoint NAME, or ``certification`` here without one.
 
         Raises:
             ConfigurationError: A value is out of range, the checkpoint does not fit, or the directory's records are of
@@ -199,7 +214,7 @@ class GLSTrainer(Trainer):
             raise ConfigurationError(f"time_limit is {time_limit}, which a certifier has its own of; give one of them")
         if stages is not None:
             certifier = select_stages(certifier, stages)
-        output = _in_run(ckpt_path, "certification") if output is None else output
+        output = evaluation_directory("certification", ckpt_path) if output is None else output
         require_writable_directory(output, "output")
         options = CertificationOptions(
             epsilon=model.epsilon if epsilon is None else _radius(epsilon),
@@ -237,7 +252,8 @@ class GLSTrainer(Trainer):
             ckpt_path: Checkpoint with the weights, or ``.safetensors`` file of the network alone; by default those of
                 the initialisation.
             weights_only: Whether objects other than tensors and plain values are refused; false trusts the checkpoint.
-            output: Directory for the files. By default ``export`` in the checkpoint's run, or here without one.
+            output: Directory for the files. By default ``export/NAME`` in the run of the checkpoint NAME, or ``export``
+                here without one.
             samples: How many test images get a property; all that follow where there are fewer.
             start: Position of the first one in the test set.
             epsilon: Radius of the properties. By default the model's.
@@ -248,7 +264,7 @@ class GLSTrainer(Trainer):
         """
         from gls_lightning.interchange.benchmark import read_samples, write_benchmark  # needs optional packages
 
-        output = _in_run(ckpt_path, "export") if output is None else output
+        output = evaluation_directory("export", ckpt_path) if output is None else output
         require_writable_directory(output, "output")
         _load_weights(model, ckpt_path, weights_only)
         images = read_samples(datamodule, start, samples)
@@ -263,11 +279,6 @@ def _radius(epsilon: Radius) -> float:
     return radius
 
 
-def _in_run(ckpt_path: str | None, name: str) -> Path:
-    """The directory of this name in the checkpoint's run, or here without one."""
-    return Path(name) if ckpt_path is None else run_of_checkpoint(Path(ckpt_path)) / name
-
-
 def _load_weights(model: CertifiedTrainingModule, ckpt_path: str | None, weights_only: bool | None) -> None:
     if ckpt_path is not None and Path(ckpt_path).suffix == ".safetensors":
         model.network.load_state_dict(read_weights(ckpt_path, model.network))
@@ -275,6 +286,17 @@ def _load_weights(model: CertifiedTrainingModule, ckpt_path: str | None, weights
         checkpoint = read_checkpoint(ckpt_path, weights_only=weights_only is not False)
         model.on_load_checkpoint(checkpoint)
         model.load_state_dict(checkpoint["state_dict"])
+
+
+def _require_optimizer(path: str, checkpoint: dict[str, Any], given: str | None) -> None:
+    """Refuses to go on with an optimizer that cannot have the state of the checkpoint's."""
+    arguments = checkpoint.get("hyper_parameters")
+    saved = arguments.get("optimizer") if isinstance(arguments, dict) else None
+    name = saved.get("class_path") if isinstance(saved, dict) else None
+    if None not in (name, given) and name != given:
+        raise ConfigurationError(
+            f"model.optimizer is {given}, but {path} holds the state of {name}; model.init_from takes its weights alone"
+        )
 
 
 class _Noted(Action):
@@ -369,7 +391,7 @@ class GLSCLI(LightningCLI):
         parser.add_lightning_class_args(EpsilonAnnealing, "epsilon_annealing")
         parser.add_lightning_class_args(SigmaDecay, "sigma_decay")
         for key in CHECKPOINTS:
-            parser.add_lightning_class_args(ModelCheckpoint, key)
+            parser.add_lightning_class_args(RunCheckpoint, key)
         best = {"monitor": "val/certified_accuracy", "mode": "max", "filename": "best-{epoch}"}
         # A callback's save_last follows its other checkpoints only: the best one's would miss the epochs after it.
         latest = {"filename": "last"}
@@ -382,7 +404,7 @@ class GLSCLI(LightningCLI):
                 # The latter two keep one and the same last.ckpt up to date.
                 **{f"{key}.enable_version_counter": False for key in CHECKPOINTS},
                 "trainer.logger": {
-                    "class_path": "lightning.pytorch.loggers.CSVLogger",
+                    "class_path": "gls_lightning.csv_logger.RunCSVLogger",
                     "init_args": {"save_dir": "runs", "name": self.run_name},
                 },
             }
@@ -408,21 +430,50 @@ class GLSCLI(LightningCLI):
             )
         of_network = self.config.subcommand in OWN_COMMANDS and Path(path or "").suffix == ".safetensors"
         if path not in (None, "last", "best", "hpc") and not of_network:
-            read_checkpoint(path, weights_only=config.weights_only)
+            checkpoint = read_checkpoint(path, weights_only=config.weights_only)
+            if self.config.subcommand not in OWN_COMMANDS:
+                require_of_run(path, checkpoint, resumable=self.config.subcommand == "fit")
+            if self.config.subcommand == "fit":
+                _require_optimizer(path, checkpoint, config.get("model.init_args.optimizer.class_path"))
 
     def before_fit(self) -> None:
         """Leaves out of the run's record that objects may be unpickled: that holds for this command line."""
         self.config.fit.weights_only = None
 
     def before_instantiate_classes(self) -> None:
-        """Leaves out the checkpoint callbacks where checkpoints are switched off, and files that nobody reads."""
+        """Decides where loggers write, and leaves out the checkpoint callbacks where checkpoints are switched off."""
         trainer = self._get(self.config, "trainer")
-        apart = ("landscape", "certify", "export")  # where their results lie
-        if self.subcommand in apart and "CSVLogger" in str(trainer.logger):
-            trainer.logger = False
+        if self.subcommand == "fit":
+            self._go_on(trainer)
+        else:
+            trainer.logger = loggers_of_evaluation(trainer.logger, self._results)
         if trainer.enable_checkpointing is False:
             keys = self._parser(self.subcommand).callback_keys
             keys[:] = [key for key in keys if key not in CHECKPOINTS]
+
+    def _go_on(self, trainer: Namespace) -> None:
+        """Lets a fit that is resumed go on in the directory of its run, which its configuration does not name."""
+        path, given = self._get(self.config, "ckpt_path"), self.config[self.subcommand].clone()
+        if path is None or not Path(path).is_file() or trainer.enable_checkpointing is False:
+            return
+        config = self._parser(self.subcommand).dump(given, skip_unset=False, skip_link_targets=False)
+        if run := run_of_resumed(Path(path), trainer.logger, config):
+            log_into_run(trainer.logger, run)
+            given["ckpt_path"] = compose(run / CONFIG).content.get("ckpt_path")  # where the whole run began
+            given["weights_only"] = None  # see before_fit
+            self.save_config_kwargs["given"] = given
+
+    @property
+    def _results(self) -> Path:
+        """Where an evaluation's results lie by default."""
+        name = "certification" if self.subcommand == "certify" else str(self.subcommand)
+        return evaluation_directory(name, self._get(self.config, "ckpt_path"))
+
+    def after_test(self) -> None:
+        """Keeps the metrics."""
+        report_metrics(self.trainer, self.model, self._results, self._get(self.config, "ckpt_path"))
+
+    after_validate = after_test
 
 
 def run(words: list[str]) -> None:

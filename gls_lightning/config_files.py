@@ -22,6 +22,7 @@ from gls_lightning.config_trust import (
     lies_in_run,
 )
 from gls_lightning.errors import ConfigurationError
+from gls_lightning.run_files import config_of_checkpoint
 
 COMPONENTS = "gls_lightning.components"
 """Entry points of this group are imported before a command line is parsed."""
@@ -122,8 +123,7 @@ def _with_saved_config(words: list[str]) -> tuple[list[str], bool]:
     checkpoint = Path(checkpoints[-1])
     if not checkpoint.is_file():
         raise ConfigurationError(f"--ckpt_path is {checkpoint}, where there is no file; without one, give --config")
-    candidates = (folder / RECORD for folder in (checkpoint.parent, checkpoint.parent.parent))
-    config = next((candidate for candidate in candidates if candidate.is_file()), None)
+    config = config_of_checkpoint(checkpoint)
     if config is None:
         return list(words), False
     return [*words[:1], "--config", str(config), *words[1:]], True

@@ -9,6 +9,7 @@ from gls_lightning.allocation import keep_freed_memory
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.near_names import near
 from gls_lightning.version import __version__
+from gls_lightning.whole_file import STORAGE_ERRORS
 
 MODEL_COMMANDS = {
     "fit": "Train a network.",
@@ -84,11 +85,25 @@ def _checked(command: Callable[[list[str]], None], words: list[str]) -> None:
         command(words)
     except BrokenPipeError:  # who reads the output has seen enough; Python would complain again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.errno not in STORAGE_ERRORS:
+            raise
+        print(f"gls: {_disk_error(error)}", file=sys.stderr)
+        sys.exit(1)
     except ValueError as error:
         if (bad_input := _bad_input(error)) is None:
             raise
         print(f"gls: {bad_input}", file=sys.stderr)
         sys.exit(2)
+
+
+def _disk_error(error: OSError) -> str:
+    """Says what went wrong, with the notes of the error or of that during whose handling it came."""
+    found: BaseException | None = error
+    notes: list[str] = []
+    while found is not None and not notes:
+        notes, found = getattr(found, "__notes__", []), found.__context__
+    return "; ".join([" ".join(filter(None, [error.strerror, error.filename and f"for {error.filename}"])), *notes])
 
 
 def _bad_input(error: BaseException | None) -> ConfigurationError | None:

@@ -69,6 +69,8 @@ _TOO_SMALL = (
 class _EpochMean(MeanMetric):
     """A mean that survives inference mode, in which Lightning resets it after ``validate``, for a later ``fit``."""
 
+    PARTS = ("mean_value", "weight")
+
     @torch.inference_mode(False)
     def reset(self) -> None:
         super().reset()
@@ -181,6 +183,7 @@ class CertifiedTrainingModule(LightningModule):
         self._init_from_of_checkpoint: str | None = None
         self.register_buffer("current_epsilon", torch.tensor(self.epsilon), persistent=False)
         self.means = nn.ModuleDict()
+        self._begun_means: dict[str, dict[str, Tensor]] = {}
         self.deferred_values = DeferredValues()
         self._graph: Graph | None = None
         self.estimator.prepare(self._trainable())
@@ -495,12 +498,20 @@ class CertifiedTrainingModule(LightningModule):
     def _log_mean(self, name: str, value: Tensor | float, weight: float = 1.0, prog_bar: bool = False) -> None:
         """Logs the mean over the samples of an epoch, of all processes."""
         if name not in self.means:
-            self.means[name] = _EpochMean().to(self.device)
+            self.means[name] = self._begun_mean(name).to(self.device)
         mean = self.means[name]
         assert isinstance(mean, MeanMetric)
         mean.update(value, weight)
         # The attribute is named because Lightning looks for metrics only once, before this one is there.
         self.log(name, mean, on_step=False, on_epoch=True, prog_bar=prog_bar, metric_attribute=f"means.{name}")
+
+    def _begun_mean(self, name: str) -> _EpochMean:
+        """A mean that begins with what is known of its epoch from before the fit was resumed."""
+        mean = _EpochMean()
+        if self.trainer.ckpt_path and self.trainer.is_global_zero:
+            for part, value in self._begun_means.pop(name, {}).items():
+                setattr(mean, part, value)
+        return mean
 
     def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Natural, certified and adversarial accuracy at the target radius, with a sound relaxation."""
@@ -585,6 +596,12 @@ class CertifiedTrainingModule(LightningModule):
         checkpoint["module_class"] = f"{type(self).__module__}:{type(self).__qualname__}"
         checkpoint["given_objects"] = self._given_objects
         checkpoint["unread_init_from"] = self._unread_init_from
+        begun = {name: mean for name, mean in self.means.items() if name.startswith("train/")}
+        if begun and not self.trainer.is_last_batch:  # a run that goes on within an epoch logs the mean over all of it
+            checkpoint["begun_means"] = {
+                name: {part: process_sum(self.trainer, getattr(mean, part).clone()) for part in _EpochMean.PARTS}
+                for name, mean in begun.items()
+            }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses a checkpoint of another architecture, or with weights that are not finite.
@@ -602,6 +619,7 @@ class CertifiedTrainingModule(LightningModule):
         for tensors in (saved, checkpoint.get("current_model_state", {})):  # the latter are SWA's
             require_finite(tensors)
         self._init_from_of_checkpoint = checkpoint.get("unread_init_from")
+        self._begun_means = checkpoint.get("begun_means", {})
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Loads tensors, which ``init_from`` will not replace.

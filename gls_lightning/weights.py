@@ -1,23 +1,26 @@
 """Weights in files: checkpoints of runs, and safetensors of a network alone."""
 
-import pickle
+import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from gls_lightning.checksum import is_archive, is_damaged
 from gls_lightning.errors import ConfigurationError
 
 NETWORK = "network."
 """What precedes the names of the network's tensors in a checkpoint."""
+_CHECKSUM = "sha256"
 
 
 def read_checkpoint(path: str | Path, *, weights_only: bool = True) -> dict[str, Any]:
-    """Reads a checkpoint; its tensors stay in the file until they are used.
+    """Reads the checkpoint of a training run; its tensors stay in the file until they are used.
 
     Args:
         path: The checkpoint.
@@ -26,14 +29,63 @@ def read_checkpoint(path: str | Path, *, weights_only: bool = True) -> dict[str,
     Raises:
         ConfigurationError: There is no such file, or it is damaged or no checkpoint.
     """
-    _require_file(path)
-    try:
-        content = torch.load(path, map_location="cpu", mmap=True, weights_only=weights_only)
-    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise ConfigurationError(f"{path} is damaged or no checkpoint") from error
-    if not (isinstance(content, dict) and "state_dict" in content):
+    content = read_content(path, weights_only=weights_only)
+    if not (isinstance(content, dict) and _is_state(content)):
         raise ConfigurationError(f"{path} is no checkpoint of a training run")
     return content
+
+
+def _is_state(content: dict[str, Any]) -> bool:
+    state = content.get("state_dict")
+    return isinstance(state, Mapping) and all(isinstance(name, str) for name in state)
+
+
+def read_content(path: str | Path, *, weights_only: bool = True, map_location: Any = "cpu", mapped: bool = True) -> Any:
+    """Reads what ``torch.save`` wrote.
+
+    Args:
+        path: The file.
+        weights_only: Whether objects other than tensors and plain values are refused.
+        map_location: Where the tensors go, as in ``torch.load``.
+        mapped: Whether tensors stay in the file until they are used.
+
+    Raises:
+        ConfigurationError: There is no such file, or it is damaged.
+    """
+    _require_file(path)
+    try:
+        if is_damaged(Path(path)):
+            raise ConfigurationError(f"{path} is damaged: bytes are missing, or are not those that were written")
+        mapped &= is_archive(Path(path))
+        return torch.load(path, mmap=mapped, map_location=map_location, weights_only=weights_only)
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
+    except ConfigurationError:
+        raise
+    except Exception as error:  # whatever unpickling somebody else's bytes may raise
+        if foreign := re.search(r"Unsupported global: GLOBAL (\S+)", str(error)):
+            what = f"holds an object of {foreign[1]}, which a checkpoint of tensors and plain values does not"
+        else:
+            what = "is damaged or no checkpoint"
+        raise ConfigurationError(f"{path} {what}") from error
+
+
+def require_of_run(path: str | Path, checkpoint: Mapping[str, Any], *, resumable: bool) -> None:
+    """Refuses what Lightning does not take for a checkpoint.
+
+    Args:
+        path: The checkpoint.
+        checkpoint: Its content.
+        resumable: Whether training is to go on from it.
+
+    Raises:
+        ConfigurationError: It holds weights alone.
+    """
+    parts = ("loops", "callbacks", "optimizer_states", "lr_schedulers") if resumable else ()
+    if missing := [key for key in ("pytorch-lightning_version", *parts) if key not in checkpoint]:
+        raise ConfigurationError(
+            f"{path} holds weights alone, without {', '.join(missing)}; a fit takes them as model.init_from"
+        )
 
 
 def read_weights(path: str | Path, network: nn.Module) -> dict[str, Tensor]:
@@ -119,16 +171,40 @@ def require_same_architecture(
 
 
 def _require_file(path: str | Path) -> None:
+    if Path(path).is_dir():
+        raise ConfigurationError(f"{path} is a directory; a checkpoint is a file, in checkpoints of a run's directory")
     if not Path(path).is_file():
         raise ConfigurationError(f"there is no checkpoint {path}")
+
+
+def as_safetensors(tensors: Mapping[str, Tensor]) -> bytes:
+    """The content of a ``.safetensors`` file, with a checksum that :func:`read_tensors` checks."""
+    # Copies, because the format refuses tensors that share memory.
+    copies = {n: t.detach().cpu().clone(memory_format=torch.contiguous_format) for n, t in tensors.items()}
+    return save(copies, metadata={_CHECKSUM: _checksum(copies)})
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _read_safetensors(path: str | Path) -> dict[str, Tensor]:
     _require_file(path)
     try:
-        return load_file(path)
-    except SafetensorError as error:
+        with safe_open(path, "pt") as file:
+            checksum = (file.metadata() or {}).get(_CHECKSUM)
+        tensors = load_file(path)
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # of the package, and of PyTorch where a header asks for what it has not
         raise ConfigurationError(f"{path} is damaged or no file of safetensors") from error
+    if checksum not in (None, _checksum(tensors)):
+        raise ConfigurationError(f"{path} is damaged: bytes are not those that were written")
+    return tensors
 
 
 def _read_network(path: str | Path) -> dict[str, Tensor]:
@@ -141,4 +217,5 @@ def _tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def _shape(state: Mapping[str, Any], name: str) -> str:
-    return str(tuple(state[name].shape)) if name in state else "absent"
+    value = state.get(name)
+    return str(tuple(value.shape)) if isinstance(value, Tensor) else "absent" if value is None else "no tensor"

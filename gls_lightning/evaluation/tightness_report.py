@@ -11,7 +11,6 @@ from lightning.pytorch.utilities import rank_zero_warn
 from rich.console import Console
 from rich.table import Table
 
-from gls_lightning.callbacks.save_run_config import run_directory
 from gls_lightning.diagnostics import Tightness, TightnessMeter
 from gls_lightning.diagnostics.tightness_figure import tightness_figure
 from gls_lightning.module import CertifiedTrainingModule
@@ -23,16 +22,18 @@ _COLUMNS = 6
 
 
 class TightnessReport:
-    """Prints a table, writes ``tightness.json`` and ``tightness.png`` into the run's directory, and charts in W&B.
+    """Prints a table, writes ``tightness.json`` and ``tightness.png``, and charts in W&B.
 
     With ``trainer.fast_dev_run`` it writes nothing.
 
     Args:
         checkpoint: Where the weights come from; None for those of the initialisation.
+        output: Directory for the files.
     """
 
-    def __init__(self, checkpoint: str | None) -> None:
+    def __init__(self, checkpoint: str | None, output: Path) -> None:
         self.checkpoint = checkpoint
+        self.output = output
 
     def __call__(self, trainer: Trainer, module: CertifiedTrainingModule, meter: TightnessMeter) -> None:
         """Reports; to be called on the first process."""
@@ -53,10 +54,9 @@ class TightnessReport:
         console = Console(soft_wrap=True)
         console.print(_table(tightness, title))
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            directory = run_directory(trainer) or Path(trainer.default_root_dir)
             content = {**about, "precision": "float64", **_as_dict(tightness, meter.relaxations)}
             figure = tightness_figure(tightness, title=title, epsilon=module.epsilon)
-            for kind, path in _files(directory, content, figure):
+            for kind, path in _files(self.output, content, figure):
                 console.print(f"{kind:<16} {path}")
 
 

@@ -5,9 +5,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from lightning.pytorch import LightningDataModule
-from safetensors.torch import save
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -18,6 +16,7 @@ from gls_lightning.interchange.counterexample import decimal
 from gls_lightning.interchange.onnx_export import write_onnx
 from gls_lightning.interchange.robustness_property import robustness_property
 from gls_lightning.radius import Radius, read_radius
+from gls_lightning.weights import as_safetensors
 from gls_lightning.whole_file import write_whole
 
 
@@ -96,11 +95,8 @@ def write_benchmark(
         raise ConfigurationError(
             f"the network has {num_classes} outputs, but an image has the label {largest}; labels are counted from 0"
         )
-    state = {
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in network.state_dict().items()
-    }
-    write_whole(directory / "network.safetensors", lambda path: path.write_bytes(save(state)))
+    weights = as_safetensors(network.state_dict())
+    write_whole(directory / "network.safetensors", lambda path: path.write_bytes(weights))
     instances = []
     for sample in samples:
         name = f"vnnlib/image_{sample.number}.vnnlib"

@@ -25,7 +25,7 @@ class CertificationSummary:
     """The summary of a directory of records.
 
     Attributes:
-        directory: Its name.
+        directory: Where it is in the run.
         checkpoint: Where the weights came from.
         dataset: Whose test images they are.
         epsilon: Radius.
@@ -52,14 +52,19 @@ class CertificationSummary:
 def read_summaries(run: Path) -> tuple[list[CertificationSummary], list[str]]:
     """The summaries in the directories of a run, and what is wrong with them."""
     summaries, notes = [], []
-    for path in sorted(run.glob(f"*/{SUMMARY}"), key=lambda path: (path.parent.name != "certification", path)):
+    folders = sorted({path.parent.relative_to(run) for path in _anywhere(run, SUMMARY)})
+    for folder in sorted(folders, key=lambda folder: folder.parts[0] != "certification"):
         try:
-            summaries.append(_summary(path.parent.name, json.loads(path.read_text())))
+            summaries.append(_summary(str(folder), json.loads((run / folder / SUMMARY).read_text())))
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, OSError) as error:
-            notes.append(f"{path.parent.name}/{SUMMARY} is no summary of gls certify: {type(error).__name__}, {error}")
-    begun = {path.parent for path in run.glob("*/records-*.jsonl") if not (path.parent / SUMMARY).is_file()}
-    notes += [f"{path.name} has records but no {SUMMARY}; gls certify goes on there" for path in sorted(begun)]
+            notes.append(f"{folder}/{SUMMARY} is no summary of gls certify: {type(error).__name__}, {error}")
+    begun = {path.parent.relative_to(run) for path in _anywhere(run, "records-*.jsonl")}.difference(folders)
+    notes += [f"{folder} has records but no {SUMMARY}; gls certify goes on there" for folder in sorted(begun)]
     return summaries, notes
+
+
+def _anywhere(run: Path, name: str) -> list[Path]:
+    return [path for pattern in (f"*/{name}", f"*/*/{name}") for path in run.glob(pattern)]
 
 
 def _summary(directory: str, content: Mapping[str, Any]) -> CertificationSummary:

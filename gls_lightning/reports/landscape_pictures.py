@@ -1,4 +1,4 @@
-"""The pictures that the diagnostics of a run left behind."""
+"""The pictures of loss landscapes that a run left behind."""
 
 import json
 import re
@@ -13,27 +13,25 @@ ABOUT = ("axes", "noise", "checkpoint")
 
 
 def picture_sections(run: Path, name: str) -> list[Section]:
-    """The loss landscape of ``gls landscape``, the newest of training, and the tightness of relaxations.
+    """The loss landscapes of ``gls landscape``, and the newest of training.
 
     Args:
         run: The directory of the run.
         name: Begins the names of the pictures.
     """
     landscape = run / "landscape"
-    epochs = {int(match[1]): path for path in landscape.glob("epoch=*") if (match := re.search(r"=(\d+)$", path.name))}
+    matches = ((path, re.fullmatch(r"epoch=(\d+)", path.name)) for path in landscape.glob("epoch=*"))
+    epochs = {int(match[1]): path for path, match in matches if match}
     folders = {"Loss landscape": landscape}
+    folders |= {f"Loss landscape of {path.name}": path for path in sorted(landscape.glob("*")) if path.is_dir()}
+    folders = {heading: path for heading, path in folders.items() if path not in epochs.values()}
     if epochs:
         folders[f"Loss landscape during training, epoch {max(epochs)}"] = epochs[max(epochs)]
-    sections = [
+    return [
         section
         for number, (heading, folder) in enumerate(folders.items())
         if (section := _landscape(folder, heading, f"{name}-landscape-{number}"))
     ]
-    if (run / "tightness.png").is_file():
-        png = (run / "tightness.png").read_bytes()
-        caption = "certified accuracy over the radius, for each relaxation"
-        sections.append(Section("Tightness", pictures=[Picture(f"{name}-tightness", caption, caption, png)]))
-    return sections
 
 
 def _landscape(folder: Path, heading: str, name: str) -> Section | None:

@@ -10,7 +10,7 @@ from gls_lightning.errors import ConfigurationError
 from gls_lightning.reports.certification_summary import CertificationSummary, read_summaries
 from gls_lightning.reports.metric_table import MetricTable, read_metrics
 from gls_lightning.reports.run_config import MODEL, SEED, FlatConfig, flatten, number
-from gls_lightning.reports.run_search import CONFIG, METRICS
+from gls_lightning.run_files import CONFIG, METRICS
 
 _ENDS_EARLIER = ("trainer.max_steps", "trainer.max_time")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from gls_lightning.config_files import find_config
 from gls_lightning.errors import ConfigurationError
+from gls_lightning.run_files import CONFIG, METRICS
 
-CONFIG, METRICS = "config.yaml", "metrics.csv"
 RUNS = Path("runs")
 """Where ``gls fit`` puts its runs, below the working directory."""
 

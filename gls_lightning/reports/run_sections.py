@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from gls_lightning.reports.certification_summary import CertificationSummary, Share
 from gls_lightning.reports.document import Section, Table
+from gls_lightning.reports.evaluation_sections import metrics_section, tightness_sections
 from gls_lightning.reports.figures import curve_picture
 from gls_lightning.reports.landscape_pictures import picture_sections
 from gls_lightning.reports.metric_table import ACCURACIES, Curve
@@ -44,7 +45,9 @@ def run_section(run: Run, number: int) -> Section:
     if run.missing_epochs:
         notes.append(f"not finished: {run.missing_epochs} of {run.config['trainer.max_epochs']} epochs are missing")
     table = Table("configuration", ["choice", "value"], list(choices(run.config).items()))
-    parts = [_certification(run), *picture_sections(run.directory, name), *_diagnostics(run, name)]
+    measured = metrics_section(run.directory)
+    parts = [*([measured] if measured else []), _certification(run), *tightness_sections(run.directory, name)]
+    parts += [*picture_sections(run.directory, name), *_diagnostics(run, name)]
     if run.config_text:
         parts.append(Section("Whole configuration", code=run.config_text, folded=True))
     where = f"Directory: {run.directory}"

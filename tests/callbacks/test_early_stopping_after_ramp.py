@@ -47,8 +47,8 @@ def test_a_resumed_run_ends_where_the_uninterrupted_one_does() -> None:
     options = ["--epsilon_annealing.end_epoch=1", "--trainer.max_epochs=3"]
     assert validated_epochs("EarlyStoppingAfterRamp", *options) == [0, 1, 2]
     main(["fit", "--ckpt_path", "runs/tiny/version_0/checkpoints/last.ckpt", "--trainer.max_epochs=8"])
-    with Path("runs/tiny/version_1/metrics.csv").open() as lines:
-        assert {row["epoch"] for row in csv.DictReader(lines)} == {"3"}
+    with Path("runs/tiny/version_0/metrics.csv").open() as lines:
+        assert {row["epoch"] for row in csv.DictReader(lines)} == {"0", "1", "2", "3"}
 
 
 def test_the_ways_to_count_are_two(capsys: pytest.CaptureFixture[str]) -> None:

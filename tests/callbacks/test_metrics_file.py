@@ -18,11 +18,14 @@ def epochs(path: Path) -> list[str]:
         return [row["epoch"] for row in csv.DictReader(stream) if row["val/certified_accuracy"]]
 
 
-def test_a_run_that_goes_on_keeps_the_metrics_before(recwarn: pytest.WarningsRecorder) -> None:
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_a_run_in_the_directory_of_another_part(goes_on: bool, recwarn: pytest.WarningsRecorder) -> None:
     last = ["--latest.dirpath=run", "--latest.every_n_epochs=1"]
     main(["fit", "--config", TINY, *ELSEWHERE, *last, "--trainer.max_epochs=1"])
-    main(["fit", "--config", TINY, *ELSEWHERE, *last, "--trainer.max_epochs=2", "--ckpt_path=run/last.ckpt"])
-    assert (epochs(Path("run/metrics-1.csv")), epochs(Path("run/metrics.csv"))) == (["0"], ["1"])
+    resumed = ["--trainer.max_epochs=2", "--ckpt_path=run/last.ckpt"] if goes_on else []
+    main(["fit", "--config", TINY, *ELSEWHERE, *last, *resumed])
+    files = {path.name: epochs(path) for path in Path("run").glob("metrics*")}
+    assert files == ({"metrics.csv": ["0", "1"]} if goes_on else {"metrics-1.csv": ["0"], "metrics.csv": ["0"]})
     assert not [warning for warning in recwarn if "will be deleted" in str(warning.message)]
 
 

@@ -130,7 +130,7 @@ def test_commands(words: str, line: str, capsys: pytest.CaptureFixture[str]) -> 
         ("model.estimator.sigma=", "model.estimator.sigma is empty; it must be a number$"),
         ("model.estimator=", "model.estimator is empty; it must be an estimator, such as Backprop$"),
         ("trainer.max_epochs=-3", "trainer.max_epochs is -3; it must be at least 0, or -1 for no limit$"),
-        ("checkpoint.save_top_k=-5", "ModelCheckpoint: Invalid value for save_top_k=-5. Must be >= -1$"),
+        ("checkpoint.save_top_k=-5", "RunCheckpoint: Invalid value for save_top_k=-5. Must be >= -1$"),
         (
             "trainer.callbacks+={class_path: EarlyStopping, init_args: {monitor: val/loss, mode: foo}}",
             "EarlyStopping: `mode` can be min, max, got foo$",
@@ -146,9 +146,9 @@ def test_options(option: str, line: str, capsys: pytest.CaptureFixture[str]) -> 
     [
         (
             "checkpoint.monitor=val/acc",
-            "ModelCheckpoint.monitor is val/acc, which is not logged; there are .*val/",
+            "RunCheckpoint.monitor is val/acc, which is not logged; there are .*val/",
         ),
-        ("checkpoint.monitor=train/los", "ModelCheckpoint.monitor is train/los, which is not logged; near: train/loss"),
+        ("checkpoint.monitor=train/los", "RunCheckpoint.monitor is train/los, which is not logged; near: train/loss"),
         (
             "trainer.callbacks+={class_path: EarlyStopping, init_args: {monitor: val/certified_acc}}",
             "EarlyStopping.monitor is val/certified_acc, which is not logged; near: val/certified_accuracy",
@@ -187,7 +187,7 @@ def test_the_monitor_of_a_module_of_ones_own_is_checked_after_the_sanity_check(
     main([*words, "--checkpoint.monitor=val/own", "--trainer.max_steps=1", "--trainer.logger.save_dir=own"])
     with pytest.raises(SystemExit):
         main([*words, "--checkpoint.monitor=val/owm"])
-    assert "ModelCheckpoint.monitor is val/owm, which is not logged; near: val/own" in capsys.readouterr().err
+    assert "RunCheckpoint.monitor is val/owm, which is not logged; near: val/own" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ class TestRunsOfFit:
         name = "CNN3Tiny, Digits, DeepPoly, RGS"
         cells = page.row("accuracies over seeds", name, "1", "last validation")
         assert cells == [f"{expected[kind]:.2f} ± —\n95 %: —" for kind in ACCURACIES]
-        summary = json.loads((run / "certification/summary.json").read_text())
+        summary = json.loads((run / "certification/last/summary.json").read_text())
         cells = page.row("accuracies over seeds", name, "1", "gls certify, 20 images")
         for kind, cell in zip(ACCURACIES, cells, strict=True):
             low, high = (100 * end for end in summary["intervals"][f"{kind}_accuracy"])
@@ -369,20 +369,23 @@ def test_pictures_and_curves_of_diagnostics() -> None:
     columns += [f"statistics/gradient/{name}" for name in ("cosine", "norm")]
     lines = [["epoch", *columns], [0, *range(9)], [1, 100000, *range(8)]]
     (run / "metrics.csv").write_text("".join(",".join(map(str, line)) + "\r\n" for line in lines))
+    tightness = {"checkpoint": None, "data": "MNIST", "samples": 3, "radii": [0, 0.1], "relaxations": {}}
+    (run / "tightness.json").write_text(json.dumps(tightness))  # where earlier versions left it
     shown = [picture(run / "landscape/curves.png"), picture(run / "tightness.png")]
     shown.append(picture(run / "landscape/epoch=10/surface.png"))
     picture(run / "landscape/epoch=9/curves.png")
+    shown.append(picture(run / "landscape/epoch=20-step=99/curves.png"))  # of a checkpoint of this name
     about = {"title": "Around <the> minimum", "axes": ["gradient steps", "a random line"]}
     (run / "landscape/landscape.json").write_text(json.dumps(about))
     main(["report", str(run)])
     page = Page(run / "report.html")
     page.assert_needs_no_other_file()
     assert {"Around <the> minimum", "axes: gradient steps; a random line"} <= set(page.texts["p"])
-    assert "Loss landscape during training, epoch 10" in page.texts["h3"]
+    assert {"Loss landscape during training, epoch 10", "Loss landscape of epoch=20-step=99"} <= set(page.texts["h3"])
     assert "landscape.json does not say what these pictures are of: FileNotFoundError" in page.notes
     sources = [attributes for tag, attributes in page.tags if tag == "img"]
     assert all(attributes["alt"] for attributes in sources)
-    assert len(sources) == 3
+    assert len(sources) == 4
     copies = {path.read_bytes() for path in (run / "report_figures").iterdir()}
     assert set(shown) <= copies
     captions = [text.removesuffix(" over epochs") for text in page.texts["figcaption"]]

@@ -64,7 +64,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def certify(checkpoint: Path, *words: str, output: str | None = "out") -> list[dict[str, Any]]:
     """Runs the command; the records of all files, in the order of the samples."""
     main(["certify", "--ckpt_path", str(checkpoint), *([f"--output={output}"] if output else []), *words])
-    return records(output or checkpoint.parents[1] / "certification")
+    return records(output or checkpoint.parents[1] / "certification/last")
 
 
 def records(folder: str | Path) -> list[dict[str, Any]]:
@@ -142,7 +142,7 @@ def test_decides_every_sample_and_says_how(checkpoint: Path, test_set: Any, caps
     verdicts = Counter(record["verdict"] for record in found)
     assert verdicts.keys() == {"certified", "falsified", "misclassified"}
     assert verdicts["misclassified"] == (labels != predictions).sum()
-    folder = checkpoint.parents[1] / "certification"
+    folder = checkpoint.parents[1] / "certification/last"
     points = {path: load_file(path)["counterexample"] for path in (folder / "counterexamples").iterdir()}
     assert {int(path.stem) for path in points} == {r["index"] for r in found if r["verdict"] == "falsified"}
     for path, point in points.items():

@@ -45,7 +45,7 @@ def test_numbers_and_pictures_of_the_loss_around_a_checkpoint(
     checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main(["landscape", "--ckpt_path", str(checkpoint), *FEW])
-    folder = checkpoint.parents[1] / "landscape"
+    folder = checkpoint.parents[1] / "landscape/last"
     about = json.loads((folder / "landscape.json").read_text())
     assert (about["objective"], about["epsilon"], about["samples"]) == ("Certified", 0.05, 6)
     assert (about["checkpoint"], about["data"], about["network"]) == (str(checkpoint), "Digits", "CNN3Tiny")

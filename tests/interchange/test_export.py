@@ -27,7 +27,7 @@ from gls_lightning.weights import read_weights
 
 TINY = str(Path(__file__).parents[1] / "configs/tiny.yaml")
 CHECKPOINT = "runs/tiny/version_0/checkpoints/last.ckpt"
-EXPORT = Path("runs/tiny/version_0/export")
+EXPORT = Path("runs/tiny/version_0/export/last")
 RESIDUAL = """
 import torch
 from torch import nn
