@@ -13,7 +13,6 @@ import yaml
 
 from gls_lightning.config_composition import SHIPPED, Composition, as_list, compose
 from gls_lightning.config_trust import (
-    RECORD,
     TRUST_RUN,
     Trust,
     check_class_paths,
@@ -22,7 +21,7 @@ from gls_lightning.config_trust import (
     lies_in_run,
 )
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.run_files import config_of_checkpoint
+from gls_lightning.run_files import CONFIG, config_of_checkpoint
 
 COMPONENTS = "gls_lightning.components"
 """Entry points of this group are imported before a command line is parsed."""
@@ -135,7 +134,7 @@ def find_config(name: str) -> Path:
     Raises:
         ConfigurationError: There is none; the message lists near names.
     """
-    for path in (Path(name), Path(name) / RECORD, SHIPPED / name):
+    for path in (Path(name), Path(name) / CONFIG, SHIPPED / name):
         if path.is_file():
             return path
     names = [*shipped(), *(path.name for path in Path.cwd().glob("*.yaml"))]

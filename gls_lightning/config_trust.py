@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from gls_lightning.errors import ConfigurationError
+from gls_lightning.run_files import CHECKPOINTS, CONFIG, METRICS
 
 TRUST_RUN = "--trust_run"
 """The flag with which the user vouches for what was found."""
-RECORD = "config.yaml"
-"""The configuration in a run's directory."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +40,9 @@ def lies_in_run(config: Path) -> bool:
 
 
 def _is_run(folder: Path) -> bool:
-    if not (folder / RECORD).is_file():
+    if not (folder / CONFIG).is_file():
         return False
-    return (folder / "checkpoints").is_dir() or (folder / "metrics.csv").is_file() or any(folder.glob("*.ckpt"))
+    return (folder / CHECKPOINTS).is_dir() or (folder / METRICS).is_file() or any(folder.glob("*.ckpt"))
 
 
 def is_within(folder: Path, others: Sequence[Path]) -> bool:

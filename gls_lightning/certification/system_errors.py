@@ -5,22 +5,27 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gls_lightning.errors import ConfigurationError
+from gls_lightning.whole_file import STORAGE_ERRORS
 
 RECORDS_KEPT = "the records before are whole: make room, and the same command goes on"
 
 
 @contextmanager
 def refused_by_system(path: Path, advice: str) -> Iterator[None]:
-    """Makes an error of the system bad input: a full disk, a directory without permission.
+    """Says what to do about an error of the system; one that comes from the path itself is bad input.
 
     Args:
         path: What the message names.
         advice: What would be right.
 
     Raises:
-        ConfigurationError: In place of the error.
+        OSError: A disk is full or fails; with a note.
+        ConfigurationError: In place of any other one, such as a directory without permission.
     """
     try:
         yield
     except OSError as error:
+        if error.errno in STORAGE_ERRORS:
+            error.add_note(f"{path}: {advice}")
+            raise
         raise ConfigurationError(f"{path}: {error.strerror}; {advice}") from error

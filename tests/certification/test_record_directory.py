@@ -110,8 +110,8 @@ def test_a_full_disk_leaves_whole_lines_and_says_so(tmp_path: Path) -> None:
         try:
             for index in range(10):
                 file.append(record(index))
-        except ConfigurationError as error:
-            pipe.send(str(error))
+        except OSError as error:
+            pipe.send("; ".join([error.strerror, *error.__notes__]))
 
     here, there = get_context("fork").Pipe()
     process = get_context("fork").Process(target=fill, args=(there,))
@@ -119,7 +119,7 @@ def test_a_full_disk_leaves_whole_lines_and_says_so(tmp_path: Path) -> None:
     process.join()
     (path,) = tmp_path.iterdir()
     message = here.recv()
-    assert message.startswith(f"{path}: File too large; the records before are whole: make room")
+    assert message.startswith(f"File too large; {path}: the records before are whole: make room")
     assert "\n" not in message
     found = directory(tmp_path).read()
     assert found.records == {index: record(index) for index in range(len(found.records))}
