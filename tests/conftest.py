@@ -15,7 +15,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads slow sma
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers have the cores between them
 
-from gls_lightning import cli  # after the settings, which PyTorch reads when it is imported
+import torch  # after the settings, which PyTorch reads when it is imported
+
+from gls_lightning import cli
+
+# Once PyTorch's stand-in for a GPU is in use, as in torch.compile, the first gradient of a process starts a thread for
+# it, and forked processes take no gradients any more. So the first one comes here.
+torch.ones((), requires_grad=True).backward()
 
 
 @pytest.fixture(scope="session")
