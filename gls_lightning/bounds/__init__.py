@@ -6,7 +6,7 @@ from gls_lightning.bounds.graph import Graph, Node
 from gls_lightning.bounds.lines import Lines, LowerSlope
 from gls_lightning.bounds.opaque_graph import OpaqueGraph
 from gls_lightning.bounds.operations import Tensors, UnsupportedOperationError
-from gls_lightning.bounds.rational import NotRationalError, rounded_down, rounded_up
+from gls_lightning.bounds.rational import NotRationalError, Rationals, rounded_down, rounded_up
 from gls_lightning.bounds.specification import margin_specification
 from gls_lightning.bounds.tracing import trace
 
@@ -20,6 +20,7 @@ __all__ = [
     "Node",
     "NotRationalError",
     "OpaqueGraph",
+    "Rationals",
     "Tensors",
     "UnsupportedOperationError",
     "margin_specification",

@@ -15,8 +15,14 @@ from gls_lightning.bounds.lines import Band, Lines, LowerSlope
 from gls_lightning.bounds.operations import Activation, AffineOperation, Tensors
 from gls_lightning.bounds.operations.operation import per_sample
 from gls_lightning.bounds.patch_rows import PatchRows
-from gls_lightning.bounds.rounding import GROWTH, largest, smallest
+from gls_lightning.bounds.rounding import largest, smallest
 from gls_lightning.bounds.rows import Functions, Rows
+
+Scale = tuple[Tensor, Tensor]
+"""Bounds of a node's values and reference values with their distance, and of their errors in units of gamma.
+
+Both ``[B, *shape]`` or broadcasting to it.
+"""
 
 Chosen = tuple[Tensor, Tensor, Tensor]
 """Sample, position and function of each row, ``[N]`` each."""
@@ -46,7 +52,7 @@ class BackSubstitution:
         references: The reference values needed so far, by the name of the node.
         extents: For a rigorous graph, the largest absolute input and output over the box of each activation in
             ``lines``, ``[B]`` each, by its name.
-        scales: The scales needed so far, ``[B, *shape]`` or broadcasting to it, by the name of the node.
+        scales: Bounds of values and, in units of gamma, of errors at the nodes needed so far, by name.
         distances: How far the lines of activations have moved, ``[B, *shape]``, by the name of the node.
     """
 
@@ -62,7 +68,7 @@ class BackSubstitution:
         self._bands: dict[str, Band] = {}
         self.references = {name: box.centre for name, box in boxes.items()}
         self.extents: dict[str, tuple[Tensor, Tensor]] = {}
-        self.scales: dict[str, Tensor] = {}
+        self.scales: dict[str, Scale] = {}
         self.distances: dict[str, Tensor] = {}
 
     @property
@@ -89,23 +95,37 @@ class BackSubstitution:
         Returns:
             ``[B, *shape]`` or broadcasting to it.
         """
-        return self.graph.error(self._scale(name))
+        values, errors = self._scale(name)
+        return self.graph.error(values + errors)
 
-    def _scale(self, name: str) -> Tensor:
+    def _scale(self, name: str) -> Scale:
         if name not in self.scales:
-            self.scales[name] = self._find_scale(name)
+            values, errors = self._find_scale(name)
+            # What is lost below the smallest normal number counts as an error, which later operations multiply.
+            self.scales[name] = values, errors + smallest(values.dtype) / self.graph.gamma(values.dtype)
         return self.scales[name]
 
-    def _find_scale(self, name: str) -> Tensor:
+    def _find_scale(self, name: str) -> Scale:
         if name in self.boxes:
-            return per_sample(3 * self.boxes[name].largest, self.boxes[name].lower)
+            values = per_sample(3 * self.boxes[name].largest, self.boxes[name].lower)
+            return values, torch.zeros_like(values)
         node = self.graph.by_name[name]
         if isinstance(node.operation, AffineOperation):
-            scales = (self._scale(source).flatten(1).amax(1) for source in node.inputs)
-            return GROWTH * node.operation.magnitude(self.tensors, *scales)
+            return self._pass_scale(node.operation, [self._scale(source) for source in node.inputs])
         reference = self.reference(name)
         _, of_output = self.extents[name]
-        return per_sample(of_output + 2 * largest(reference), reference)
+        values = per_sample(of_output + 2 * largest(reference), reference)
+        return values, torch.zeros_like(values)
+
+    def _pass_scale(self, operation: AffineOperation, scales: Sequence[Scale]) -> Scale:
+        """The scale behind an affine operation, which passes errors on and rounds what its values consist of."""
+        inputs = [
+            torch.cat([part.flatten(1).amax(1) for part in (values, values + errors)]) for values, errors in scales
+        ]
+        magnitude = operation.magnitude(self.tensors, *inputs)
+        slack = 1 + 4 * self.graph.gamma(magnitude.dtype)
+        values, errors = (slack * magnitude).expand(len(inputs[0]), *magnitude.shape[1:]).chunk(2)
+        return values, errors
 
     def _band(self, node: Node) -> Band:
         if node.name not in self._bands:

@@ -63,7 +63,7 @@ class Graph:
         """The network's output at ``x [B, *input_shape]``. BatchNorm takes its statistics from ``tensors``."""
         return self.propagate(x, lambda node, *inputs: node.operation.evaluate(tensors, *inputs))[self.output]
 
-    def exactly(self, tensors: Tensors, x: Tensor) -> Rationals:
+    def exactly(self, tensors: Tensors, x: Rationals) -> Rationals:
         """The network's output ``[*output_shape]`` at one input ``x [*input_shape]``, without any rounding.
 
         Meant for small networks: a second takes some 10^7 products.
@@ -71,7 +71,7 @@ class Graph:
         Raises:
             NotRationalError: An operation, such as a sigmoid or BatchNorm, does not keep to rational numbers.
         """
-        values = self.propagate(Rationals.of(x), lambda node, *inputs: node.operation.exactly(tensors, *inputs))
+        values = self.propagate(x, lambda node, *inputs: node.operation.exactly(tensors, *inputs))
         return values[self.output]
 
     def intervals(self, tensors: Tensors, box: Box) -> dict[str, Box]:

@@ -16,9 +16,6 @@ from torch import Tensor
 EXTRA_TERMS = 64
 """Operations on a value that are not part of a sum: scaling, lines of an activation, centres and radii of boxes."""
 
-GROWTH = 2.1
-"""An affine operation's scale over that of its absolute values, since it stands for values and errors together."""
-
 
 def gamma(terms: int, dtype: torch.dtype) -> float:
     """Largest relative error of a sum of so many products."""

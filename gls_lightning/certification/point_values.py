@@ -6,7 +6,7 @@ from math import inf
 import torch
 from torch import Tensor
 
-from gls_lightning.bounds import Box, Graph, NotRationalError, OpaqueGraph, Tensors, rounded_up
+from gls_lightning.bounds import Box, Graph, NotRationalError, OpaqueGraph, Rationals, Tensors, rounded_up
 from gls_lightning.relaxations import IBP
 
 _LARGEST = 2**16
@@ -40,16 +40,20 @@ def values_from_above(
     values = sums + offsets
     if isinstance(graph, OpaqueGraph):
         return values + _OPAQUE * (1 + logits.abs().amax(1, keepdim=True))
-    highest = -IBP()(graph, tensors, Box(points, points), -rows)
-    above = highest + offsets
-    above = above + torch.finfo(above.dtype).eps * above.abs()
+    above = highest_values(graph, tensors, Box(points, points), rows, offsets)
     for sample in ((values <= 0) & (above > 0)).any(1).nonzero().flatten().tolist():
-        exact = _exactly(graph, tensors, points[sample], rows[sample], offsets[sample])
+        exact = exact_values(graph, tensors, Rationals.of(points[sample]), rows[sample], offsets[sample])
         above[sample] = torch.minimum(above[sample], above.new_tensor(exact))
     return above
 
 
-def _exactly(graph: Graph, tensors: Tensors, point: Tensor, rows: Tensor, offsets: Tensor) -> list[float]:
+def highest_values(graph: Graph, tensors: Tensors, box: Box, rows: Tensor, offsets: Tensor) -> Tensor:
+    """Upper bounds ``[B, m]`` of linear functions ``[B, m, K]`` with constants ``[B, m]`` over boxes, by intervals."""
+    above = offsets - IBP()(graph, tensors, box, -rows)
+    return above + torch.finfo(above.dtype).eps * above.abs()
+
+
+def exact_values(graph: Graph, tensors: Tensors, point: Rationals, rows: Tensor, offsets: Tensor) -> list[float]:
     """The values ``[m]`` at one point, rounded up; infinite where rational numbers do not help."""
     if graph.size > _LARGEST:
         return [inf] * len(rows)

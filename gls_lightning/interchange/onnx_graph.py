@@ -1,6 +1,5 @@
 """From an ONNX network to a graph."""
 
-import onnx
 import torch
 from torch import Tensor
 
@@ -24,7 +23,7 @@ def read_graph(network: OnnxNetwork) -> tuple[Graph, dict[str, Tensor]]:
     """
     graph = GraphInProgress(network.values(), {network.input_name: INPUT}, {INPUT: network.input_shape})
     for node in network.proto.node:
-        if _depends_on_input(node, graph):
+        if not network.varying.isdisjoint(node.output):
             call = OnnxCall(node, graph)
             if node.op_type not in CONVERTERS:
                 call.refuse()
@@ -36,12 +35,6 @@ def read_graph(network: OnnxNetwork) -> tuple[Graph, dict[str, Tensor]]:
     if output == INPUT or graph.shapes[output] != shape:
         output = graph.append(network.output_name, Reshape, output, output_shape=shape)
     return Graph(Graph(tuple(graph.nodes), network.input_shape).ancestors(output), network.input_shape), graph.tensors
-
-
-def _depends_on_input(node: onnx.NodeProto, graph: GraphInProgress) -> bool:
-    """Whether a node's output varies; that of a part of the network inside a node may."""
-    parts = any(attribute.type == onnx.AttributeProto.GRAPH for attribute in node.attribute)
-    return parts or (node.op_type != "Shape" and any(name in graph.sources for name in node.input))
 
 
 def compare(graph: Graph, tensors: dict[str, Tensor], network: OnnxNetwork, points: Tensor) -> None:

@@ -1,7 +1,8 @@
 """A network in an ONNX file, evaluated by onnxruntime and by the onnx package itself."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ class OnnxNetwork:
     def __init__(self, path: Path) -> None:
         self.path = path
         model = _read(path)
-        self.proto = model.graph
+        self._model, self.proto = model, model.graph
         constants = {constant.name for constant in self.proto.initializer}
         inputs = [value for value in self.proto.input if value.name not in constants]
         if len(inputs) != 1 or len(self.proto.output) != 1:
@@ -51,7 +52,6 @@ class OnnxNetwork:
         self.input_name, self.output_name = inputs[0].name, self.proto.output[0].name
         self.input_shape, self.precision = self._kind(inputs[0].type.tensor_type)
         self._evaluator = _evaluator(model)
-        self._in_float64 = _evaluator(_with_doubles(model))
         self._runtime = _runtime(path)
 
     def _kind(self, kind: onnx.TypeProto.Tensor) -> tuple[torch.Size, type[np.floating]]:
@@ -79,6 +79,21 @@ class OnnxNetwork:
         """
         with self._evaluation():
             return self._run(self._in_float64, points)
+
+    @cached_property
+    def _in_float64(self) -> Any:
+        return _evaluator(_with_doubles(self._model, self.varying, self.values()))
+
+    @cached_property
+    def varying(self) -> set[str]:
+        """Names of the values that depend on the input, the input's own among them."""
+        names = {self.input_name}
+        for node in self.proto.node:
+            # A part of the network inside a node may depend on it; the shape of what does, does not.
+            parts = any(attribute.type == onnx.AttributeProto.GRAPH for attribute in node.attribute)
+            if parts or (node.op_type != "Shape" and not names.isdisjoint(node.input)):
+                names.update(node.output)
+        return names
 
     def _run(self, evaluator: Any, points: NDArray[np.floating]) -> NDArray[np.float64]:
         outputs = [evaluator.run(None, {self.input_name: point[None]})[0] for point in points]
@@ -131,28 +146,26 @@ def _runtime(path: Path) -> Any:
         return None
 
 
-def _with_doubles(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The network with float64 in place of float32."""
+def _with_doubles(model: onnx.ModelProto, varying: set[str], values: Mapping[str, Any]) -> onnx.ModelProto:
+    """The part of the network that depends on the input, with float64 in place of float32; constants as they are."""
     wide = onnx.ModelProto()
     wide.CopyFrom(model)
-    for tensor in wide.graph.initializer:
-        _widen(tensor)
+    nodes = [node for node in model.graph.node if not varying.isdisjoint(node.output)]
+    constants = {name for node in nodes for name in node.input if name and name not in varying}
+    wide.graph.ClearField("node")
+    wide.graph.ClearField("initializer")
+    wide.graph.node.extend(nodes)
+    wide.graph.initializer.extend(onnx.numpy_helper.from_array(_wide(values[name]), name) for name in constants)
     for node in wide.graph.node:
         for attribute in node.attribute:
-            if node.op_type == "Constant" and attribute.name in ("value_float", "value_floats"):
-                values = np.array(onnx.helper.get_attribute_value(attribute), np.float64)
-                attribute.CopyFrom(onnx.helper.make_attribute("value", onnx.numpy_helper.from_array(values)))
-            elif attribute.type == onnx.AttributeProto.TENSOR:
-                _widen(attribute.t)
-            elif node.op_type == "Cast" and attribute.name == "to" and attribute.i == onnx.TensorProto.FLOAT:
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == onnx.TensorProto.FLOAT:
                 attribute.i = onnx.TensorProto.DOUBLE
     return wide
 
 
-def _widen(tensor: onnx.TensorProto) -> None:
-    if tensor.data_type == onnx.TensorProto.FLOAT:
-        values = onnx.numpy_helper.to_array(tensor).astype(np.float64)
-        tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+def _wide(value: Any) -> NDArray[np.generic]:
+    array = np.asarray(value)
+    return array.astype(np.float64) if array.dtype == np.float32 else array
 
 
 def _read(path: Path) -> onnx.ModelProto:

@@ -1,5 +1,6 @@
 """How ONNX operations become operations of a graph."""
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -83,11 +84,21 @@ def _gemm(call: OnnxCall) -> str:
     assert weight is not None
     if call.attribute("transA", 0):
         call.refuse("transA is set")
-    # In float64 before they are scaled: NumPy would keep float32, and round.
-    weight = (weight if call.attribute("transB", 0) else weight.T).astype(np.float64)
+    weight = _scaled(call, "alpha", weight if call.attribute("transB", 0) else weight.T)
     if bias is not None:
-        bias = np.broadcast_to(call.attribute("beta", 1.0) * bias.astype(np.float64), (1, len(weight)))[0]
-    return _linear(call, call.source(), call.attribute("alpha", 1.0) * weight, bias)
+        bias = np.broadcast_to(_scaled(call, "beta", bias), (1, len(weight)))[0]
+    return _linear(call, call.source(), weight, bias)
+
+
+def _scaled(call: OnnxCall, name: str, values: Array) -> Array:
+    """The values times a factor of the node; in float64, where products of float32 are exact."""
+    factor, wide = float(call.attribute(name, 1.0)), values.astype(np.float64)
+    products: Array = factor * wide
+    if values.dtype == np.float64 and factor not in (0, 1):
+        exact = [Fraction(factor) * Fraction(value) for value in wide.ravel().tolist()]
+        if exact != [Fraction(product) for product in products.ravel().tolist()]:
+            call.refuse(f"{name} is {factor:g}, and its products with constants in float64 are rounded")
+    return products
 
 
 @converts("MatMul")

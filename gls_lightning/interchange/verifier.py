@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gls_lightning.attacks import PGD
-from gls_lightning.bounds import Box
+from gls_lightning.bounds import Box, Rationals, rounded_down, rounded_up
 from gls_lightning.certification.branch_and_bound import BranchAndBound, Question, largest_functions, minimise
-from gls_lightning.certification.point_values import values_from_above
+from gls_lightning.certification.point_values import exact_values, highest_values
 from gls_lightning.errors import ConfigurationError, ContradictionError
 from gls_lightning.interchange.counterexample import decimal, format_counterexample
 from gls_lightning.interchange.onnx_graph import compare, read_graph
@@ -144,20 +144,21 @@ class Verifier:
         inputs = _rounded(points.numpy(), lower, upper, self.network.precision)
         for point, outputs in zip(inputs, self.network(inputs), strict=True):
             printed = [Fraction(decimal(value)) for value in point.flatten()]
-            if (
-                np.isfinite(outputs).all()
-                and region.is_reached(printed, outputs.tolist())
-                and self._holds(region, point)
-            ):
+            reached = np.isfinite(outputs).all() and region.is_reached(printed, outputs.tolist())
+            if reached and self._holds(region, printed):
                 return Verification(Verdict.SAT, format_counterexample(point.flatten(), outputs))
         return None
 
-    def _holds(self, region: Region, point: Array) -> bool:
-        """Whether a point satisfies the property over the reals."""
-        rows, groups = region.question.rows, len(region.question.rows)
-        points = torch.from_numpy(point.astype(np.float64)).expand(groups, *point.shape)
-        values = values_from_above(self.graph, self.tensors, points, rows, region.offsets_above)
-        return bool((values <= 0).all(1).any())
+    def _holds(self, region: Region, printed: list[Fraction]) -> bool:
+        """Whether the very numbers that are printed satisfy the property over the reals."""
+        rows, offsets, shape = region.question.rows, region.offsets_above, self.graph.input_shape
+        sides = ([*map(rounded, printed)] for rounded in (rounded_down, rounded_up))
+        box = Box(*(rows.new_tensor(side).reshape(1, *shape).expand(len(rows), *shape) for side in sides))
+        if (highest_values(self.graph, self.tensors, box, rows, offsets) <= 0).all(1).any():
+            return True
+        point, size = Rationals.of_fractions(printed, tuple(shape)), len(offsets[0])
+        exact = exact_values(self.graph, self.tensors, point, rows.flatten(0, 1), offsets.flatten())
+        return any(max(exact[start : start + size]) <= 0 for start in range(0, len(exact), size))
 
 
 def _rounded(points: Array, lower: Array, upper: Array, precision: type[np.floating]) -> Array:

@@ -122,6 +122,8 @@ def _box(bounds: Sequence[Linear], inputs: Sequence[str]) -> Sides:
             upper[name] = min(value, upper.get(name, value))
         else:
             lower[name] = max(value, lower.get(name, value))
+    if any(abs(value) >= _LARGEST for side in (lower, upper) for value in side.values()):
+        raise ConfigurationError("an input is bounded by a number of 300 digits or more, beyond those of float64")
     if unbounded := [name for name in inputs if name not in lower or name not in upper]:
         raise ConfigurationError(f"{unbounded[0]} must have a lower and an upper bound")
     return tuple(lower[name] for name in inputs), tuple(upper[name] for name in inputs)

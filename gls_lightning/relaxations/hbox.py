@@ -8,6 +8,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from gls_lightning.bounds import BackSubstitution, Box, Graph, Node, Tensors
+from gls_lightning.bounds.back_substitution import Scale
 from gls_lightning.bounds.graph import INPUT
 from gls_lightning.bounds.operations import Activation
 from gls_lightning.bounds.operations.operation import per_sample
@@ -94,7 +95,8 @@ class _ErrorSubstitution(BackSubstitution):
         return super()._step(node, rows)
 
     @override
-    def _find_scale(self, name: str) -> Tensor:
+    def _find_scale(self, name: str) -> Scale:
         if name != INPUT and isinstance(self.graph.by_name[name].operation, Activation):
-            return per_sample(3 * self.zonotopes[name].bounds.largest, self.zonotopes[name].box.lower)
+            values = per_sample(3 * self.zonotopes[name].bounds.largest, self.zonotopes[name].box.lower)
+            return values, torch.zeros_like(values)
         return super()._find_scale(name)

@@ -65,8 +65,8 @@ class LinearRelaxation(RelaxationInParts):
 
     @override
     def _samples_in_cache(self, coefficients: Coefficients, element_size: int) -> int:
-        *_, of_output = coefficients.largest.values()
-        largest = max(coefficients.largest.values())
+        sizes = [*coefficients.largest.values()] or [1]  # nothing, where all operations act on single elements
+        of_output, largest = sizes[-1], max(sizes)
         return max(1, min(_CPU_TENSOR_BYTES // of_output, _MOST_CHUNKS * _CPU_TENSOR_BYTES // largest) // element_size)
 
     def _chunks(self, graph: Graph, tensors: Tensors, specification: Tensor) -> dict[str, int]:

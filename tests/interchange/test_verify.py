@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Callable
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 
@@ -248,3 +249,39 @@ def test_a_wrong_reading_shows_however_small(tmp_path: Path, monkeypatch: pytest
     wrong = {name: tensor + 1e-7 * (tensor.ndim == 1) for name, tensor in tensors.items()}
     with pytest.raises(UnsupportedOperationError, match="beyond rounding"):
         onnx_graph.compare(graph, wrong, network, torch.from_numpy(points))
+
+
+def test_the_printed_input_is_the_one_that_counts(verify: Callable[..., str]) -> None:
+    """The number of float64 that is printed as 0.1 lies above 0.1, which bounds the input."""
+    write_network("A = Relu(X) Y = Gemm(A, W)", W=[[1], [0]])
+    for side, value in (
+        ("0.1", np.float64(0.1)),
+        ("0.09999999403953552", np.float64(np.float32(0.09999999403953552))),
+    ):
+        write_property(f"(>= Y_0 {Decimal(float(value)):f})", box=("0", side), outputs=1)
+        assert not verify().startswith("sat") or Fraction(side) >= Fraction(float(value))
+
+
+def test_factors_that_round_are_refused() -> None:
+    from gls_lightning.bounds import UnsupportedOperationError
+    from gls_lightning.interchange.onnx_graph import read_graph
+    from gls_lightning.interchange.onnx_network import OnnxNetwork
+
+    for factor, refused in ((0.5, False), (0.1, True)):
+        write_network(f"Y = Gemm<alpha = {factor}>(X, W)", given="double[1,2] X", W=[[1], [1]])
+        model = onnx.load("net.onnx")
+        model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.array([[0.7], [1 / 3]]), "W"))
+        model.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+        onnx.save(model, "net.onnx")
+        if refused:
+            with pytest.raises(UnsupportedOperationError, match=r"alpha is 0\.1, and its products"):
+                read_graph(OnnxNetwork(Path("net.onnx")))
+        else:
+            read_graph(OnnxNetwork(Path("net.onnx")))
+
+
+def test_constants_that_are_computed_are_those_of_the_file(verify: Callable[..., str]) -> None:
+    """A third in float32 is not a third in float64."""
+    write_network("c = Div(one, three) A = Mul(X, c) B = Relu(A) Y = Gemm(B, W)", one=1, three=3, W=[[1], [1]])
+    write_property("(>= Y_0 0.7)", outputs=1)
+    assert verify() == "unsat\n"

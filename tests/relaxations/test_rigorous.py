@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from gls_lightning.bounds import Box, Graph, NotRationalError, trace
+from gls_lightning.bounds import Box, Graph, NotRationalError, Rationals, trace
 from gls_lightning.relaxations import CROWNIBP, IBP, AlphaCROWN, DeepPoly, HBox, Relaxation
 
 RELAXATIONS: dict[str, Relaxation] = {
@@ -57,7 +57,7 @@ def make(kind: str, generator: torch.Generator) -> tuple[Graph, dict[str, Tensor
 
 
 def exact_values(graph: Graph, tensors: dict[str, Tensor], point: Tensor, rows: Tensor) -> list[Fraction]:
-    outputs = graph.exactly(tensors, point).fractions()
+    outputs = graph.exactly(tensors, Rationals.of(point)).fractions()
     return [sum((Fraction(c) * y for c, y in zip(row, outputs, strict=True)), Fraction(0)) for row in rows.tolist()]
 
 
@@ -125,13 +125,67 @@ def test_exact_outputs_are_those_of_integers() -> None:
     graph = trace(network, (4, 8, 8))
     assert graph.num_outputs == 3
     for point in torch.randint(-4, 5, (5, 4, 8, 8), generator=generator).double():
-        assert list(map(float, graph.exactly(state, point).fractions())) == network(point[None])[0].tolist()
+        assert (
+            list(map(float, graph.exactly(state, Rationals.of(point)).fractions())) == network(point[None])[0].tolist()
+        )
 
 
 def test_exact_outputs_need_rational_operations() -> None:
     network = nn.Sequential(nn.Linear(2, 2), nn.Tanh()).double()
     with pytest.raises(NotRationalError):
-        trace(network, (2,)).exactly(dict(network.state_dict()), torch.zeros(2).double())
+        trace(network, (2,)).exactly(dict(network.state_dict()), Rationals.of(torch.zeros(2)))
     network = nn.Sequential(nn.Linear(2, 2)).double()
     with pytest.raises(NotRationalError):
-        trace(network, (2,)).exactly(dict(network.state_dict()), torch.tensor([torch.inf, 0]).double())
+        trace(network, (2,)).exactly(dict(network.state_dict()), Rationals.of(torch.tensor([torch.inf, 0])))
+
+
+@pytest.mark.parametrize("name", RELAXATIONS)
+def test_what_underflow_loses_counts_as_often_as_later_weights_say(name: str) -> None:
+    """The value 1e-323 x of float64's smallest numbers is rounded, and then multiplied by 1e200."""
+    network = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 2)).double()
+    values = [[[1e-323]], [0.0], [[1e200], [0.0]], [0.0, 4e-124], [[1.0, 0.0], [0.0, 1.0]], [0.0, 0.0]]
+    tensors = {n: torch.tensor(v, dtype=torch.float64) for n, v in zip(network.state_dict(), values, strict=True)}
+    graph = trace(network, (1,))
+    smallest = torch.full((1, 1), 5e-324, dtype=torch.float64)
+    for box in (Box.around(torch.tensor([[0.3]]).double(), 0.01), Box(0 * smallest, smallest)):
+        rows = torch.tensor([[[1.0, -1.0], [-1.0, 1.0]]]).double()
+        with torch.no_grad():
+            lower = RELAXATIONS[name](graph.rigorously(), tensors, box, rows)[0].tolist()
+        for point in (box.lower[0], box.upper[0]):
+            for bound, value in zip(lower, exact_values(graph, tensors, point, rows[0]), strict=True):
+                assert not bound > value
+
+
+@pytest.mark.parametrize("name", RELAXATIONS)
+def test_a_network_of_elementwise_operations(name: str) -> None:
+    class Scaled(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return (x - 0.1) * 1e3
+
+    graph = trace(Scaled(), (2,))
+    box, rows = Box.around(torch.tensor([[0.5, 0.4]]).double(), 0.1), torch.tensor([[[1.0, -1.0]]]).double()
+    with torch.no_grad():
+        lower = RELAXATIONS[name](graph.rigorously(), {"unused": rows}, box, rows).item()
+    assert lower == pytest.approx(-100)
+
+
+def test_depth_without_activations_gives_little_away() -> None:
+    torch.manual_seed(0)
+
+    class PreActivation(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Linear(20, 20) for _ in range(32))
+
+        def forward(self, x: Tensor) -> Tensor:
+            for layer in self.layers:
+                x = x + 0.1 * layer(torch.relu(x))
+            return x
+
+    network = PreActivation().double()
+    graph, tensors = trace(network, (20,)), dict(network.state_dict())
+    box, rows = Box.around(torch.rand(2, 20).double(), 1e-6), torch.eye(20).double()[:3].expand(2, 3, 20)
+    for relaxation in (IBP(), HBox(), DeepPoly()):
+        with torch.no_grad():
+            plain, rigorous = (relaxation(g, tensors, box, rows) for g in (graph, graph.rigorously()))
+        assert (plain - rigorous).max() < 1e-6

@@ -11,6 +11,7 @@ from typing_extensions import override
 from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.lines import Lines, LowerSlope
 from gls_lightning.bounds.rational import NotRationalError, Rationals
+from gls_lightning.bounds.rounding import smallest
 from gls_lightning.bounds.rows import Rows
 from gls_lightning.bounds.zonotope import Errors, Zonotope
 
@@ -93,7 +94,8 @@ class AffineOperation(Operation):
 
     @override
     def rounding(self, tensors: Tensors, inputs: Sequence[Box], output: Box) -> Tensor | None:
-        return self.magnitude(tensors, *(box.largest for box in inputs))
+        # Numbers below the smallest normal one may be lost before they are multiplied.
+        return self.magnitude(tensors, *(box.largest + smallest(box.lower.dtype) for box in inputs))
 
     @override
     def zonotope(self, tensors: Tensors, *inputs: Zonotope) -> Zonotope:
