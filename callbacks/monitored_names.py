@@ -11,7 +11,7 @@ from gls_lightning.near_names import alternatives
 
 _KNOWN_SOURCES = ("gls_lightning", "lightning")
 _OF_CALLBACKS = ("certification/", "landscape/", "statistics/")
-"""How metrics begin whose names depend on the options of the callbacks that log them."""
+"""Beginnings of metrics whose names depend on the options of the callbacks that log them."""
 
 
 class MonitoredNames(Callback):
@@ -48,7 +48,7 @@ class MonitoredNames(Callback):
 
 
 def _all_known(trainer: Trainer) -> bool:
-    """Whether no callback is another package's, which may log anything."""
+    """Says whether no callback is another package's, which may log anything."""
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     return all(type(callback).__module__.partition(".")[0] in _KNOWN_SOURCES for callback in callbacks)
 

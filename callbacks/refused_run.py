@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
 
 _OF_THE_START = {"config.yaml", "hparams.yaml"}
-"""What is written as a run starts."""
+"""Files that are written as a run starts."""
 
 
 class RefusedRun(Callback):

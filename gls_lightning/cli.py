@@ -465,7 +465,7 @@ class GLSCLI(LightningCLI):
 
     @property
     def _results(self) -> Path:
-        """Where an evaluation's results lie by default."""
+        """Default place of an evaluation's results."""
         name = "certification" if self.subcommand == "certify" else str(self.subcommand)
         return evaluation_directory(name, self._get(self.config, "ckpt_path"))
 

@@ -43,6 +43,7 @@ from gls_lightning.component_argument import component, shown
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import RGS, Estimate, GradientEstimator, Key, Reducer, alone
 from gls_lightning.found_values import check_arguments
+from gls_lightning.near_names import alternatives
 from gls_lightning.objectives import L1, Batch, Certified, Objective, Regularizer, robust_cross_entropy
 from gls_lightning.objectives.l1 import L1Scope
 from gls_lightning.radius import Radius, read_radius, warn_of_large_radius
@@ -678,6 +679,7 @@ def load(path: str | Path, *, trust_run: bool = False, **arguments: Any) -> Cert
         found = getattr(found, part, None)
     if not (isinstance(found, type) and issubclass(found, CertifiedTrainingModule)):
         raise ConfigurationError(f"{path} is a checkpoint of {qualified_name}; import it from {module} before loading")
+    _require_known(found, arguments)
     if missing := [name for name in checkpoint.get("given_objects", ()) if name not in arguments]:
         raise ConfigurationError(
             f"{path} does not hold the module's {', '.join(missing)}, given as objects in Python; give them to load too"
@@ -685,6 +687,15 @@ def load(path: str | Path, *, trust_run: bool = False, **arguments: Any) -> Cert
     if not trust_run:
         _check_hyperparameters(checkpoint, found, arguments, str(path))
     return found.load_from_checkpoint(path, map_location="cpu", weights_only=True, **arguments)
+
+
+def _require_known(found: type, arguments: Mapping[str, Any]) -> None:
+    parameters = signature(found).parameters
+    if any(parameter.kind == Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for name in arguments.keys() - parameters.keys() - {"strict", "hparams_file"}:  # Lightning's own
+        said = f"{found.__name__} has no argument {name}, which load was given"
+        raise ConfigurationError(said + alternatives(name, parameters))
 
 
 def _check_hyperparameters(

@@ -137,7 +137,7 @@ class BackSubstitution:
 
     @torch.no_grad()
     def _distance(self, node: Node) -> Tensor:
-        """How far the lines of an activation must move for the rounding errors of its input and of their own."""
+        """Moves the lines of an activation by this much, for the rounding errors of its input and of their own."""
         if node.name not in self.distances:
             assert isinstance(node.operation, Activation)
             steepness = node.operation.steepness(self.lines[node.name])
@@ -260,7 +260,7 @@ class BackSubstitution:
         return reduce(torch.add, constants + [part.minimum(self._radius(name)) for name, part in pending.items()])
 
     def _radius(self, name: str) -> Tensor:
-        """How far the elements of a box may be from its centre."""
+        """Largest distance of the elements of a box from its centre."""
         radius = self.boxes[name].radius
         return radius + self.error(name) if self.graph.rigorous else radius
 

@@ -26,7 +26,7 @@ def gamma(terms: int, dtype: torch.dtype) -> float:
 
 
 def smallest(dtype: torch.dtype) -> float:
-    """What a bound gives away to numbers below the smallest normal one."""
+    """Margin that a bound gives away to numbers below the smallest normal one."""
     return float(torch.finfo(dtype).tiny ** 0.5)
 
 

@@ -1,4 +1,4 @@
-"""What processes tell each other about the samples that they are deciding."""
+"""Claims, by which processes tell each other about the samples that they are deciding."""
 
 import os
 import warnings
@@ -51,7 +51,7 @@ class Claims:
         return granted
 
     def is_taken(self, index: int) -> bool:
-        """Whether another process has the sample."""
+        """Says whether another process has the sample."""
         return not self._do("F_TEST", _FIRST_SAMPLE + index)
 
     def give_back(self) -> None:
@@ -64,11 +64,11 @@ class Claims:
         self._do("F_TLOCK", _byte_of_file(name))
 
     def is_written(self, name: str) -> bool:
-        """Whether another process writes to the file of records."""
+        """Says whether another process writes to the file of records."""
         return not self._do("F_TEST", _byte_of_file(name))
 
     def others(self) -> int:
-        """How many other processes are at work here."""
+        """Counts the other processes that are at work here."""
         return sum(not self._do("F_TEST", place) for place in _PROCESSES)
 
     @contextmanager
@@ -87,7 +87,7 @@ class Claims:
             self._file = None
 
     def _do(self, command: str, byte: int) -> bool:
-        """Whether another process does not stand against a command of ``os.lockf``."""
+        """Says whether another process does not stand against a command of ``os.lockf``."""
         if self.problem is None and self._file is not None:
             try:
                 os.lseek(self._file, byte, os.SEEK_SET)

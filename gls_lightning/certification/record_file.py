@@ -13,7 +13,7 @@ from gls_lightning.certification.record_line import as_json, encode
 from gls_lightning.certification.system_errors import RECORDS_KEPT, refused_by_system
 
 _UNSYNCED_SECONDS = 1.0
-"""How much work a power failure may cost."""
+"""Seconds of work that a power failure may cost."""
 
 
 class RecordFile:

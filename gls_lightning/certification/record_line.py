@@ -26,7 +26,7 @@ def _short(value: object) -> str:
 
 
 def is_count(value: object) -> bool:
-    """Whether it is a whole number of at least 0, and no boolean."""
+    """Says whether it is a whole number of at least 0, and no boolean."""
     return type(value) is int and 0 <= value < 2**63
 
 
@@ -53,7 +53,7 @@ _FIELDS: dict[str, tuple[Callable[[object], bool], str]] = {
     "subdomains": (is_count, "it must be a whole number of at least 0"),
     "reason": (lambda value: value is None or _is_text(value), "it must be a text in one line, or null"),
 }
-"""What a record consists of: which values are possible, in code and in words."""
+"""Parts of a record: which values are possible, in code and in words."""
 
 
 def encode(content: dict[str, Any]) -> bytes:
@@ -62,7 +62,7 @@ def encode(content: dict[str, Any]) -> bytes:
 
 
 def decode(line: bytes) -> dict[str, Any]:
-    """What a line says, its checksum included, which :func:`require_unchanged` compares.
+    """Reads what a line says, its checksum included, which :func:`require_unchanged` compares.
 
     Raises:
         ImpossibleLine: It is no object of JSON.

@@ -55,7 +55,7 @@ class RecordReader:
 
     @property
     def notes(self) -> list[str]:
-        """What is odd and does not count, in words."""
+        """Notes of what is odd and does not count."""
         cut = [f"{self.path} ends within line {self._lines + 1}, which does not count"] if self._cut else []
         return self._repeated + cut
 

@@ -185,7 +185,7 @@ class RelaxationStage(Stage):
 
 
 _ALLOWANCE = 1e-9
-"""What bounds of other libraries must exceed, for their rounding errors."""
+"""Margin that bounds of other libraries must exceed, for their rounding errors."""
 
 
 class BranchAndBoundStage(Stage):

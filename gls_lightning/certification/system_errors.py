@@ -1,4 +1,4 @@
-"""What the system refuses, in one line."""
+"""Refusals of the operating system, in one line."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,1 +1,1 @@
-"""What every command line shares: its parser, and how bad input is told in one line."""
+"""Common parts of every command line: its parser, and how bad input is told in one line."""

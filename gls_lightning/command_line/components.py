@@ -41,7 +41,7 @@ KINDS: dict[type, str] = {
     LightningModule: "training module",
     nn.Module: "network",
 }
-"""What a subclass of a class is called; a class is of the first kind that fits."""
+"""Words for the subclasses of a class; a class is of the first kind that fits."""
 _LIBRARIES = ("torch", "torchvision", "torchmetrics", "lightning", "lightning_fabric", "pytorch_lightning")
 
 
@@ -51,7 +51,7 @@ def kind_of(cls: Any) -> type | None:
 
 
 def imported(path: str) -> Any:
-    """What stands at an import path; None if its module is not imported."""
+    """Finds what stands at an import path; None if its module is not imported."""
     module, _, name = path.rpartition(".")
     return getattr(sys.modules.get(module), name, None)
 
@@ -78,7 +78,7 @@ def _root(cls: type) -> str:
 
 
 def _is_offered(cls: type) -> bool:
-    """Whether a configuration may name it; of this package, what its parts export."""
+    """Says whether a configuration may name it; of this package, what its parts export."""
     if inspect.isabstract(cls) or cls.__name__.startswith("_") or (cls in KINDS and cls is not Certifier):
         return False
     if _root(cls) != "gls_lightning":
@@ -104,7 +104,7 @@ def expected_kind(hint: str, owner: str, key: str) -> type | None:
 
 
 def _annotation(owner: Any, argument: str) -> Any:
-    """How the class, or the nearest one that it derives from, annotates an argument."""
+    """Finds how the class, or the nearest one that it derives from, annotates an argument."""
     for cls in getattr(owner, "__mro__", ()):
         if argument in (hints := get_type_hints(cls.__init__)):
             return (hints[argument],)

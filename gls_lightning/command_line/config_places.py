@@ -1,4 +1,4 @@
-"""Where in the files of a configuration a key stands."""
+"""Places of keys in the files of a configuration."""
 
 from collections.abc import Iterable
 from pathlib import Path

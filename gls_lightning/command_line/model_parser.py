@@ -95,7 +95,7 @@ class ModelParser(CommandParser, LightningArgumentParser):
         return f"{name}: there is no such key{self.near_options(name)}{_in(place(name, self._files))}"
 
     def near_options(self, name: str, dashes: str = "") -> str:
-        """What to say of the options; of one without its section, where it stands."""
+        """Says of the options, and of one without its section, where it stands."""
         usual = [f"{key}.{option}" for key, cls in _USUAL.items() for option in options_of(cls) if option == name]
         return f"; near: {', '.join(dashes + key for key in usual)}" if usual else super().near_options(name, dashes)
 

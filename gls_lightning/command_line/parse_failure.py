@@ -1,4 +1,4 @@
-"""Where and why jsonargparse refuses an input, read from the chain of its exceptions."""
+"""Place and reason of a refusal by jsonargparse, read from the chain of its exceptions."""
 
 import re
 from argparse import ArgumentError
@@ -18,7 +18,7 @@ _NO_CLASS = re.compile(r"Expected a dot import path string:")
 
 @dataclass(frozen=True)
 class ParseFailure:
-    """What was refused.
+    """An input that was refused.
 
     Attributes:
         key: The innermost key that is known, with those above it, such as ``model.estimator``; empty for the whole.
@@ -38,7 +38,7 @@ class ParseFailure:
 
 
 def read_failure(error: BaseException) -> ParseFailure:
-    """What the chain of exceptions says; each level of a nested input adds some."""
+    """Reads what the chain of exceptions says; each level of a nested input adds some."""
     failure, union, above = ParseFailure(), "", None
     for link in _chain(error):
         text = link.args[0] if isinstance(link, KeyError) and link.args else link
@@ -71,7 +71,7 @@ def _below(failure: ParseFailure, key: str) -> ParseFailure:
 
 
 def _more_telling(failure: ParseFailure, union: str) -> ParseFailure:
-    """Where several types are possible the chain goes on with the first; another may say more."""
+    """Finds the error of the likeliest type: the chain goes on with the first; another may say more."""
     lines = (line.strip().removeprefix("- ") for line in union.partition("\nErrors:\n")[2].splitlines())
     found = failure
     for line in lines:

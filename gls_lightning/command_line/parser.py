@@ -55,7 +55,7 @@ class CommandParser(ArgumentParser):
         return f"there is no option {word.partition('=')[0]}{self.near_options(name, '--')}"
 
     def near_options(self, name: str, dashes: str = "") -> str:
-        """What to say of the options behind the message that there is none of this name."""
+        """Says of the options behind the message that there is none of this name."""
         names = self.option_names()
         root, dot, rest = name.partition(".")
         roots = {known.partition(".")[0] for known in names}

@@ -21,7 +21,7 @@ _ITEMS = {"an integer": "integers", "a number": "numbers", "a string": "strings"
 
 
 def plain_type(hint: str) -> str:
-    """What a value must be, such as ``an integer or null`` for ``<class 'int'>, <class 'NoneType'>``.
+    """Describes what a value must be, such as ``an integer or null`` for ``<class 'int'>, <class 'NoneType'>``.
 
     Args:
         hint: One type or several with commas between them, as jsonargparse writes them.

@@ -1,4 +1,4 @@
-"""What is said of an input that was refused: key, value, what would be right and near names, in one line.
+"""The line about an input that was refused: key, value, what would be right and near names, in one line.
 
 The components are imported only where they are needed: it takes seconds, and few commands have any.
 """
@@ -74,7 +74,8 @@ def _unknown_option(key: str, option: str, path: str) -> str:
     own, root = options_of(owner), option.partition(".")[0]
     having = [name for name, cls in components(kind).items() if root in options_of(cls)] if kind else []
     if having:
-        return f"{said}, which {' and '.join(having)} {'has' if len(having) == 1 else 'have'}; it has {', '.join(own)}"
+        have = f"{' and '.join(having)} {'has' if len(having) == 1 else 'have'}"
+        return f"{said}, which {have}; it has {', '.join(own) or 'none'}"
     return said + (alternatives(root, own) or f"; --{key}.help={owner.__name__} lists those it has")
 
 

@@ -21,7 +21,7 @@ _SMALLEST = {
     **{"reload_dataloaders_every_n_epochs": 0, "fast_dev_run": 0},
 }
 _UNLIMITED = ("max_epochs", "max_steps", "num_sanity_val_steps")
-"""Those of which -1 means all."""
+"""Options of which -1 means all."""
 _CHOICES = {
     "gradient_clip_algorithm": ("norm", "value"),
     "profiler": ("simple", "advanced", "pytorch", "xla"),
@@ -93,7 +93,7 @@ def _check_accelerator(options: Mapping[str, Any]) -> None:
 
 
 def _right_devices(devices: Any, there: int) -> str:
-    """What would be right, on a machine with so many GPUs or with none, if this is wrong."""
+    """Says what would be right, on a machine with so many GPUs or with none, if this is wrong."""
     words = devices.split(",") if isinstance(devices, str) else devices if isinstance(devices, list) else [devices]
     try:
         numbers = [int(word) for word in words if word != ""]

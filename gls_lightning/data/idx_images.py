@@ -88,7 +88,7 @@ def read_idx(file: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
 
 
 def _fault(compressed: Path) -> str:
-    """What is wrong with a file that was not found intact, compressed or extracted."""
+    """Says what is wrong with a file that was not found intact, compressed or extracted."""
     extracted = compressed.with_suffix("")
     if extracted.is_file():
         return f"{extracted} {_fault_of_extracted(extracted)}"

@@ -1,10 +1,12 @@
 """A network and its robustness properties in a directory, as the tools of VNN-COMP take them."""
 
+import copy
 from collections.abc import Iterator, Sequence
 from itertools import count, islice
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -87,14 +89,11 @@ def write_benchmark(
     epsilon = read_radius(epsilon)
     if not timeout > 0:
         raise ConfigurationError(f"timeout is {timeout}; it must be positive")
+    _require_outputs(network, samples)
     (directory / "vnnlib").mkdir(parents=True, exist_ok=True)
     for old in (directory / "instances.csv", *directory.glob("vnnlib/image_*.vnnlib")):
         old.unlink(missing_ok=True)
     num_classes = write_onnx(network, samples[0].image.shape, directory / "network.onnx")
-    if (largest := max(sample.label for sample in samples)) >= num_classes:
-        raise ConfigurationError(
-            f"the network has {num_classes} outputs, but an image has the label {largest}; labels are counted from 0"
-        )
     weights = as_safetensors(network.state_dict())
     write_whole(directory / "network.safetensors", lambda path: path.write_bytes(weights))
     instances = []
@@ -105,6 +104,16 @@ def write_benchmark(
         _write_text(directory / name, robustness_property(box, sample.label, num_classes, about))
         instances.append(f"network.onnx,{name},{decimal(timeout)}\n")
     _write_text(directory / "instances.csv", "".join(instances))
+
+
+@torch.no_grad()
+def _require_outputs(network: nn.Module, samples: Sequence[Sample]) -> None:
+    image = samples[0].image[None].float()
+    number = copy.deepcopy(network).cpu().float().eval()(image).shape[-1]
+    if (largest := max(sample.label for sample in samples)) >= number:
+        raise ConfigurationError(
+            f"the network has {number} outputs, but an image has the label {largest}; labels are counted from 0"
+        )
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -61,7 +61,7 @@ class Lagrangian:
 
     @torch.no_grad()
     def _rounding(self, weights: Tensor, bound: Tensor) -> Tensor:
-        """What the weighted sums of the functions may lose to rounding, ``[B]``."""
+        """Bound of what the weighted sums of the functions may lose to rounding, ``[B]``."""
         subdomains = self.subdomains
         coefficients = (weights.unsqueeze(1) @ subdomains.rows.abs()).sum((1, 2))
         offsets = (weights * subdomains.offsets.abs()).sum(1)

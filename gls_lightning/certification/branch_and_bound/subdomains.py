@@ -48,7 +48,7 @@ class Subdomains:
 
     @cached_property
     def unstable(self) -> Tensor:
-        """Which ReLUs have an unknown sign that matters, ``[B, N]``."""
+        """Marks ReLUs of an unknown sign that matters, ``[B, N]``."""
         return (self.signs == 0) & (self.relu_box.lower < -_NEGLIGIBLE) & (self.relu_box.upper > _NEGLIGIBLE)
 
     def by_relu(self, values: Tensor) -> dict[str, Tensor]:
