@@ -14,14 +14,17 @@ import yaml
 from gls_lightning.config_composition import SHIPPED, Composition, as_list, compose
 from gls_lightning.config_trust import (
     TRUST_RUN,
+    Foreign,
     Trust,
     check_class_paths,
     check_module,
+    guard_imports,
     is_within,
-    lies_in_run,
+    release_imports,
+    runs_around,
 )
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.run_files import CONFIG, config_of_checkpoint
+from gls_lightning.run_files import CONFIG, config_of_checkpoint, run_of_checkpoint
 
 COMPONENTS = "gls_lightning.components"
 """Entry points of this group are imported before a command line is parsed."""
@@ -56,6 +59,7 @@ def prepare(words: list[str]) -> Prepared:
         ConfigurationError: A configuration or a module cannot be found, a configuration cannot be read, or one that was
             found names a module that came with it.
     """
+    release_imports()
     words, recorded = _with_saved_config(words)
     sources = []
     for position, value in _options(words, "--config", "-c"):
@@ -64,9 +68,11 @@ def prepare(words: list[str]) -> Prepared:
         composition = compose(config)
         if TRUST_RUN[2:] in composition.content:
             raise ConfigurationError(f"{config} says {TRUST_RUN[2:]}, which only the flag {TRUST_RUN} can; remove it")
-        runs = [file.parent for file in composition.files if lies_in_run(file)]
-        if recorded or Path(value).is_dir():
-            runs.append(config.parent)
+        runs = [run for file in composition.files for run in runs_around(file)]
+        if recorded is not None or Path(value).is_dir():
+            runs += [config.parent, *runs_around(config)]
+        if recorded is not None:
+            runs.append(recorded)
         sources.append(_Source(config, composition, [] if TRUST_RUN in words else runs))
     trust = Trust(
         configs=frozenset(source.config.resolve() for source in sources if not source.runs),
@@ -114,18 +120,18 @@ def _options(words: list[str], *names: str) -> Iterator[tuple[int, str]]:
             yield position + 1, words[position + 1]
 
 
-def _with_saved_config(words: list[str]) -> tuple[list[str], bool]:
-    """The words with the configuration of the checkpoint's run, if they name none; and whether they got it."""
+def _with_saved_config(words: list[str]) -> tuple[list[str], Path | None]:
+    """The words with the configuration of the checkpoint's run, if they name none; and the run, if they got it."""
     checkpoints = [value for _, value in _options(words, "--ckpt_path")]
     if not checkpoints or any(_options(words, "--config", "-c")):
-        return list(words), False
+        return list(words), None
     checkpoint = Path(checkpoints[-1])
     if not checkpoint.is_file():
         raise ConfigurationError(f"--ckpt_path is {checkpoint}, where there is no file; without one, give --config")
     config = config_of_checkpoint(checkpoint)
     if config is None:
-        return list(words), False
-    return [*words[:1], "--config", str(config), *words[1:]], True
+        return list(words), None
+    return [*words[:1], "--config", str(config), *words[1:]], run_of_checkpoint(checkpoint)
 
 
 def find_config(name: str) -> Path:
@@ -157,20 +163,28 @@ def _import_components(sources: list[_Source], words: list[str], folders: Sequen
     for entry_point in entry_points(group=COMPONENTS):  # before further folders count as places of what is installed
         entry_point.load()
     invalidate_caches()
-    named = list[tuple[str, str, list[str] | None]]()
+    named = list[tuple[str, str, Foreign | None]]()
     for _, value in _options(words, *IMPORTS):
         named += [(name, "--imports", None) for name in as_list(value)]
     for source in sources:
-        foreign = source.folders if source.runs else None
+        foreign = Foreign(source.folders, source.runs) if source.runs else None
         named += [(name, str(source.config), foreign) for name in as_list(source.composition.content.get("imports"))]
     for name, config, foreign in named:
         check_module(name, config, folders, foreign=foreign)
     for source in sources:
         if source.runs:
-            check_class_paths(source.composition.content, str(source.config), folders, source.folders)
+            check_class_paths(
+                source.composition.content, str(source.config), folders, Foreign(source.folders, source.runs)
+            )
     sys.path += [folder for folder in folders if folder not in sys.path]
-    for name, config, _ in named:
-        _import(name, config)
+    for name, config, foreign in named:
+        if foreign is None:
+            _import(name, config)
+    if runs := [run for source in sources for run in source.runs]:  # parsers import, too
+        guard_imports(folders, runs)
+    for name, config, foreign in named:
+        if foreign is not None:
+            _import(name, config)
     return bool(named)
 
 

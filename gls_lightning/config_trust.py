@@ -6,11 +6,14 @@ but nothing that came with it.
 """
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, NamedTuple
 
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.run_files import CHECKPOINTS, CONFIG, METRICS
@@ -34,15 +37,52 @@ class Trust:
     pickles: bool = False
 
 
-def lies_in_run(config: Path) -> bool:
-    """Says whether a configuration lies in a run's directory, which others may have made."""
-    return any(_is_run(folder) for folder in {config.absolute().parent, config.resolve().parent})
+class Foreign(NamedTuple):
+    """What came with a configuration that was found.
+
+    Attributes:
+        folders: Where it would have its modules looked for.
+        runs: The directories that it was found in.
+    """
+
+    folders: Sequence[str]
+    runs: Sequence[Path]
+
+
+def runs_around(config: Path) -> list[Path]:
+    """The directories of runs, which others may have made, that a configuration lies in.
+
+    The working directory is one only for the files right in it, and what is above does not count for what lies below: a
+    project with the files of a run at its root keeps its configurations.
+    """
+    around = {folder for folder in {config.absolute().parent, config.resolve().parent} if _is_run(folder)}
+    return sorted(around | {folder for folder in _folders_around(config, [Path.cwd()]) if _is_run(folder)})
+
+
+def _folders_around(file: Path, roots: Iterable[Path]) -> set[Path]:
+    """The folders that a file lies in below the roots, or all if it lies in none of them; also by way of links."""
+    ends = {place for root in roots for place in (root.absolute(), root.resolve())}
+    named = _below(file.absolute(), ends)
+    ways = [file.resolve(), *(folder.resolve() / file.name for folder in named)]
+    return {*named, *(folder for way in ways for folder in _below(way, ends))}
+
+
+def _below(file: Path, ends: set[Path]) -> list[Path]:
+    folders = list(file.parents)
+    return folders[: next((position for position, folder in enumerate(folders) if folder in ends), None)]
 
 
 def _is_run(folder: Path) -> bool:
     if not (folder / CONFIG).is_file():
         return False
-    return (folder / CHECKPOINTS).is_dir() or (folder / METRICS).is_file() or any(folder.glob("*.ckpt"))
+    weights = (folder.glob(pattern) for pattern in ("*.ckpt", "*.safetensors"))
+    return (folder / CHECKPOINTS).is_dir() or (folder / METRICS).is_file() or any(map(any, weights))
+
+
+def _came_with(file: str, folders: Sequence[str], runs: Sequence[Path]) -> bool:
+    """Says whether a module's file lies in a run below the folder where the search for the module began."""
+    around = _folders_around(Path(file), [Path(folder) for folder in (*folders, *sys.path)])
+    return any(_is_run(folder) for folder in around) or any(run.resolve() in around for run in runs)
 
 
 def is_within(folder: Path, others: Sequence[Path]) -> bool:
@@ -50,14 +90,14 @@ def is_within(folder: Path, others: Sequence[Path]) -> bool:
     return any(folder.resolve().is_relative_to(other.resolve()) for other in others)
 
 
-def check_module(name: Any, source: str, folders: Sequence[str], *, foreign: Sequence[str] | None) -> None:
+def check_module(name: Any, source: str, folders: Sequence[str], *, foreign: Foreign | None) -> None:
     """Refuses a module that may not be imported, or of which it is not clear which one is meant.
 
     Args:
         name: The module.
         source: What names it.
         folders: Where the user's own modules are; each comes behind what is installed.
-        foreign: If what names it was found, the further folders that it would have searched.
+        foreign: If what names it was found, what came with it.
 
     Raises:
         ConfigurationError: The name is none, an installed module has it too, or it is named by what was found and
@@ -75,18 +115,20 @@ def check_module(name: Any, source: str, folders: Sequence[str], *, foreign: Seq
         return
     if name.partition(".")[0] in sys.stdlib_module_names or "__main__" in name.split("."):
         raise ConfigurationError(f"imports of {source} names {name}, which holds no components; remove it")
-    if not installed and not _own_spec(name, folders):
-        raise ConfigurationError(_refusal("imports", source, name, foreign))
+    specs = _way_to(name, folders)
+    is_whole = len(specs) == name.count(".") + 1 or (installed is not None and installed.origin is not None)
+    if not is_whole or any(_came_with(place, folders, foreign.runs) for place in _files(specs)):
+        raise ConfigurationError(_refusal("imports", source, name, foreign.folders))
 
 
-def check_class_paths(content: Any, source: str, folders: Sequence[str], foreign: Sequence[str]) -> None:
-    """Refuses, with its name, a class of a module that only the folders hold which came with what was found.
+def check_class_paths(content: Any, source: str, folders: Sequence[str], foreign: Foreign) -> None:
+    """Refuses, with its name, a class of a module that came with what was found.
 
     Args:
         content: What a configuration says.
         source: The configuration.
         folders: Where the user's own modules are.
-        foreign: The folders that came with it.
+        foreign: What came with it.
 
     Raises:
         ConfigurationError: There is one, or one of a module that is a program.
@@ -94,14 +136,65 @@ def check_class_paths(content: Any, source: str, folders: Sequence[str], foreign
     for path in _dotted_names(content):
         if "__main__" in path.split("."):
             raise ConfigurationError(f"{source} names {path}, which is part of a program; remove it")
-        if not (_installed_spec(path) or _own_spec(path, folders)) and _origin(_own_spec(path, foreign)):
-            raise ConfigurationError(_refusal("class_path", source, path, foreign))
+        known = _installed_spec(path) or _own_spec(path, folders)
+        if (known is None and _origin(_own_spec(path, foreign.folders))) or any(
+            _came_with(place, folders, foreign.runs) for place in _files(_way_to(path, folders))
+        ):
+            raise ConfigurationError(_refusal("class_path", source, path, foreign.folders))
+
+
+class _Guard(MetaPathFinder):
+    """Refuses to import modules from runs, whatever names them: a parser imports what it reads, file by file."""
+
+    def __init__(self, folders: Sequence[str], runs: Sequence[Path]) -> None:
+        self.folders, self.runs = folders, runs
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Finds nothing, so that the next finder is asked.
+
+        Raises:
+            ModuleNotFoundError: The module lies in a run.
+        """
+        origin = _origin_as_named(PathFinder.find_spec(fullname, path))
+        if origin is not None and _came_with(origin, self.folders, self.runs):
+            raise ModuleNotFoundError(
+                f"{fullname} is {origin}, a file of a run that was found; only with {TRUST_RUN} is it imported",
+                name=fullname,
+            )
+        return None
+
+
+def guard_imports(folders: Sequence[str], runs: Sequence[Path]) -> None:
+    """Refuses modules of runs from now on, in the whole process; see ``release_imports``."""
+    release_imports()
+    sys.meta_path.insert(0, _Guard(folders, runs))
+
+
+def release_imports() -> None:
+    """Takes the guard of an earlier command line away."""
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Guard)]
+
+
+@contextmanager
+def guarded_imports(folders: Sequence[str], runs: Sequence[Path]) -> Iterator[None]:
+    """Refuses modules of runs for a while."""
+    guard = _Guard(folders, runs)
+    sys.meta_path.insert(0, guard)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(guard)
 
 
 def is_own(module: str, folders: Sequence[str]) -> bool:
     """Says whether a module that is loaded is one of the user's own."""
     own, loaded = _own_spec(module, folders), getattr(sys.modules.get(module.partition(".")[0]), "__spec__", None)
-    return own is not None and loaded is not None and bool(_places(own) & _places(loaded))
+    if own is None or loaded is None or not _places(own) & _places(loaded):
+        return False
+    origin = _origin_as_named(getattr(sys.modules.get(module), "__spec__", None))
+    return origin is None or not _came_with(origin, folders, ())
 
 
 def _refusal(key: str, source: str, name: str, foreign: Sequence[str]) -> str:
@@ -129,8 +222,32 @@ def _own_spec(name: str, folders: Sequence[str]) -> ModuleSpec | None:
 def _installed_spec(name: str) -> ModuleSpec | None:
     """Finds the topmost package of a module, and imports nothing."""
     top = name.partition(".")[0]
-    specs = (finder.find_spec(top, None) for finder in sys.meta_path)
+    specs = (finder.find_spec(top, None) for finder in sys.meta_path if not isinstance(finder, _Guard))
     return next((spec for spec in specs if spec is not None), None)
+
+
+def _way_to(name: str, folders: Sequence[str]) -> list[ModuleSpec]:
+    """The packages on the way to a module, and the module, as far as there are any; imports nothing."""
+    specs, places = list[ModuleSpec](), [*sys.path, *folders]
+    for part in name.split("."):  # without the names of its parents, which finders look for among what is imported
+        spec = PathFinder.find_spec(part, places)
+        if spec is None and not specs:
+            spec = _installed_spec(part)
+        if spec is None:
+            break
+        specs.append(spec)
+        places = list(spec.submodule_search_locations or ())
+    return specs
+
+
+def _files(specs: Sequence[ModuleSpec]) -> list[str]:
+    """The files that are executed on the way to a module, and if there is none for it, what is in its folders."""
+    last = [str(Path(place, "any.py")) for spec in specs[-1:] for place in spec.submodule_search_locations or ()]
+    return [*filter(None, map(_origin_as_named, specs)), *last]
+
+
+def _origin_as_named(spec: ModuleSpec | None) -> str | None:
+    return spec.origin if spec is not None and spec.has_location else None
 
 
 def _origin(spec: ModuleSpec | None) -> str | None:

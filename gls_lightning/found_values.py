@@ -8,13 +8,15 @@ from enum import Enum
 from functools import reduce
 from inspect import isroutine
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace, get_loader, set_loader, set_parsing_settings
 
-from gls_lightning.config_trust import TRUST_RUN, is_own
+from gls_lightning.config_trust import TRUST_RUN, guarded_imports, is_own
 from gls_lightning.errors import ConfigurationError
+from gls_lightning.run_files import run_of_checkpoint
 from gls_lightning.yaml_files import parse_yaml
 
 PLAIN = (bool, int, float, str, bytes, PathLike, timedelta, Enum, type(None))
@@ -90,7 +92,7 @@ def check_arguments(
         of: The object's class.
         saved: The arguments, and under ``_class_path`` what Lightning notes.
         given: The names of those that the user gives in their place.
-        source: Where they are from, for the message.
+        source: The checkpoint that they are from.
         folders: Where the user's own modules are.
         remedy: What lets everything pass, for the message.
 
@@ -104,7 +106,9 @@ def check_arguments(
         values = {"class_path": path, "dict_kwargs": values}
     else:
         parser.add_class_arguments(of, "module", fail_untyped=False, skip=set(given))
-    check_values(parser.parse_object({"module": values}), source, folders, remedy)
+    with guarded_imports(folders, [run_of_checkpoint(Path(source))]):
+        parsed = parser.parse_object({"module": values})
+    check_values(parsed, source, folders, remedy)
 
 
 def _named(value: Any, key: str) -> Iterator[tuple[str, str, Any]]:

@@ -14,12 +14,16 @@ def evaluation_files(run: Path, name: str, file: str) -> list[Path]:
 
 def run_of_checkpoint(path: Path) -> Path:
     """The directory of the run that a checkpoint belongs to: its own, or the one above ``checkpoints``."""
-    return path.parent.parent if path.parent.name == CHECKPOINTS else path.parent
+    folder = path.parent
+    if path.absolute().parent.name != CHECKPOINTS:
+        return folder
+    return folder.parent if folder.name else path.absolute().parent.parent
 
 
 def config_of_checkpoint(path: Path) -> Path | None:
     """The configuration of the run that a checkpoint belongs to, beside it or in the directory above."""
-    candidates = (folder / CONFIG for folder in (path.parent, path.parent.parent))
+    above = path.parent.parent if path.parent.name else path.absolute().parent.parent
+    candidates = (folder / CONFIG for folder in (path.parent, above))
     return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 

@@ -28,6 +28,7 @@ from gls_lightning.config_composition import merge
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.found_values import KINDS, NAMED
 from gls_lightning.main import main
+from gls_lightning.run_files import evaluation_directory
 
 TINY = Path(__file__).parent / "configs" / "tiny.yaml"
 MARK = "GLS_TEST_MARK"
@@ -358,6 +359,111 @@ def module_of_a_record_that_is_a_base(download: Download) -> list[str]:
     return ["test", "--config", "mine.yaml"]
 
 
+def move_below(download: Download, place: str) -> str:
+    """Moves the run below the working directory; returns the name that it has as a package."""
+    Path(place).parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(download.run, place)
+    download.run = Path(place)
+    return place.replace("/", ".")
+
+
+@attack(NOT_IMPORTED, TRUSTS, place="below_1", module="found")
+@attack(NOT_IMPORTED, TRUSTS, place="below_2", module="code.deep.found")
+@attack(NOT_IMPORTED, TRUSTS, place="below_3/x/version_0", module="found")
+def module_of_a_run_below(download: Download, place: str, module: str) -> list[str]:
+    package = move_below(download, place)
+    download.write(f"{module.replace('.', '/')}.py", TOUCH)
+    download.say(imports=[f"{package}.{module}"])
+    return evaluate(download)
+
+
+@attack(NOT_IMPORTED, TRUSTS, path="")
+@attack(NOT_IMPORTED, TRUSTS, path="as_it_is_installed")
+def package_of_a_run_below(download: Download, path: str) -> list[str]:
+    package = move_below(download, f"below_package_{len(path)}")
+    download.write("__init__.py", TOUCH)
+    download.write("part.py", "")
+    download.say(imports=[f"{package}.part"])
+    if path:  # as python -c and python -m do
+        sys.path.insert(0, "")
+    return evaluate(download)
+
+
+@attack(NOT_IMPORTED, TRUSTS)
+def class_of_a_run_below(download: Download) -> list[str]:
+    package = move_below(download, "below_class")
+    download.write("found.py", TOUCH + COMPONENT.format(name="Found"))
+    download.say(model={"init_args": {"relaxation": f"{package}.found.Found"}})
+    return evaluate(download)
+
+
+@attack(REFUSED, TRUSTS, text="class_path: {}.found.Found")
+@attack(REFUSED, TRUSTS, text='{{"class\\u005fpath": {}.found.Found}}')
+def class_of_a_run_below_in_a_file_that_is_named(download: Download, text: str) -> list[str]:
+    package = move_below(download, f"below_file_{len(text)}")
+    download.write("found.py", TOUCH + COMPONENT.format(name="Found"))
+    download.write("relaxation.yaml", text.format(package))
+    download.say(model={"init_args": {"relaxation": "relaxation.yaml"}})
+    return evaluate(download)
+
+
+@attack(NOT_IMPORTED, TRUSTS)
+def module_of_another_run(download: Download) -> list[str]:
+    shutil.copytree(download.run, "below_other")
+    Path("below_other/found.py").write_text(TOUCH)
+    download.say(imports=["below_other.found"])
+    return evaluate(download)
+
+
+@attack(NOT_IMPORTED, TRUSTS)
+def module_by_way_of_a_link(download: Download) -> list[str]:
+    download.write("code/found.py", TOUCH)
+    Path("below_link").symlink_to(download.run / "code")
+    download.say(imports=["below_link.found"])
+    return evaluate(download)
+
+
+@attack(NOT_IMPORTED, TRUSTS)
+def module_beside_weights_with_a_configuration(download: Download) -> list[str]:
+    """The configuration lies in ``checkpoints``, so that the run's directory holds none."""
+    package = move_below(download, "below_weights")
+    shutil.move(download.config, download.run / "checkpoints")
+    download.write("found.py", TOUCH)
+    config = download.run / "checkpoints/config.yaml"
+    config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | {"imports": [f"{package}.found"]}))
+    return evaluate(download)
+
+
+@attack(NOT_IMPORTED, TRUSTS, folder="conf")
+@attack(NOT_IMPORTED, TRUSTS, folder="conf/deep")
+def module_of_a_folder_of_the_run(download: Download, folder: str) -> list[str]:
+    name = f"found_in_folder_{len(folder)}"
+    download.write(f"{folder}/{name}.py", TOUCH)
+    download.say(imports=[name])
+    shutil.copy(download.config, download.run / folder / "c.yaml")
+    return ["test", "--config", str(download.run / folder / "c.yaml")]
+
+
+@attack(NOT_IMPORTED, TRUSTS)
+def module_of_a_run_of_safetensors(download: Download) -> list[str]:
+    shutil.rmtree(download.checkpoint.parent)
+    (download.run / "metrics.csv").unlink()
+    download.write("network.safetensors", "")
+    download.write("found_safe.py", TOUCH)
+    download.say(imports=["found_safe"])
+    return ["test", "--config", str(download.config)]
+
+
+@attack(NOT_IMPORTED, TRUSTS, path="last.ckpt")
+@attack(NOT_IMPORTED, TRUSTS, path="./last.ckpt")
+def module_where_the_checkpoints_lie(download: Download, path: str) -> list[str]:
+    name = f"found_at_{len(path)}"
+    download.write(f"{name}.py", TOUCH)
+    download.say(imports=[name])
+    os.chdir(download.checkpoint.parent)
+    return ["test", "--ckpt_path", path]
+
+
 @attack(None)
 def entry_point_of_a_distribution(download: Download) -> list[str]:
     download.write("found_entry.py", TOUCH)
@@ -682,6 +788,19 @@ class TestLoading:
             gls_lightning.load(download.checkpoint)
         assert not Path(os.environ[MARK]).exists()
 
+    def test_modules_of_a_run_below(self, download: Download) -> None:
+        package = move_below(download, "below_loaded")
+        download.write("found.py", TOUCH + "from torch import nn\nclass Net(nn.Identity):\n    pass\n")
+        change_arguments(download, network={"class_path": f"{package}.found.Net"})
+        sys.path.insert(0, "")  # as in a notebook
+        with pytest.raises(Exception, match="found"):
+            gls_lightning.load(download.checkpoint)
+        assert not Path(os.environ[MARK]).exists()
+
+        with suppress(Exception):
+            gls_lightning.load(download.checkpoint, trust_run=True)
+        assert Path(os.environ[MARK]).exists()
+
 
 class TestNames:
     """The names of what may be chosen are those of what there is."""
@@ -714,6 +833,38 @@ class TestOwnRuns:
         )
         main(evaluate(download))
         assert type(parsed[0].model.relaxation).__name__ == "OwnBounds"
+
+    @pytest.mark.parametrize("module", ["own_package.bounds", "own_namespace.deep.bounds"])
+    def test_modules_of_packages_beside_their_runs(self, module: str, download: Download, parsed: list[GLSCLI]) -> None:
+        path = Path(f"{module.replace('.', '/')}.py")
+        path.parent.mkdir(parents=True)
+        path.write_text(COMPONENT.format(name="OwnBounds"))
+        if "package" in module:
+            (path.parent / "__init__.py").touch()
+        shutil.copy(download.config, "config.yaml")  # the project looks like a run itself
+        Path("checkpoints").mkdir()
+        move_below(download, f"runs/{module}/version_0")
+        download.say(imports=[module], model={"init_args": {"relaxation": f"{module}.OwnBounds"}})
+        main(evaluate(download))
+        assert type(parsed[0].model.relaxation).__module__ == module
+
+    def test_configurations_of_a_project_with_runs(self, download: Download, parsed: list[GLSCLI]) -> None:
+        move_below(download, "runs/x/version_0")
+        for name in ("config.yaml", "configs/own.yaml", "runs/own.yaml"):
+            Path(name).parent.mkdir(exist_ok=True)
+            Path(name).write_text(
+                yaml.safe_dump(yaml.safe_load(download.config.read_text()) | {"imports": ["own_project_part"]})
+            )
+            Path(name).with_name("own_project_part.py").write_text("")
+            main(["test", "--config", name])
+        assert len(parsed) == 3
+
+    @pytest.mark.parametrize("path", ["last.ckpt", "./last.ckpt"])
+    def test_where_the_checkpoints_lie(self, path: str, download: Download, parsed: list[GLSCLI]) -> None:
+        os.chdir(download.checkpoint.parent)
+        main(["test", "--ckpt_path", path])
+        assert parsed[0].model.epsilon == 0.05
+        assert evaluation_directory("test", path).resolve() == download.run.resolve() / "test" / "last"
 
     def test_modules_that_the_command_line_names(self, download: Download, parsed: list[GLSCLI]) -> None:
         download.write("own_named.py", COMPONENT.format(name="OwnNamed"))
