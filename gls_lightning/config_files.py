@@ -22,6 +22,7 @@ from gls_lightning.config_trust import (
     is_within,
     release_imports,
     runs_around,
+    unpacked_with,
 )
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.run_files import CONFIG, config_of_checkpoint, run_of_checkpoint
@@ -73,6 +74,7 @@ def prepare(words: list[str]) -> Prepared:
             runs += [config.parent, *runs_around(config)]
         if recorded is not None:
             runs.append(recorded)
+        runs = [folder for run in runs for folder in unpacked_with(run)]
         sources.append(_Source(config, composition, [] if TRUST_RUN in words else runs))
     trust = Trust(
         configs=frozenset(source.config.resolve() for source in sources if not source.runs),

@@ -59,6 +59,13 @@ def runs_around(config: Path) -> list[Path]:
     return sorted(around | {folder for folder in _folders_around(config, [Path.cwd()]) if _is_run(folder)})
 
 
+def unpacked_with(run: Path) -> list[Path]:
+    """A run's directory, and the folder right below the working directory that holds it, which may have come with it."""
+    here, place = Path.cwd(), run.absolute()
+    between = place.relative_to(here).parts[:1] if place.is_relative_to(here) else ()
+    return [run, *(here / part for part in between)]
+
+
 def _folders_around(file: Path, roots: Iterable[Path]) -> set[Path]:
     """The folders that a file lies in below the roots, or all if it lies in none of them; also by way of links."""
     ends = {place for root in roots for place in (root.absolute(), root.resolve())}
