@@ -60,7 +60,7 @@ def runs_around(config: Path) -> list[Path]:
 
 
 def unpacked_with(run: Path) -> list[Path]:
-    """A run's directory, and the folder right below the working directory that holds it, which may have come with it."""
+    """A run's directory, and the folder right below the working directory that holds it: it may have come with it."""
     here, place = Path.cwd(), run.absolute()
     between = place.relative_to(here).parts[:1] if place.is_relative_to(here) else ()
     return [run, *(here / part for part in between)]

@@ -1007,3 +1007,17 @@ class TestReports:
             )
             assert done.returncode == 0, done.stderr
         assert not Path(os.environ[MARK]).exists()
+
+
+@pytest.mark.usefixtures("clean_place")
+def test_a_module_beside_the_directory_of_a_run_came_with_it(capsys: pytest.CaptureFixture[str]) -> None:
+    folder, marker = Path("download/run"), Path("executed")
+    folder.mkdir(parents=True)
+    (folder.parent / "__init__.py").touch()
+    (folder.parent / "beside.py").write_text(f"open({str(marker)!r}, 'w').close()")
+    (folder / "config.yaml").write_text(TINY.read_text() + "\nimports: [download.beside]\n")
+    (folder / "last.ckpt").touch()
+    with pytest.raises(SystemExit):
+        main(["test", "--ckpt_path", str(folder / "last.ckpt")])
+    assert "only with --trust_run" in capsys.readouterr().err
+    assert not marker.exists()
