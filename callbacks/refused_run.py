@@ -7,7 +7,9 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
 
-_OF_THE_START = {"config.yaml", "hparams.yaml"}
+from gls_lightning.run_files import CONFIG
+
+_OF_THE_START = {CONFIG, "hparams.yaml"}
 """Files that are written as a run starts."""
 
 

@@ -110,8 +110,7 @@ class GLSTrainer(Trainer):
         elif max_epsilon is not None:
             raise ConfigurationError(f"radii is {radii} and max_epsilon is {max_epsilon}; give one of them")
         meter = TightnessMeter(radii, relaxations)
-        output = evaluation_directory("tightness", ckpt_path) if output is None else output
-        require_writable_directory(output, "output")
+        output = _output("tightness", ckpt_path, output)
         evaluation = TightnessEvaluation(model, meter, samples=samples, report=TightnessReport(ckpt_path, output))
         _load_weights(model, ckpt_path, weights_only)
         self.test(evaluation, datamodule=datamodule, verbose=False)
@@ -147,11 +146,10 @@ class GLSTrainer(Trainer):
             ConfigurationError: A value is out of range, or the checkpoint does not fit.
         """
         landscape = LossLandscape(**options)
-        radius = model.epsilon if epsilon is None else _radius(epsilon)
+        radius = _radius(model, epsilon)
         if samples < 1:
             raise ConfigurationError(f"samples is {samples}; it must be at least 1")
-        output = evaluation_directory("landscape", ckpt_path) if output is None else output
-        require_writable_directory(output, "output")
+        output = _output("landscape", ckpt_path, output)
         images = ChosenTestImages(datamodule, samples, command="gls landscape")
         images.batches = [range(samples)]
         evaluation = LandscapeEvaluation(
@@ -214,10 +212,9 @@ class GLSTrainer(Trainer):
             raise ConfigurationError(f"time_limit is {time_limit}, which a certifier has its own of; give one of them")
         if stages is not None:
             certifier = select_stages(certifier, stages)
-        output = evaluation_directory("certification", ckpt_path) if output is None else output
-        require_writable_directory(output, "output")
+        output = _output("certification", ckpt_path, output)
         options = CertificationOptions(
-            epsilon=model.epsilon if epsilon is None else _radius(epsilon),
+            epsilon=_radius(model, epsilon),
             output=output,
             start=start,
             end=end,
@@ -264,17 +261,26 @@ class GLSTrainer(Trainer):
         """
         from gls_lightning.interchange.benchmark import read_samples, write_benchmark  # needs optional packages
 
-        output = evaluation_directory("export", ckpt_path) if output is None else output
-        require_writable_directory(output, "output")
+        output = _output("export", ckpt_path, output)
         _load_weights(model, ckpt_path, weights_only)
         images = read_samples(datamodule, start, samples)
-        radius = model.epsilon if epsilon is None else _radius(epsilon)
+        radius = _radius(model, epsilon)
         write_benchmark(model.network, images, output, epsilon=radius, timeout=timeout)
         print(f"network and {len(images)} properties of radius {radius:g} in {output}")
 
 
-def _radius(epsilon: Radius) -> float:
-    radius = read_radius(epsilon)
+def _output(name: str, ckpt_path: str | None, given: Path | None) -> Path:
+    """The directory for results of this name, which can be written into."""
+    output = evaluation_directory(name, ckpt_path) if given is None else given
+    require_writable_directory(output, "output")
+    return output
+
+
+def _radius(model: CertifiedTrainingModule, given: Radius | None) -> float:
+    """The radius that a command was given, or else the model's."""
+    if given is None:
+        return model.epsilon
+    radius = read_radius(given)
     warn_of_large_radius(radius)
     return radius
 

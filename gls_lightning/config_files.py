@@ -95,14 +95,19 @@ class _Source(NamedTuple):
     runs: list[Path]
 
     @property
+    def foreign(self) -> Foreign | None:
+        """The folders and runs that it came with, if it is not trusted."""
+        return Foreign(self.folders, self.runs) if self.runs else None
+
+    @property
     def folders(self) -> list[str]:
-        """Where modules may lie that it names."""
+        """Folders where modules may lie that it names."""
         beside = [str(file.parent.resolve()) for file in self.composition.files[::-1]]
         return list(dict.fromkeys([*beside, *as_list(self.composition.content.get("import_paths"))]))
 
 
 def _own_folders(sources: list[_Source], words: list[str]) -> list[str]:
-    """Where the user's own modules are: never in the directory of a run that was found, unless the user says so."""
+    """Folders of the user's own modules: never in the directory of a run that was found, unless the user says so."""
     cwd = Path.cwd()
     here = [] if is_within(cwd, [run for source in sources for run in source.runs]) else [str(cwd)]
     if not here:  # python -m and -c have put it there
@@ -169,15 +174,13 @@ def _import_components(sources: list[_Source], words: list[str], folders: Sequen
     for _, value in _options(words, *IMPORTS):
         named += [(name, "--imports", None) for name in as_list(value)]
     for source in sources:
-        foreign = Foreign(source.folders, source.runs) if source.runs else None
+        foreign = source.foreign
         named += [(name, str(source.config), foreign) for name in as_list(source.composition.content.get("imports"))]
     for name, config, foreign in named:
         check_module(name, config, folders, foreign=foreign)
     for source in sources:
-        if source.runs:
-            check_class_paths(
-                source.composition.content, str(source.config), folders, Foreign(source.folders, source.runs)
-            )
+        if source.foreign is not None:
+            check_class_paths(source.composition.content, str(source.config), folders, source.foreign)
     sys.path += [folder for folder in folders if folder not in sys.path]
     for name, config, foreign in named:
         if foreign is None:

@@ -38,7 +38,7 @@ class Trust:
 
 
 class Foreign(NamedTuple):
-    """What came with a configuration that was found.
+    """Folders and runs that came with a configuration that was found.
 
     Attributes:
         folders: Where it would have its modules looked for.

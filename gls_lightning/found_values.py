@@ -39,9 +39,9 @@ NAMED = {
     "lightning.pytorch.strategies.ddp.DDPStrategy",
     "lightning.pytorch.strategies.single_device.SingleDeviceStrategy",
 }
-"""What else may be named: other loggers send to where a run says, other strategies read checkpoints their own way."""
+"""Other names that are allowed; further loggers send to where a run says, strategies read checkpoints their own way."""
 LIMITED = {"trainer.strategy": re.compile(r"auto|ddp\w*"), "trainer.model_registry": re.compile("")}
-"""What these options may be: no strategy that reads checkpoints its own way, and no server to send them to."""
+"""Values that these options may have: no strategy that reads checkpoints its own way, and no server to send them to."""
 ELSEWHERE = re.compile(r"\w[\w.+-]*(://|::)")
 """Begins what is on another machine, or behind a reader that the name itself chooses."""
 

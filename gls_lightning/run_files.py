@@ -14,17 +14,18 @@ def evaluation_files(run: Path, name: str, file: str) -> list[Path]:
 
 def run_of_checkpoint(path: Path) -> Path:
     """The directory of the run that a checkpoint belongs to: its own, or the one above ``checkpoints``."""
-    folder = path.parent
-    if path.absolute().parent.name != CHECKPOINTS:
-        return folder
-    return folder.parent if folder.name else path.absolute().parent.parent
+    return _above(path.parent) if path.absolute().parent.name == CHECKPOINTS else path.parent
 
 
 def config_of_checkpoint(path: Path) -> Path | None:
     """The configuration of the run that a checkpoint belongs to, beside it or in the directory above."""
-    above = path.parent.parent if path.parent.name else path.absolute().parent.parent
-    candidates = (folder / CONFIG for folder in (path.parent, above))
+    candidates = (folder / CONFIG for folder in (path.parent, _above(path.parent)))
     return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
+def _above(folder: Path) -> Path:
+    """The directory above, also of the working directory, which is its own parent."""
+    return folder.parent if folder.name else folder.absolute().parent
 
 
 def evaluation_directory(name: str, checkpoint: str | Path | None) -> Path:

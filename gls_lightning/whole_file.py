@@ -4,8 +4,10 @@ import errno
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from glob import escape
+from io import FileIO
 from pathlib import Path
 
 STORAGE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
@@ -50,14 +52,26 @@ def append_whole(path: Path, content: bytes) -> None:
     Raises:
         OSError: It cannot be written.
     """
-    size = path.stat().st_size
     try:
         with path.open("ab", buffering=0) as stream:
-            while content:
-                content = content[stream.write(content) :]
+            write_or_undo(stream, content, path.stat().st_size)
     except OSError as error:
-        os.truncate(path, size)
         error.filename = str(path)
+        raise
+
+
+def write_or_undo(stream: FileIO, content: bytes, size: int) -> None:
+    """Writes all of the content at the end of an unbuffered file of this size, or leaves the file as it was.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    try:
+        while content:
+            content = content[stream.write(content) or 0 :]
+    except OSError:
+        with suppress(OSError):  # the error before tells more
+            stream.truncate(size)
         raise
 
 

@@ -13,9 +13,8 @@ from gls_lightning.bounds.dense_rows import DenseRows
 from gls_lightning.bounds.graph import INPUT, Graph, Node
 from gls_lightning.bounds.lines import Band, Lines, LowerSlope
 from gls_lightning.bounds.operations import Activation, AffineOperation, Tensors
-from gls_lightning.bounds.operations.operation import per_sample
 from gls_lightning.bounds.patch_rows import PatchRows
-from gls_lightning.bounds.rounding import largest, smallest
+from gls_lightning.bounds.rounding import largest, per_sample, smallest
 from gls_lightning.bounds.rows import Functions, Rows
 
 Scale = tuple[Tensor, Tensor]
@@ -107,14 +106,14 @@ class BackSubstitution:
 
     def _find_scale(self, name: str) -> Scale:
         if name in self.boxes:
-            values = per_sample(3 * self.boxes[name].largest, self.boxes[name].lower)
+            values = per_sample(3 * self.boxes[name].largest, self.boxes[name].lower.ndim - 1)
             return values, torch.zeros_like(values)
         node = self.graph.by_name[name]
         if isinstance(node.operation, AffineOperation):
             return self._pass_scale(node.operation, [self._scale(source) for source in node.inputs])
         reference = self.reference(name)
         _, of_output = self.extents[name]
-        values = per_sample(of_output + 2 * largest(reference), reference)
+        values = per_sample(of_output + 2 * largest(reference), reference.ndim - 1)
         return values, torch.zeros_like(values)
 
     def _pass_scale(self, operation: AffineOperation, scales: Sequence[Scale]) -> Scale:
@@ -142,7 +141,7 @@ class BackSubstitution:
             assert isinstance(node.operation, Activation)
             steepness = node.operation.steepness(self.lines[node.name])
             of_input, _ = self.extents[node.name]
-            of_lines = self.graph.error(per_sample(of_input, steepness))
+            of_lines = self.graph.error(per_sample(of_input, steepness.ndim - 1))
             error = torch.maximum(self.error(node.inputs[0]), of_lines)
             self.distances[node.name] = error * steepness + smallest(steepness.dtype)
         return self.distances[node.name]

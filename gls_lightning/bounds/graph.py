@@ -171,10 +171,8 @@ class Graph:
         renamed = tuple(
             Node(node.name, node.operation, tuple(INPUT if i == name else i for i in node.inputs)) for node in rest
         )
-        return (
-            Graph(first, self.input_shape, self.rigorous),
-            Graph(renamed, self.by_name[name].operation.output_shape, self.rigorous),
-        )
+        cut = self.by_name[name].operation.output_shape
+        return replace(self, nodes=first), replace(self, nodes=renamed, input_shape=cut)
 
     def ancestors(self, name: str) -> tuple[Node, ...]:
         """The node and all that it depends on, in the order of evaluation."""

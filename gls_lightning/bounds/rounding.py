@@ -35,6 +35,11 @@ def limited(scale: Tensor) -> Tensor:
     return torch.where(scale < 1 / smallest(scale.dtype), scale, torch.inf)
 
 
+def per_sample(values: Tensor, dimensions: int) -> Tensor:
+    """Numbers ``[B]`` in a shape that broadcasts to ``[B, ...]`` with so many dimensions behind the batch."""
+    return values.reshape(-1, *(1,) * dimensions)
+
+
 def largest(values: Tensor) -> Tensor:
     """The largest absolute value of each sample ``[B, ...]``: ``[B]``."""
     values = values.flatten(1)

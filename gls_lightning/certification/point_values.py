@@ -36,8 +36,7 @@ def values_from_above(
     """
     offsets = rows.new_zeros(rows.shape[:2]) if offsets is None else offsets
     logits = graph(tensors, points)
-    sums = (rows @ logits.unsqueeze(-1)).squeeze(-1)
-    values = sums + offsets
+    values = (rows @ logits.unsqueeze(-1)).squeeze(-1) + offsets
     if isinstance(graph, OpaqueGraph):
         return values + _OPAQUE * (1 + logits.abs().amax(1, keepdim=True))
     above = highest_values(graph, tensors, Box(points, points), rows, offsets)

@@ -11,6 +11,7 @@ from gls_lightning.certification.fingerprint import Fingerprint
 from gls_lightning.certification.record import Record
 from gls_lightning.certification.record_line import as_json, encode
 from gls_lightning.certification.system_errors import RECORDS_KEPT, refused_by_system
+from gls_lightning.whole_file import write_or_undo
 
 _UNSYNCED_SECONDS = 1.0
 """Seconds of work that a power failure may cost."""
@@ -52,7 +53,7 @@ class RecordFile:
         """Writes a record.
 
         Raises:
-            ConfigurationError: There is no room for it; the records before it stay as they are.
+            OSError: There is no room for it; the records before it stay as they are.
         """
         self._write(as_json(record))
         self._unsynced += record.seconds
@@ -63,7 +64,7 @@ class RecordFile:
         """Has everything written to the disk, and on a network to the server.
 
         Raises:
-            ConfigurationError: That fails.
+            OSError: That fails.
         """
         with refused_by_system(self.path, RECORDS_KEPT):
             os.fsync(self._file.fileno())
@@ -78,14 +79,7 @@ class RecordFile:
         """Writes a whole line, or nothing."""
         line = encode(content)
         with refused_by_system(self.path, RECORDS_KEPT):
-            try:
-                written = 0
-                while written < len(line):
-                    written += self._file.write(line[written:]) or 0
-            except OSError:
-                with suppress(OSError):
-                    self._file.truncate(self._size)
-                raise
+            write_or_undo(self._file, line, self._size)
         self._size += len(line)
 
 

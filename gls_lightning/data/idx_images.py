@@ -96,7 +96,7 @@ def _fault(compressed: Path) -> str:
 
 
 def _fault_of_extracted(file: Path) -> str | None:
-    """What a file lacks to be an IDX file of unsigned bytes, as a predicate; None if nothing."""
+    """Says what a file lacks to be an IDX file of unsigned bytes, as a predicate; None if nothing."""
     with file.open("rb") as content:
         beginning = content.read(16)
     if len(beginning) < 4 or beginning[:2] != b"\0\0" or not 1 <= beginning[3] <= 3:

@@ -118,7 +118,7 @@ class ImageDataModule(LightningDataModule, ABC):
         return self._checked(train=True)
 
     def _checked(self, train: bool) -> tuple[Images, Tensor]:
-        """What ``load`` gives, if it is of this data set."""
+        """Gives what ``load`` does, if it is of this data set."""
         images, labels = self.load(train)
         require_labelled_images(
             images,

@@ -104,7 +104,7 @@ class CertificationEvaluation(LightningModule):
         return directory, found, earlier
 
     def _is_open(self, index: int, found: Found) -> bool:
-        """Whether an image is to be decided, and no process that was at work meanwhile has done so."""
+        """Says whether an image is to be decided, and no process that was at work meanwhile has done so."""
         record = found.records.get(index)
         if record is None:
             return True

@@ -131,7 +131,7 @@ class ChosenTestImages(LightningDataModule):
 
 
 class _Loader:
-    """What Lightning iterates; no DataLoader, whose batches it would divide among the processes."""
+    """Batches that Lightning iterates; no DataLoader, whose batches it would divide among the processes."""
 
     def __init__(self, images: ChosenTestImages) -> None:
         self._images = images

@@ -150,7 +150,7 @@ class Verifier:
         return None
 
     def _holds(self, region: Region, printed: list[Fraction]) -> bool:
-        """Whether the very numbers that are printed satisfy the property over the reals."""
+        """Says whether the very numbers that are printed satisfy the property over the reals."""
         rows, offsets, shape = region.question.rows, region.offsets_above, self.graph.input_shape
         sides = ([*map(rounded, printed)] for rounded in (rounded_down, rounded_up))
         box = Box(*(rows.new_tensor(side).reshape(1, *shape).expand(len(rows), *shape) for side in sides))

@@ -11,7 +11,7 @@ from gls_lightning.bounds import BackSubstitution, Box, Graph, Node, Tensors
 from gls_lightning.bounds.back_substitution import Scale
 from gls_lightning.bounds.graph import INPUT
 from gls_lightning.bounds.operations import Activation
-from gls_lightning.bounds.operations.operation import per_sample
+from gls_lightning.bounds.rounding import per_sample
 from gls_lightning.bounds.rows import Rows
 from gls_lightning.bounds.zonotope import Zonotope
 from gls_lightning.relaxations.parts import Coefficients, RelaxationInParts
@@ -97,6 +97,7 @@ class _ErrorSubstitution(BackSubstitution):
     @override
     def _find_scale(self, name: str) -> Scale:
         if name != INPUT and isinstance(self.graph.by_name[name].operation, Activation):
-            values = per_sample(3 * self.zonotopes[name].bounds.largest, self.zonotopes[name].box.lower)
+            bounds = self.zonotopes[name].bounds
+            values = per_sample(3 * bounds.largest, bounds.lower.ndim - 1)
             return values, torch.zeros_like(values)
         return super()._find_scale(name)

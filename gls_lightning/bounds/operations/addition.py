@@ -6,6 +6,7 @@ from typing_extensions import override
 from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.operations.operation import AffineOperation, Tensors
 from gls_lightning.bounds.rational import Rationals
+from gls_lightning.bounds.rounding import per_sample
 from gls_lightning.bounds.rows import Rows
 from gls_lightning.bounds.zonotope import Errors
 
@@ -27,7 +28,7 @@ class Addition(AffineOperation):
 
     @override
     def magnitude(self, tensors: Tensors, *inputs: Tensor) -> Tensor:
-        return (inputs[0] + inputs[1]).reshape(-1, *(1,) * len(self.output_shape))
+        return per_sample(inputs[0] + inputs[1], len(self.output_shape))
 
     @override
     def errors(self, tensors: Tensors, *inputs: Errors) -> Errors:

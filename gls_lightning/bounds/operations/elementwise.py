@@ -7,6 +7,7 @@ from typing_extensions import override
 
 from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.operations.operation import AffineOperation, Tensors
+from gls_lightning.bounds.rounding import per_sample
 from gls_lightning.bounds.rows import Rows
 from gls_lightning.bounds.zonotope import Errors
 
@@ -32,8 +33,7 @@ class ElementwiseAffine(AffineOperation):
     @override
     def magnitude(self, tensors: Tensors, *inputs: Tensor) -> Tensor:
         scale, shift = self.scale_and_shift(tensors)
-        largest = inputs[0].reshape(-1, *(1,) * len(self.output_shape))
-        products = _scaled(largest, None if scale is None else scale.abs())
+        products = _scaled(per_sample(inputs[0], len(self.output_shape)), None if scale is None else scale.abs())
         return _shifted(products, None if shift is None else shift.abs())
 
     @override

@@ -11,7 +11,7 @@ from typing_extensions import override
 from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.lines import Lines, LowerSlope
 from gls_lightning.bounds.rational import NotRationalError, Rationals
-from gls_lightning.bounds.rounding import smallest
+from gls_lightning.bounds.rounding import per_sample, smallest
 from gls_lightning.bounds.rows import Rows
 from gls_lightning.bounds.zonotope import Errors, Zonotope
 
@@ -67,11 +67,6 @@ class Operation(ABC):
         """A hybrid zonotope that holds the outputs over those of the inputs (Mirman et al., 2018)."""
 
 
-def per_sample(values: Tensor, like: Tensor) -> Tensor:
-    """Numbers ``[B]`` in a shape that broadcasts to ``like [B, ...]``."""
-    return values.reshape(-1, *(1,) * (like.ndim - 1))
-
-
 class AffineOperation(Operation):
     """An operation that back-substitution passes exactly."""
 
@@ -86,7 +81,7 @@ class AffineOperation(Operation):
             The bound, ``[B, *output_shape]`` or broadcasting to it. By default found by intervals, at their cost.
         """
         sides = (
-            largest.reshape(-1, *(1,) * len(shape)).expand(-1, *shape)
+            per_sample(largest, len(shape)).expand(-1, *shape)
             for largest, shape in zip(inputs, self.input_shapes, strict=True)
         )
         lower, upper = self.interval(tensors, *(Box(-side, side) for side in sides))
@@ -122,7 +117,7 @@ class Activation(Operation):
 
     @override
     def rounding(self, tensors: Tensors, inputs: Sequence[Box], output: Box) -> Tensor | None:
-        return per_sample(inputs[0].largest + output.largest, output.lower)
+        return per_sample(inputs[0].largest + output.largest, len(self.output_shape))
 
     def steepness(self, lines: Lines) -> Tensor:
         """A bound of the slope of any line that may be taken in place of these, ``[B, *shape]``.

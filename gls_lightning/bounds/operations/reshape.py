@@ -10,6 +10,7 @@ from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.operations.operation import AffineOperation, Operation, Tensors
 from gls_lightning.bounds.operations.registry import Call, implements
 from gls_lightning.bounds.rational import Rationals
+from gls_lightning.bounds.rounding import per_sample
 from gls_lightning.bounds.rows import Rows
 from gls_lightning.bounds.zonotope import Errors
 
@@ -31,7 +32,7 @@ class Reshape(AffineOperation):
 
     @override
     def magnitude(self, tensors: Tensors, *inputs: Tensor) -> Tensor:
-        return inputs[0].reshape(-1, *(1,) * len(self.output_shape))
+        return per_sample(inputs[0], len(self.output_shape))
 
     @override
     def rounding(self, tensors: Tensors, inputs: Sequence[Box], output: Box) -> Tensor | None:
