@@ -109,7 +109,7 @@ def program_verdict(
     graph: Graph, tensors: Tensors, parts: list[tuple[csr_array, np.ndarray]], box: Box, label: Tensor, limit: float
 ) -> Verdict:
     """The verdict about one sample, margin by margin."""
-    bounds = DeepPoly(skip_ibp_stable=True, intersect_ibp=True).relu_bounds(graph, tensors, box)
+    bounds = DeepPoly(skip_ibp_stable=True, intersect_ibp=True).preactivation_bounds(graph, tensors, box)
     rows = margin_specification(label, graph.num_outputs, torch.double)
     proven = DeepPoly(skip_ibp_stable=True, intersect_ibp=True)(graph, tensors, box, rows)[0] > 0
     deadline = time.process_time() + limit

@@ -25,7 +25,7 @@ from gls_lightning import networks
 from gls_lightning.allocation import keep_freed_memory
 from gls_lightning.attacks import PGD
 from gls_lightning.bounds import trace
-from gls_lightning.estimators import Backprop, Key
+from gls_lightning.estimators import Backprop, Step
 from gls_lightning.objectives import (
     CCIBP,
     EXPIBP,
@@ -42,7 +42,7 @@ from gls_lightning.objectives import (
     Standard,
 )
 from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly, Relaxation
-from gls_lightning.training_loss import TrainingLoss
+from gls_lightning.training.loss import TrainingLoss
 
 SHAPES = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
 EPSILONS = {"mnist": 0.1, "cifar10": 2 / 255}
@@ -88,7 +88,7 @@ def step(network: str, data: str, batch_size: int, case: Case) -> Any:
     batch = Batch(images, labels, torch.tensor(EPSILONS[data]), starts)._replace(progress=0.5 if regularizers else 1.0)
     names = {name: name for name in params}
     loss = TrainingLoss(graph, relaxation, objective, params, names, batch, regularizers)
-    return lambda: Backprop()(loss, params, Key(0, 0)).loss.backward()
+    return lambda: Backprop()(loss, params, Step(0, 0)).loss.backward()
 
 
 def measure(network: str, data: str, batch_size: int, restarts: int, steps: int, only: list[str]) -> dict[str, Any]:

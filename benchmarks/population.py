@@ -29,11 +29,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from gls_lightning import networks
 from gls_lightning.allocation import keep_freed_memory
 from gls_lightning.bounds import trace
-from gls_lightning.estimators import PGPE, RGS, Backprop, GradientEstimator, Key
+from gls_lightning.estimators import PGPE, RGS, Backprop, GradientEstimator, Step
 from gls_lightning.estimators.population import members_at_once
 from gls_lightning.objectives import Batch, Certified
 from gls_lightning.relaxations import DeepPoly
-from gls_lightning.training_loss import TrainingLoss
+from gls_lightning.training.loss import TrainingLoss
 
 NUM_CLASSES = 10
 PRODUCTS = {
@@ -80,7 +80,7 @@ def measure_pgpe(network: str, batch_size: int, population_size: int, steps: int
     variants: dict[Any, Callable[[], object]] = {}
     for chunk in sorted({1, 2, 8, default}):
         estimator = PGPE(population_size=population_size, chunk_size=chunk)
-        variants[chunk] = lambda estimator=estimator: estimator(loss, params, Key(0, 0))
+        variants[chunk] = lambda estimator=estimator: estimator(loss, params, Step(0, 0))
     with torch.no_grad(), Recorded() as recorded:
         loss({name: p.detach() for name, p in params.items()})
     variants["products"] = lambda: [recorded.replay() for _ in range(population_size)]
@@ -93,7 +93,7 @@ def measure_pgpe(network: str, batch_size: int, population_size: int, steps: int
 def measure_rgs(network: str, batch_size: int, steps: int) -> dict[str, Any]:
     loss, params = training_loss(network, batch_size)
     estimators: dict[Any, GradientEstimator] = {"grad": Backprop(), "rgs": RGS(population_size=2)}
-    variants = {name: lambda e=e: e(loss, params, Key(0, 0)).loss.backward() for name, e in estimators.items()}
+    variants = {name: lambda e=e: e(loss, params, Step(0, 0)).loss.backward() for name, e in estimators.items()}
     times = cpu_ms(variants, steps)
     result = {f"{name}_cpu_ms": round(statistics.median(values) / batch_size, 4) for name, values in times.items()}
     return result | {"ratio": round(statistics.median(map(truediv, times["rgs"], times["grad"])), 3)}

@@ -8,9 +8,8 @@ import torch
 from fsspec.utils import get_protocol  # type: ignore[import-untyped]
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from gls_lightning.checksum import seal
+from gls_lightning.run_files import seal, write_whole
 from gls_lightning.weights import read_content
-from gls_lightning.whole_file import write_whole
 
 
 class WholeCheckpointIO(TorchCheckpointIO):

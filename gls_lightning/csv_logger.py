@@ -13,8 +13,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from gls_lightning.run_files import METRICS
-from gls_lightning.whole_file import append_whole, flush, write_whole
+from gls_lightning.run_files import METRICS, append_whole, flush, write_whole
 
 
 class MetricRows:

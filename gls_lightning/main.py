@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from gls_lightning.allocation import keep_freed_memory
+from gls_lightning.arguments import near
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.near_names import near
+from gls_lightning.run_files import STORAGE_ERRORS
 from gls_lightning.version import __version__
-from gls_lightning.whole_file import STORAGE_ERRORS
 
 MODEL_COMMANDS = {
     "fit": "Train a network.",

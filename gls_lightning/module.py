@@ -23,32 +23,28 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MeanMetric
 
+from gls_lightning.arguments import Radius, alternatives, component, read_radius, shown, warn_of_large_radius
 from gls_lightning.attacks import PGD, Attack
 from gls_lightning.batches import DeferredValues, in_precision_of, read_batch, reading_waits, require_values
 from gls_lightning.bounds import Box, Graph, OpaqueGraph, UnsupportedOperationError, margin_specification, trace
-from gls_lightning.callbacks.batch_guard import BatchGuard
-from gls_lightning.callbacks.batch_norm_reset import BatchNormReset, last_batch_size
-from gls_lightning.callbacks.certified_module import ACCURACIES
-from gls_lightning.callbacks.epoch_resumption import EpochResumption
-from gls_lightning.callbacks.epsilon_annealing import ramps_of
-from gls_lightning.callbacks.first_process import on_first_process
-from gls_lightning.callbacks.learning_rate_check import LearningRateCheck
-from gls_lightning.callbacks.monitored_names import MonitoredNames
-from gls_lightning.callbacks.non_finite_guard import NonFiniteGuard
-from gls_lightning.callbacks.process_sum import process_sum
-from gls_lightning.callbacks.wandb_summary import WandbSummary
-from gls_lightning.certification import Certifier, summarise
-from gls_lightning.certification.precision import without_tf32
-from gls_lightning.component_argument import component, shown
+from gls_lightning.callbacks import (
+    BatchGuard,
+    BatchNormReset,
+    EpochResumption,
+    LearningRateCheck,
+    MonitoredNames,
+    NonFiniteGuard,
+    WandbSummary,
+    last_batch_size,
+    ramps_of,
+)
+from gls_lightning.certification import Certifier, summarise, without_tf32
+from gls_lightning.configuration import check_arguments
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.estimators import RGS, Estimate, GradientEstimator, Key, Reducer, alone
-from gls_lightning.found_values import check_arguments
-from gls_lightning.near_names import alternatives
-from gls_lightning.objectives import L1, Batch, Certified, Objective, Regularizer, robust_cross_entropy
-from gls_lightning.objectives.l1 import L1Scope
-from gls_lightning.radius import Radius, read_radius, warn_of_large_radius
+from gls_lightning.estimators import RGS, Estimate, GradientEstimator, Reducer, Step, alone
+from gls_lightning.objectives import L1, Batch, Certified, L1Scope, Objective, Regularizer, robust_cross_entropy
 from gls_lightning.relaxations import CROWNIBP, DeepPoly, Relaxation
-from gls_lightning.training_loss import TrainingLoss, parameter_names
+from gls_lightning.training import ACCURACIES, TrainingLoss, on_first_process, parameter_names, process_sum
 from gls_lightning.weights import read_checkpoint, read_weights, require_finite, require_same_architecture
 
 Interval = Literal["epoch", "step"]
@@ -359,7 +355,7 @@ class CertifiedTrainingModule(LightningModule):
                 f"population_parallel divides a population, and estimator {type(self.estimator).__name__} has none; "
                 "set model.population_parallel: false"
             )
-        self._key(0).members(self.estimator.population_size)
+        self._step(0).members(self.estimator.population_size)
         # Lightning has no public name for this option once the trainer is made.
         shards = self.trainer.world_size > 1 and self.trainer._accelerator_connector.use_distributed_sampler
         if self.population_parallel and shards:
@@ -422,21 +418,21 @@ class CertifiedTrainingModule(LightningModule):
             raise ConfigurationError(f"batch {batch_idx} of epoch {self.current_epoch} {_TOO_SMALL}")
         inputs = in_precision_of(self.network.parameters(), inputs)
         trainable = self._trainable()
-        key = self._key(self.trainer.fit_loop.epoch_loop.total_batch_idx)
-        starts = self.objective.draw_starts(self.graph, indices, key.seed, key.batch, device=inputs.device)
+        step = self._step(self.trainer.fit_loop.epoch_loop.total_batch_idx)
+        starts = self.objective.draw_starts(self.graph, indices, step.seed, step.batch, device=inputs.device)
         share = self._share(inputs, batch_idx)
         with self._full_precision():
             loss = self.loss_of(Batch(inputs, labels, self.current_epsilon, starts, self._progress))
-            if key.batch == 0 and self.estimator.population_size > 1:
+            if step.batch == 0 and self.estimator.population_size > 1:
                 rank_zero_info(f"members of a population that may be evaluated at once: {loss.members_at_once}")
-            estimate: Estimate = self.estimator(loss, trainable, replace(key, reduce=self._reducer(share)))
+            estimate: Estimate = self.estimator(loss, trainable, replace(step, reduce=self._reducer(share)))
         self._log_training(estimate, len(labels))
         return estimate.loss * share
 
-    def _key(self, batch: int) -> Key:
+    def _step(self, batch: int) -> Step:
         if self.population_parallel:
-            return Key(self.seed, batch, self.global_rank, self.trainer.world_size)
-        return Key(self.seed, batch)
+            return Step(self.seed, batch, self.global_rank, self.trainer.world_size)
+        return Step(self.seed, batch)
 
     @property
     def _progress(self) -> float:

@@ -11,8 +11,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from gls_lightning.checksum import is_archive, is_damaged
 from gls_lightning.errors import ConfigurationError
+from gls_lightning.run_files import is_archive, is_damaged
 
 NETWORK = "network."
 """What precedes the names of the network's tensors in a checkpoint."""

@@ -20,7 +20,7 @@ import gls_lightning
 from gls_lightning import cli
 from gls_lightning.bounds import Box, margin_specification
 from gls_lightning.callbacks import PeriodicCertification
-from gls_lightning.config_files import SHIPPED
+from gls_lightning.configuration.files import SHIPPED
 from gls_lightning.main import main
 from gls_lightning.relaxations import IBP, DeepPoly
 from gls_lightning.version import __version__

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from gls_lightning import cli
-from gls_lightning.config_composition import SHIPPED, compose, merge
+from gls_lightning.configuration.composition import SHIPPED, compose, merge
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.main import main
 

@@ -13,7 +13,7 @@ from gls_lightning.bounds import Box, margin_specification, trace
 from gls_lightning.bounds.operations.registry import BUILDERS
 from gls_lightning.callbacks import LossLandscapeLogger, PeriodicCertification
 from gls_lightning.cli import GLSCLI
-from gls_lightning.estimators import Key
+from gls_lightning.estimators import Step
 from gls_lightning.interchange.onnx_graph import CONVERTERS
 from gls_lightning.interchange.robustness_property import robustness_property
 from gls_lightning.main import main
@@ -155,7 +155,7 @@ def test_estimator_is_exact_on_a_quadratic(example: dict[str, Any]) -> None:
     def quadratic(params: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         return params["theta"] @ matrix @ params["theta"], {}
 
-    example["AntitheticRGS"](sigma=0.5)(quadratic, {"theta": theta}, Key(0, 0)).loss.backward()
+    example["AntitheticRGS"](sigma=0.5)(quadratic, {"theta": theta}, Step(0, 0)).loss.backward()
     torch.testing.assert_close(theta.grad, (matrix + matrix.T) @ theta.detach())
 
 

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from gls_lightning.checksum import is_damaged
 from gls_lightning.main import main
+from gls_lightning.run_files.checksum import is_damaged
 
 TINY = str(Path(__file__).parent / "configs" / "tiny.yaml")
 FIT = ["fit", "--config", TINY, "--model.objective=Standard", "--model.estimator=Backprop", "--model.optimizer.lr=1e-4"]

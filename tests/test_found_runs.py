@@ -24,11 +24,11 @@ from torch.optim import SGD
 
 import gls_lightning
 from gls_lightning.cli import GLSCLI
-from gls_lightning.config_composition import merge
+from gls_lightning.configuration.composition import merge
+from gls_lightning.configuration.found_values import KINDS, NAMED
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.found_values import KINDS, NAMED
 from gls_lightning.main import main
-from gls_lightning.run_files import evaluation_directory
+from gls_lightning.run_files.places import evaluation_directory
 
 TINY = Path(__file__).parent / "configs" / "tiny.yaml"
 MARK = "GLS_TEST_MARK"

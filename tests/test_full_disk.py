@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gls_lightning import whole_file
-from gls_lightning.checksum import is_damaged
 from gls_lightning.main import main
+from gls_lightning.run_files import whole_file
+from gls_lightning.run_files.checksum import is_damaged
 
 TINY = str(Path(__file__).parent / "configs" / "tiny.yaml")
 FIT = ["fit", "--config", TINY, "--trainer.max_epochs=2", "--data.batch_size=16", "--recovery.every_n_train_steps=3"]

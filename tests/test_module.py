@@ -19,7 +19,7 @@ from gls_lightning import CertifiedTrainingModule
 from gls_lightning.bounds import Box, Graph
 from gls_lightning.callbacks import BatchNormReset
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.estimators import Backprop, Estimate, GradientEstimator, Key
+from gls_lightning.estimators import Backprop, Estimate, GradientEstimator, Step
 from gls_lightning.objectives import Batch, Certified, Objective, Standard
 from gls_lightning.relaxations import IBP, Relaxation
 
@@ -219,12 +219,12 @@ def test_every_batch_has_a_key_of_its_own_though_gradients_accumulate() -> None:
     keys = []
 
     class Recording(Backprop):
-        def forward(self, objective: Any, params: dict[str, Tensor], key: Key) -> Estimate:
+        def forward(self, objective: Any, params: dict[str, Tensor], key: Step) -> Estimate:
             keys.append(key)
             return super().forward(objective, params, key)
 
     trainer(max_epochs=2, accumulate_grad_batches=2).fit(module(estimator=Recording(), seed=7), loader(batch_size=10))
-    assert keys == [Key(7, batch) for batch in range(8)]
+    assert keys == [Step(7, batch) for batch in range(8)]
 
 
 def test_half_precision_leaves_bounds_and_perturbations_alone() -> None:

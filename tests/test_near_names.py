@@ -2,7 +2,7 @@
 
 import pytest
 
-from gls_lightning.near_names import alternatives, near
+from gls_lightning.arguments.near_names import alternatives, near
 
 
 @pytest.mark.parametrize(

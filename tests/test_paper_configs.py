@@ -15,7 +15,7 @@ from jsonargparse import Namespace
 from PIL import Image
 
 from gls_lightning import cli
-from gls_lightning.config_composition import SHIPPED, compose
+from gls_lightning.configuration.composition import SHIPPED, compose
 from gls_lightning.main import main
 
 ROWS = sorted((SHIPPED / "paper").glob("*.yaml"))

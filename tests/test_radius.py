@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from gls_lightning import CertifiedTrainingModule
+from gls_lightning.arguments.radius import read_radius, warn_of_large_radius
 from gls_lightning.certification import Certifier
 from gls_lightning.diagnostics import TightnessMeter
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.metrics import AdversarialAccuracy, CertifiedAccuracy
 from gls_lightning.networks import CNN3Tiny
-from gls_lightning.radius import read_radius, warn_of_large_radius
 from gls_lightning.relaxations import IBP
 
 

@@ -13,7 +13,7 @@ import yaml
 from lightning.pytorch import Trainer
 
 from gls_lightning.main import main
-from gls_lightning.whole_file import append_whole
+from gls_lightning.run_files.whole_file import append_whole
 
 TINY = str(Path(__file__).parent / "configs" / "tiny.yaml")
 FIT = ["fit", "--config", TINY, "--trainer.max_epochs=3", "--data.batch_size=16", "--recovery.every_n_train_steps=3"]

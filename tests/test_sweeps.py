@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from gls_lightning import cli, estimators
-from gls_lightning.config_files import SHIPPED
+from gls_lightning.configuration.files import SHIPPED
 from gls_lightning.main import main
 
 wandb_agent = pytest.importorskip("wandb.wandb_agent")

@@ -9,7 +9,7 @@ from torch import nn
 
 from gls_lightning.attacks import PGD
 from gls_lightning.bounds import trace
-from gls_lightning.estimators import PGPE, RGS, Key
+from gls_lightning.estimators import PGPE, RGS, Step
 from gls_lightning.objectives import (
     L1,
     TAPS,
@@ -22,7 +22,7 @@ from gls_lightning.objectives import (
     Standard,
 )
 from gls_lightning.relaxations import IBP, AlphaCROWN, DeepPoly, HBox, Relaxation
-from gls_lightning.training_loss import TrainingLoss, parameter_names
+from gls_lightning.training.loss import TrainingLoss, parameter_names
 
 
 def loss(
@@ -133,7 +133,7 @@ def test_members_together_are_members_one_by_one(
     evaluate, params = with_batch_norm(relaxation, objective, regularizers)
     found = []
     for chunk_size in (1, 3):
-        estimate = estimator(population_size=4, chunk_size=chunk_size)(evaluate, params, Key(0, 0))
+        estimate = estimator(population_size=4, chunk_size=chunk_size)(evaluate, params, Step(0, 0))
         gradients = torch.autograd.grad(estimate.loss, list(params.values()))
         found.append((estimate.loss, *estimate.metrics.values(), torch.cat([g.flatten() for g in gradients])))
     *values, gradient = found[0]

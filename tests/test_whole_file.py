@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gls_lightning.whole_file import append_whole, write_whole
+from gls_lightning.run_files.whole_file import append_whole, write_whole
 
 
 def full(*_: object) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from gls_lightning.configuration.yaml_files import read_yaml
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.main import main
-from gls_lightning.yaml_files import read_yaml
 
 TINY = Path(__file__).parent / "configs" / "tiny.yaml"
 

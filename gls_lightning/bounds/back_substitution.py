@@ -9,13 +9,13 @@ from torch import Tensor
 from typing_extensions import override
 
 from gls_lightning.bounds.box import Box
-from gls_lightning.bounds.dense_rows import DenseRows
 from gls_lightning.bounds.graph import INPUT, Graph, Node
 from gls_lightning.bounds.lines import Band, Lines, LowerSlope
 from gls_lightning.bounds.operations import Activation, AffineOperation, Tensors
-from gls_lightning.bounds.patch_rows import PatchRows
 from gls_lightning.bounds.rounding import largest, per_sample, smallest
-from gls_lightning.bounds.rows import Functions, Rows
+from gls_lightning.bounds.rows.dense_rows import DenseRows
+from gls_lightning.bounds.rows.patch_rows import PatchRows
+from gls_lightning.bounds.rows.rows import Functions, Rows
 
 Scale = tuple[Tensor, Tensor]
 """Bounds of a node's values and reference values with their distance, and of their errors in units of gamma.

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from gls_lightning.arguments import Radius, component, components, read_radius
 from gls_lightning.attacks import PGD, Attack
 from gls_lightning.batches import read_batch, require_values
 from gls_lightning.bounds import Graph, Tensors
@@ -24,9 +25,7 @@ from gls_lightning.certification.stages import (
     RelaxationStage,
     Stage,
 )
-from gls_lightning.component_argument import component, components
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.radius import Radius, read_radius
 from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly, Relaxation
 
 

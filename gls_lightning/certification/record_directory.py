@@ -13,7 +13,7 @@ from gls_lightning.certification.record import Record, Verdict
 from gls_lightning.certification.record_file import RecordFile
 from gls_lightning.certification.record_reader import RecordReader
 from gls_lightning.certification.system_errors import RECORDS_KEPT, refused_by_system
-from gls_lightning.whole_file import write_whole
+from gls_lightning.run_files import write_whole
 
 
 class Found(NamedTuple):

@@ -11,7 +11,7 @@ from gls_lightning.certification.fingerprint import Fingerprint
 from gls_lightning.certification.record import Record
 from gls_lightning.certification.record_line import as_json, encode
 from gls_lightning.certification.system_errors import RECORDS_KEPT, refused_by_system
-from gls_lightning.whole_file import write_or_undo
+from gls_lightning.run_files import write_or_undo
 
 _UNSYNCED_SECONDS = 1.0
 """Seconds of work that a power failure may cost."""

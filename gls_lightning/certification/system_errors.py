@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.whole_file import STORAGE_ERRORS
+from gls_lightning.run_files import STORAGE_ERRORS
 
 RECORDS_KEPT = "the records before are whole: make room, and the same command goes on"
 

@@ -85,7 +85,7 @@ def _is_offered(cls: type) -> bool:
         return "._" not in f".{cls.__module__}" or _root(cls) in _LIBRARIES
     package = ".".join(cls.__module__.split(".")[:2])
     exported = [getattr(sys.modules.get(name), "__all__", ()) for name in ("gls_lightning", package)]
-    return package != "gls_lightning.evaluation" and any(cls.__name__ in names for names in exported)
+    return any(cls.__name__ in names for names in exported)
 
 
 def expected_kind(hint: str, owner: str, key: str) -> type | None:

@@ -15,12 +15,10 @@ from gls_lightning.command_line.config_places import place
 from gls_lightning.command_line.parse_failure import read_failure
 from gls_lightning.command_line.parser import CommandParser
 from gls_lightning.command_line.refusal import refused_key
-from gls_lightning.config_composition import compose
-from gls_lightning.config_trust import Trust
+from gls_lightning.configuration import Trust, check_values, compose
 from gls_lightning.data import Digits
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import RGS
-from gls_lightning.found_values import check_values
 from gls_lightning.module import CertifiedTrainingModule
 
 _OPTION = re.compile(r"(?:Subcommand|Group) '([^']+)' does not accept option '([^']+)'")

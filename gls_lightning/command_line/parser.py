@@ -5,10 +5,10 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
+from gls_lightning.arguments import alternatives, near
 from gls_lightning.command_line.parse_failure import read_failure
 from gls_lightning.command_line.refusal import explain, one_line
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.near_names import alternatives, near
 
 _UNRECOGNIZED = "unrecognized arguments: "
 _REQUIRED = re.compile(r"the following arguments are required: (.*)")

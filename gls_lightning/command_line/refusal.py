@@ -7,9 +7,9 @@ import re
 from ast import literal_eval
 from dataclasses import replace
 
+from gls_lightning.arguments import alternatives
 from gls_lightning.command_line.parse_failure import ParseFailure
 from gls_lightning.command_line.plain_types import plain_type
-from gls_lightning.near_names import alternatives
 
 _UNKNOWN_CLASS = re.compile(
     r"(?:.*: )?Expected a dot import path string: ?(.*)|.*Not a valid subclass of .*", re.DOTALL

@@ -10,9 +10,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import StrategyRegistry
 
+from gls_lightning.arguments import alternatives, require_writable_directory
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.near_names import alternatives
-from gls_lightning.writable_directory import require_writable_directory
 
 _SHARES = ("limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches", "overfit_batches")
 _SMALLEST = {

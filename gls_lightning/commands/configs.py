@@ -7,8 +7,7 @@ from pathlib import Path
 import yaml
 
 from gls_lightning.command_line.parser import CommandParser
-from gls_lightning.config_composition import SHIPPED, compose
-from gls_lightning.config_files import find_config, shipped
+from gls_lightning.configuration import SHIPPED, compose, find_config, shipped
 
 TITLES = {
     ".": "experiments",

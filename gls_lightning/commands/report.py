@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from gls_lightning.arguments import require_writable_directory
 from gls_lightning.command_line.parser import CommandParser
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.writable_directory import require_writable_directory
 
 
 def run(words: list[str]) -> None:

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from gls_lightning.arguments import require_writable_directory
 from gls_lightning.command_line.parser import CommandParser
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.whole_file import write_whole
-from gls_lightning.writable_directory import require_writable_directory
+from gls_lightning.run_files import write_whole
 
 
 def run(words: list[str]) -> None:

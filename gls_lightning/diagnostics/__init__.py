@@ -1,12 +1,18 @@
 """What a trained network is like: its loss landscape, its bounds and its gradients, how tight each relaxation is."""
 
-from gls_lightning.diagnostics.directions import CheckpointDirection, Direction, GradientDirection, RandomDirection
 from gls_lightning.diagnostics.gradient_statistics import GradientStatistics, gradient_statistics
-from gls_lightning.diagnostics.landscape import Curve, Landscape, LossLandscape
-from gls_lightning.diagnostics.landscape_scores import LandscapeScores, landscape_scores
+from gls_lightning.diagnostics.landscape.directions import (
+    CheckpointDirection,
+    Direction,
+    GradientDirection,
+    RandomDirection,
+)
+from gls_lightning.diagnostics.landscape.landscape import Curve, Landscape, LossLandscape
+from gls_lightning.diagnostics.landscape.scores import LandscapeScores, landscape_scores
 from gls_lightning.diagnostics.propagation_tightness import propagation_tightness
-from gls_lightning.diagnostics.relu_statistics import ReLUStates, relu_bounds, relu_states
+from gls_lightning.diagnostics.relu_statistics import ReLUStates, preactivation_bounds, relu_states
 from gls_lightning.diagnostics.tightness import Tightness, TightnessMeter, radius_grid
+from gls_lightning.diagnostics.tightness_figure import tightness_figure
 from gls_lightning.diagnostics.toy_functions import DISCONTINUOUS, SENSITIVE, PiecewiseLinear
 
 __all__ = [
@@ -27,8 +33,9 @@ __all__ = [
     "TightnessMeter",
     "gradient_statistics",
     "landscape_scores",
+    "preactivation_bounds",
     "propagation_tightness",
     "radius_grid",
-    "relu_bounds",
     "relu_states",
+    "tightness_figure",
 ]

@@ -8,8 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gls_lightning.estimators import GradientEstimator, Key
-from gls_lightning.estimators.estimator import Objective, differentiate
+from gls_lightning.estimators import GradientEstimator, LossFunction, Step, differentiate
 
 
 class GradientStatistics(NamedTuple):
@@ -31,9 +30,9 @@ class GradientStatistics(NamedTuple):
 
 def gradient_statistics(
     estimator: GradientEstimator,
-    objective: Objective,
+    objective: LossFunction,
     params: dict[str, Tensor],
-    keys: Sequence[Key],
+    keys: Sequence[Step],
     differentiable: bool = True,
 ) -> GradientStatistics:
     """Evaluates a copy of an estimator several times at the same parameters.
@@ -64,7 +63,7 @@ def gradient_statistics(
     )
 
 
-def _gradient(objective: Objective, params: dict[str, Tensor]) -> Tensor:
+def _gradient(objective: LossFunction, params: dict[str, Tensor]) -> Tensor:
     """The gradient with respect to all parameters together, float64 ``[d]``."""
     with torch.enable_grad():
         _, gradients, _ = differentiate(objective, {name: p.detach().requires_grad_() for name, p in params.items()})

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from gls_lightning.bounds import Box, Graph, Tensors
-from gls_lightning.relaxations import Relaxation
-from gls_lightning.relaxations.parts import number_that_fits
+from gls_lightning.relaxations import Relaxation, number_that_fits
 
 
 class ReLUStates(NamedTuple):
@@ -33,7 +32,7 @@ def relu_states(boxes: Iterable[Box]) -> ReLUStates:
     return ReLUStates(*(state.float().mean() for state in (~(inactive | active), inactive, active)))
 
 
-def relu_bounds(relaxation: Relaxation, graph: Graph, tensors: Tensors, box: Box) -> dict[str, Box]:
+def preactivation_bounds(relaxation: Relaxation, graph: Graph, tensors: Tensors, box: Box) -> dict[str, Box]:
     """The bounds of every ReLU's input, ``[B, *shape]`` a side, by the name of the ReLU's node.
 
     The batch is bounded in parts that fit the relaxation's memory budget.
@@ -41,5 +40,5 @@ def relu_bounds(relaxation: Relaxation, graph: Graph, tensors: Tensors, box: Box
     count = relaxation.coefficients(graph, tensors, graph.num_outputs)
     size = max(1, number_that_fits(relaxation.memory_budget, count, box.lower.element_size()))
     sides = zip(*(side.split(size) for side in box), strict=True)
-    parts = [relaxation.relu_bounds(graph, tensors, Box(*part)) for part in sides]
+    parts = [relaxation.preactivation_bounds(graph, tensors, Box(*part)) for part in sides]
     return {name: Box(*map(torch.cat, zip(*(part[name] for part in parts), strict=True))) for name in graph.relus}

@@ -8,11 +8,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from gls_lightning.arguments import Radius, components, read_radius
 from gls_lightning.bounds import Graph, Tensors
 from gls_lightning.certification import Certifier, Verdict
-from gls_lightning.component_argument import components
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.radius import Radius, read_radius
 from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly, HBox, Relaxation
 
 

@@ -1,17 +1,19 @@
-"""Gradient estimators: what the optimizer is given as the gradient of an objective."""
+"""Gradient estimators: what the optimizer is given as the gradient of a loss."""
 
 from gls_lightning.estimators.backprop import Backprop
 from gls_lightning.estimators.estimator import (
     Estimate,
     GradientEstimator,
-    Objective,
+    LossFunction,
     attach,
     differentiate,
 )
-from gls_lightning.estimators.key import Key, Reducer, alone
+from gls_lightning.estimators.noise import standard_normal
 from gls_lightning.estimators.pgpe import PGPE
+from gls_lightning.estimators.population import evaluate_members, members_at_once
 from gls_lightning.estimators.rgs import RGS
 from gls_lightning.estimators.sam import SAM
+from gls_lightning.estimators.step import Reducer, Step, alone
 
 __all__ = [
     "PGPE",
@@ -20,10 +22,13 @@ __all__ = [
     "Backprop",
     "Estimate",
     "GradientEstimator",
-    "Key",
-    "Objective",
+    "LossFunction",
     "Reducer",
+    "Step",
     "alone",
     "attach",
     "differentiate",
+    "evaluate_members",
+    "members_at_once",
+    "standard_normal",
 ]

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from gls_lightning.estimators.key import Key
+from gls_lightning.estimators.step import Step
 
 Metrics = Mapping[str, Tensor]
 """Values to report, 0-dim each."""
 
-Objective = Callable[[dict[str, Tensor]], tuple[Tensor, Metrics]]
+LossFunction = Callable[[dict[str, Tensor]], tuple[Tensor, Metrics]]
 """A pure function of a network's parameters: a 0-dim loss, and metrics.
 
 An attribute ``members_at_once`` may say how many members of a population are best evaluated by one ``torch.func.vmap``.
@@ -25,7 +25,7 @@ class Estimate(NamedTuple):
 
     Attributes:
         loss: 0-dim; ``loss.backward()`` adds the estimate to ``.grad`` of every parameter.
-        metrics: The objective's metrics, detached.
+        metrics: The loss's metrics, detached.
     """
 
     loss: Tensor
@@ -33,15 +33,15 @@ class Estimate(NamedTuple):
 
 
 class GradientEstimator(nn.Module, ABC):
-    """Estimates the gradient of an objective, or of a smoothed version of it.
+    """Estimates the gradient of a loss, or of a smoothed version of it.
 
-    An estimator evaluates the objective as often as it likes, on copies: parameters are never modified. Its result is
-    determined by its arguments and its buffers; random numbers come from the key alone. It sees the loss as a function
-    of the parameters and nothing else, so each estimator works with every relaxation, objective and network.
+    An estimator evaluates the loss as often as it likes, on copies: parameters are never modified. Its result is
+    determined by its arguments and its buffers; random numbers come from the step alone. It sees the loss as a function
+    of the parameters and nothing else, so each estimator works with every relaxation, loss and network.
 
     Attributes:
-        needs_differentiable: Whether the objective must be differentiable in the parameters.
-        population_size: Number of members that processes may share; each evaluates those that its key names.
+        needs_differentiable: Whether the loss must be differentiable in the parameters.
+        population_size: Number of members that processes may share; each evaluates those that its step names.
     """
 
     needs_differentiable: bool = True
@@ -57,19 +57,19 @@ class GradientEstimator(nn.Module, ABC):
         """Updates what the estimator learns; to be called after each step of the optimizer."""
 
     @abstractmethod
-    def forward(self, objective: Objective, params: dict[str, Tensor], key: Key) -> Estimate:
-        """Evaluates the objective and attaches the estimate.
+    def forward(self, loss_function: LossFunction, params: dict[str, Tensor], step: Step) -> Estimate:
+        """Evaluates the loss and attaches the estimate.
 
         Where several processes take part, each returns the means over its own members and samples; the mean over the
         processes, which is what ``DistributedDataParallel`` computes, is the estimate of the whole.
 
         Args:
-            objective: The function to differentiate.
+            loss_function: The function to differentiate.
             params: The parameters by name; all of them require a gradient.
-            key: Determines the random numbers, and reaches the other processes.
+            step: Determines the random numbers, and reaches the other processes.
 
         Returns:
-            The loss, whose gradient with respect to each entry of ``params`` is the estimate (zero where the objective
+            The loss, whose gradient with respect to each entry of ``params`` is the estimate (zero where the loss
             does not depend on it), and the metrics; both are means over the members that this process evaluates.
         """
 
@@ -97,9 +97,9 @@ def attach(loss: Tensor, gradients: dict[str, Tensor], params: dict[str, Tensor]
     return result
 
 
-def differentiate(objective: Objective, params: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor], Metrics]:
+def differentiate(loss_function: LossFunction, params: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor], Metrics]:
     """Loss, gradient (zeros where the loss does not depend on a parameter) and metrics at ``params``, detached."""
-    loss, metrics = objective(params)
+    loss, metrics = loss_function(params)
     gradients = torch.autograd.grad(loss, list(params.values()), allow_unused=True, materialize_grads=True)
     return (
         loss.detach(),

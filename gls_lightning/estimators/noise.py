@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor
 
-from gls_lightning.estimators.key import Key
+from gls_lightning.estimators.step import Step
 
 
-def standard_normal(params: dict[str, Tensor], key: Key, member: int) -> dict[str, Tensor]:
-    """Independent N(0, 1) noise for every parameter, determined by the key and the member."""
-    generator = key.generator(member, next(iter(params.values())).device)
+def standard_normal(params: dict[str, Tensor], step: Step, member: int) -> dict[str, Tensor]:
+    """Independent N(0, 1) noise for every parameter, determined by the step and the member."""
+    generator = step.generator(member, next(iter(params.values())).device)
     return {
         name: torch.randn(p.shape, generator=generator, device=p.device, dtype=p.dtype) for name, p in params.items()
     }

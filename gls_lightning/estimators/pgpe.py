@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.estimators.estimator import Estimate, GradientEstimator, Metrics, Objective, attach
+from gls_lightning.estimators.estimator import Estimate, GradientEstimator, LossFunction, Metrics, attach
 from gls_lightning.estimators.fitness import FitnessShaping, shape
-from gls_lightning.estimators.key import Key
 from gls_lightning.estimators.noise import perturbed, standard_normal
 from gls_lightning.estimators.population import check_chunk_size, evaluate_members, members_at_once
+from gls_lightning.estimators.step import Step
 
 
 class PGPE(GradientEstimator):
@@ -104,16 +104,16 @@ class PGPE(GradientEstimator):
             if _buffer_name(name) not in known:
                 self.sigmas.register_buffer(_buffer_name(name), torch.full_like(p, self._start, requires_grad=False))
 
-    def forward(self, objective: Objective, params: dict[str, Tensor], key: Key) -> Estimate:
+    def forward(self, loss_function: LossFunction, params: dict[str, Tensor], step: Step) -> Estimate:
         """See :meth:`GradientEstimator.forward`."""
         self.prepare(params)
         sigmas = self._sigmas_of(params)
         with torch.no_grad():
-            losses, metrics = self._evaluate(objective, params, sigmas, key)
+            losses, metrics = self._evaluate(loss_function, params, sigmas, step)
             mine = losses.new_zeros(self.population_size)
-            mine[key.rank :: key.world_size] = losses
-            fitness = shape(key.reduce(mine), self.fitness_shaping)
-            gradients = self._gradients(params, sigmas, key, fitness)
+            mine[step.rank :: step.world_size] = losses
+            fitness = shape(step.reduce(mine), self.fitness_shaping)
+            gradients = self._gradients(params, sigmas, step, fitness)
         return Estimate(attach(losses.mean(), gradients, params), metrics)
 
     def _sigmas_of(self, params: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -121,24 +121,24 @@ class PGPE(GradientEstimator):
         return {name: known[_buffer_name(name)] for name in params}
 
     def _evaluate(
-        self, objective: Objective, params: dict[str, Tensor], sigmas: dict[str, Tensor], key: Key
+        self, loss_function: LossFunction, params: dict[str, Tensor], sigmas: dict[str, Tensor], step: Step
     ) -> tuple[Tensor, Metrics]:
         """The losses of this process's members, and the means of their metrics."""
 
         def member(number: int) -> dict[str, Tensor]:
             pair, negative = divmod(number, 2)
             scale = {name: -sigma for name, sigma in sigmas.items()} if negative else sigmas
-            return perturbed(params, standard_normal(params, key, pair), scale)
+            return perturbed(params, standard_normal(params, step, pair), scale)
 
-        members = key.members(self.population_size)
-        at_once = members_at_once(objective, self.chunk_size, len(members))
-        results = list(evaluate_members(objective, member, members, at_once))
+        members = step.members(self.population_size)
+        at_once = members_at_once(loss_function, self.chunk_size, len(members))
+        results = list(evaluate_members(loss_function, member, members, at_once))
         losses = torch.cat([loss for loss, _ in results])
         metrics = {name: torch.cat([m[name] for _, m in results]).mean() for name in results[0][1]}
         return losses, metrics
 
     def _gradients(
-        self, params: dict[str, Tensor], sigmas: dict[str, Tensor], key: Key, fitness: Tensor
+        self, params: dict[str, Tensor], sigmas: dict[str, Tensor], step: Step, fitness: Tensor
     ) -> dict[str, Tensor]:
         """The gradient for the mean; that for sigma is kept until the optimizer's step."""
         positive, negative = fitness.unflatten(0, (-1, 2)).unbind(1)
@@ -146,7 +146,7 @@ class PGPE(GradientEstimator):
         first = {name: torch.zeros_like(p) for name, p in params.items()}
         second = {name: torch.zeros_like(p) for name, p in params.items()} if self.sigma_learning_rate else {}
         for pair in range(len(slopes)):
-            noise = standard_normal(params, key, pair)
+            noise = standard_normal(params, step, pair)
             for name, total in first.items():
                 total += slopes[pair].to(total) * noise[name]
             for name, total in second.items():

@@ -39,14 +39,14 @@ def _stacked(members: list[Params]) -> Params:
     return {name: torch.stack([params[name] for params in members]) for name in members[0]}
 
 
-def members_at_once(objective: object, chosen: int | None, members: int) -> int:
-    """How many of ``members`` to evaluate together: the number that was chosen, or else what suits the objective.
+def members_at_once(loss_function: object, chosen: int | None, members: int) -> int:
+    """How many of ``members`` to evaluate together: the number that was chosen, or else what suits the loss.
 
-    An objective says so by an attribute ``members_at_once``; without it members are evaluated one after the other.
+    A loss says so by an attribute ``members_at_once``; without it members are evaluated one after the other.
     """
     if chosen is not None:
         return min(chosen, members)
-    at_once = min(getattr(objective, "members_at_once", 1), members)
+    at_once = min(getattr(loss_function, "members_at_once", 1), members)
     return at_once if at_once >= _FEWEST else 1
 
 

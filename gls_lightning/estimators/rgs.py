@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.estimators.estimator import Estimate, GradientEstimator, Metrics, Objective, attach, differentiate
-from gls_lightning.estimators.key import Key
+from gls_lightning.estimators.estimator import Estimate, GradientEstimator, LossFunction, Metrics, attach, differentiate
 from gls_lightning.estimators.noise import perturbed, standard_normal
 from gls_lightning.estimators.population import check_chunk_size, evaluate_members, members_at_once
+from gls_lightning.estimators.step import Step
 
 
 class RGS(GradientEstimator):
@@ -64,14 +64,14 @@ class RGS(GradientEstimator):
         self.chunk_size = chunk_size
         self.register_buffer("sigma", torch.tensor(sigma, dtype=torch.float32), persistent=False)
 
-    def forward(self, objective: Objective, params: dict[str, Tensor], key: Key) -> Estimate:
+    def forward(self, loss_function: LossFunction, params: dict[str, Tensor], step: Step) -> Estimate:
         """See :meth:`GradientEstimator.forward`."""
-        members = key.members(self.population_size)
-        at_once = members_at_once(objective, self.chunk_size, len(members))
-        differentiated = _under_vmap(objective) if at_once > 1 else _one(objective)
+        members = step.members(self.population_size)
+        at_once = members_at_once(loss_function, self.chunk_size, len(members))
+        differentiated = _under_vmap(loss_function) if at_once > 1 else _one(loss_function)
         totals = {name: torch.zeros_like(p) for name, p in params.items()}
         losses, reports = [], []
-        chunks = evaluate_members(differentiated, lambda i: self._perturbed(params, key, i), members, at_once)
+        chunks = evaluate_members(differentiated, lambda i: self._perturbed(params, step, i), members, at_once)
         for loss, gradients, metrics in chunks:
             for name, gradient in gradients.items():
                 totals[name].add_(gradient.sum(0), alpha=1 / len(members))
@@ -80,10 +80,10 @@ class RGS(GradientEstimator):
         means = {name: torch.cat([report[name] for report in reports]).mean() for name in reports[0]}
         return Estimate(attach(torch.cat(losses).mean(), totals, params), means)
 
-    def _perturbed(self, params: dict[str, Tensor], key: Key, member: int) -> dict[str, Tensor]:
+    def _perturbed(self, params: dict[str, Tensor], step: Step, member: int) -> dict[str, Tensor]:
         source, negative = divmod(member, 2) if self.antithetic else (member, False)
         scale = {name: self._scale(p) * (-1 if negative else 1) for name, p in params.items()}
-        return perturbed(params, standard_normal(params, key, source), scale)
+        return perturbed(params, standard_normal(params, step, source), scale)
 
     def _scale(self, p: Tensor) -> Tensor:
         sigma = self.sigma.to(p)
@@ -93,16 +93,16 @@ class RGS(GradientEstimator):
 Differentiated = tuple[Tensor, dict[str, Tensor], Metrics]
 
 
-def _one(objective: Objective) -> Callable[[dict[str, Tensor]], Differentiated]:
+def _one(loss_function: LossFunction) -> Callable[[dict[str, Tensor]], Differentiated]:
     def evaluate(params: dict[str, Tensor]) -> Differentiated:
-        return differentiate(objective, {name: p.requires_grad_() for name, p in params.items()})
+        return differentiate(loss_function, {name: p.requires_grad_() for name, p in params.items()})
 
     return evaluate
 
 
-def _under_vmap(objective: Objective) -> Callable[[dict[str, Tensor]], Differentiated]:
+def _under_vmap(loss_function: LossFunction) -> Callable[[dict[str, Tensor]], Differentiated]:
     def evaluate(params: dict[str, Tensor]) -> Differentiated:
-        gradients, (loss, metrics) = torch.func.grad_and_value(objective, has_aux=True)(params)
+        gradients, (loss, metrics) = torch.func.grad_and_value(loss_function, has_aux=True)(params)
         return loss, gradients, metrics
 
     return evaluate

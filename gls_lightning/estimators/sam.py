@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.estimators.estimator import Estimate, GradientEstimator, Objective, attach, differentiate
-from gls_lightning.estimators.key import Key, Reducer
+from gls_lightning.estimators.estimator import Estimate, GradientEstimator, LossFunction, attach, differentiate
+from gls_lightning.estimators.step import Reducer, Step
 
 
 class SAM(GradientEstimator):
@@ -42,14 +42,14 @@ class SAM(GradientEstimator):
         self.norm = norm
         self.register_buffer("rho", torch.tensor(rho, dtype=torch.float32), persistent=False)
 
-    def forward(self, objective: Objective, params: dict[str, Tensor], key: Key) -> Estimate:
-        """See :meth:`GradientEstimator.forward`; the key draws nothing."""
-        _, ascent, _ = differentiate(objective, params)
+    def forward(self, loss_function: LossFunction, params: dict[str, Tensor], step: Step) -> Estimate:
+        """See :meth:`GradientEstimator.forward`; the step draws nothing."""
+        _, ascent, _ = differentiate(loss_function, params)
         reached = {
             name: (params[name].detach() + self.rho.to(direction) * direction).requires_grad_()
-            for name, direction in self._directions(_reduced(ascent, key.reduce)).items()
+            for name, direction in self._directions(_reduced(ascent, step.reduce)).items()
         }
-        loss, gradients, metrics = differentiate(objective, reached)
+        loss, gradients, metrics = differentiate(loss_function, reached)
         return Estimate(attach(loss, gradients, params), metrics)
 
     def _directions(self, gradients: dict[str, Tensor]) -> dict[str, Tensor]:

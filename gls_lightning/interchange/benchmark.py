@@ -11,15 +11,15 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from gls_lightning.arguments import Radius, read_radius
 from gls_lightning.batches import read_batch, require_values
 from gls_lightning.bounds import Box
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.interchange.counterexample import decimal
 from gls_lightning.interchange.onnx_export import write_onnx
 from gls_lightning.interchange.robustness_property import robustness_property
-from gls_lightning.radius import Radius, read_radius
+from gls_lightning.run_files import write_whole
 from gls_lightning.weights import as_safetensors
-from gls_lightning.whole_file import write_whole
 
 
 class Sample(NamedTuple):

@@ -12,7 +12,7 @@ from torch import nn
 from gls_lightning.errors import ConfigurationError, ContradictionError
 from gls_lightning.interchange.onnx_network import OnnxNetwork
 from gls_lightning.randomness import keyed_generator
-from gls_lightning.whole_file import write_whole
+from gls_lightning.run_files import write_whole
 
 _OPSET = 18
 """The oldest version of the operations that PyTorch's exporter writes by itself; old tools know no newer ones."""

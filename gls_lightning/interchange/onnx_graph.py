@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from gls_lightning.bounds import Box, Graph, UnsupportedOperationError
-from gls_lightning.bounds.graph import INPUT
+from gls_lightning.bounds import INPUT, Box, Graph, UnsupportedOperationError
 from gls_lightning.bounds.operations import Reshape
 from gls_lightning.interchange import onnx_operations as onnx_operations  # known once they are imported
 from gls_lightning.interchange.onnx_call import CONVERTERS, GraphInProgress, OnnxCall

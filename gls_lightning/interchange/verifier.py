@@ -12,8 +12,8 @@ from torch import Tensor
 
 from gls_lightning.attacks import PGD
 from gls_lightning.bounds import Box, Rationals, rounded_down, rounded_up
+from gls_lightning.certification import exact_values, highest_values
 from gls_lightning.certification.branch_and_bound import BranchAndBound, Question, largest_functions, minimise
-from gls_lightning.certification.point_values import exact_values, highest_values
 from gls_lightning.errors import ConfigurationError, ContradictionError
 from gls_lightning.interchange.counterexample import decimal, format_counterexample
 from gls_lightning.interchange.onnx_graph import compare, read_graph
@@ -24,7 +24,7 @@ from gls_lightning.randomness import keyed_generator
 Array = NDArray[np.floating]
 
 
-class Verdict(StrEnum):
+class Answer(StrEnum):
     """Results in the terms of VNN-COMP; of those of several boxes the last in this order counts.
 
     ``UNSAT``: the network cannot do what the property describes. ``TIMEOUT``: the time was too short. ``UNKNOWN``: not
@@ -46,7 +46,7 @@ class Verification:
         counterexample: For ``SAT``, the input and the output in VNN-COMP's form.
     """
 
-    verdict: Verdict
+    verdict: Answer
     counterexample: str | None = None
 
     def __str__(self) -> str:
@@ -95,13 +95,13 @@ class Verifier:
             self._compare(region.question)
             if time.monotonic() < self._deadline and (found := self._confirmed(region, self._attack(region.question))):
                 return found
-        verdicts = [Verdict.UNSAT]
+        verdicts = [Answer.UNSAT]
         for region in regions:
             conclusion = self._search(region)
-            if conclusion.verdict is Verdict.SAT:
+            if conclusion.verdict is Answer.SAT:
                 return conclusion
             verdicts.append(conclusion.verdict)
-        return Verification(max(verdicts, key=list(Verdict).index))
+        return Verification(max(verdicts, key=list(Answer).index))
 
     def _check(self, prop: VnnlibProperty) -> None:
         own = self.graph.input_shape.numel(), self.graph.num_outputs
@@ -128,15 +128,15 @@ class Verifier:
 
     def _search(self, region: Region) -> Verification:
         if (left := self._deadline - time.monotonic()) <= 0:
-            return Verification(Verdict.TIMEOUT)
+            return Verification(Answer.TIMEOUT)
         (answer,) = BranchAndBound(time_limit=left).search(self.graph, self.tensors, [region.question])
         if answer.error is not None:
             raise ContradictionError(answer.error)
         if answer.point is not None:
-            return self._confirmed(region, answer.point) or Verification(Verdict.UNKNOWN)
+            return self._confirmed(region, answer.point) or Verification(Answer.UNKNOWN)
         if answer.decided:
-            return Verification(Verdict.UNSAT)
-        return Verification(Verdict.TIMEOUT if answer.seconds >= left else Verdict.UNKNOWN)
+            return Verification(Answer.UNSAT)
+        return Verification(Answer.TIMEOUT if answer.seconds >= left else Answer.UNKNOWN)
 
     def _confirmed(self, region: Region, points: Tensor) -> Verification | None:
         """The first of the points ``[N, *input]`` that is a counterexample for onnxruntime and over the reals."""
@@ -146,7 +146,7 @@ class Verifier:
             printed = [Fraction(decimal(value)) for value in point.flatten()]
             reached = np.isfinite(outputs).all() and region.is_reached(printed, outputs.tolist())
             if reached and self._holds(region, printed):
-                return Verification(Verdict.SAT, format_counterexample(point.flatten(), outputs))
+                return Verification(Answer.SAT, format_counterexample(point.flatten(), outputs))
         return None
 
     def _holds(self, region: Region, printed: list[Fraction]) -> bool:

@@ -6,12 +6,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from gls_lightning.arguments import Radius, component
 from gls_lightning.attacks import PGD, Attack, margin
 from gls_lightning.batches import LabelledImages, in_precision_of, require_values
 from gls_lightning.bounds import Box
-from gls_lightning.component_argument import component
 from gls_lightning.metrics.robust_accuracy import RobustAccuracy
-from gls_lightning.radius import Radius
 
 
 class AdversarialAccuracy(RobustAccuracy):

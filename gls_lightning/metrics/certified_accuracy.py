@@ -5,12 +5,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from gls_lightning.arguments import Radius, component
 from gls_lightning.bounds import Graph, trace
 from gls_lightning.certification import Certifier, Verdict
-from gls_lightning.component_argument import component
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.metrics.robust_accuracy import RobustAccuracy
-from gls_lightning.radius import Radius
 
 
 class CertifiedAccuracy(RobustAccuracy):

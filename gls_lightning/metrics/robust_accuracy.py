@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from gls_lightning.arguments import Radius, component, read_radius, warn_of_large_radius
 from gls_lightning.batches import read_batch, require_values
-from gls_lightning.certification.precision import without_tf32
-from gls_lightning.component_argument import component
-from gls_lightning.radius import Radius, read_radius, warn_of_large_radius
+from gls_lightning.certification import without_tf32
 
 
 class RobustAccuracy(Metric):

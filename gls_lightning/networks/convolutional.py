@@ -20,7 +20,7 @@ _INITIALIZATIONS: Mapping[str, Callable[[nn.Module], None]] = {
 }
 
 
-class Convolution(NamedTuple):
+class ConvolutionSize(NamedTuple):
     """Sizes of one square convolution."""
 
     channels: int
@@ -52,7 +52,7 @@ class ConvolutionalNetwork(nn.Sequential):
         ConfigurationError: One of the arguments is out of its range or does not fit the others.
     """
 
-    convolutions: ClassVar[tuple[Convolution, ...]]
+    convolutions: ClassVar[tuple[ConvolutionSize, ...]]
     hidden_features: ClassVar[int | None] = None
 
     def __init__(
@@ -91,7 +91,7 @@ class ConvolutionalNetwork(nn.Sequential):
         return nn.Sequential(OrderedDict(self.named_children()))[index]
 
     @classmethod
-    def convolutions_for(cls, input_shape: Sequence[int]) -> tuple[Convolution, ...]:
+    def convolutions_for(cls, input_shape: Sequence[int]) -> tuple[ConvolutionSize, ...]:
         """The convolutions used for images of shape ``(channels, height, width)``."""
         return cls.convolutions
 
@@ -125,26 +125,26 @@ class ConvolutionalNetwork(nn.Sequential):
 class CNN3Tiny(ConvolutionalNetwork):
     """CNN3-tiny: two convolutions of 2 channels (paper, Table 9). 1,108 parameters on MNIST."""
 
-    convolutions = (Convolution(2, 5, 2, 2), Convolution(2, 4, 2, 1))
+    convolutions = (ConvolutionSize(2, 5, 2, 2), ConvolutionSize(2, 4, 2, 1))
 
 
 class CNN3(ConvolutionalNetwork):
     """CNN3: two convolutions of 8 channels (paper, Table 9). 5,170 parameters on MNIST, 6,770 on CIFAR-10."""
 
-    convolutions = (Convolution(8, 5, 2, 2), Convolution(8, 4, 2, 1))
+    convolutions = (ConvolutionSize(8, 5, 2, 2), ConvolutionSize(8, 4, 2, 1))
 
 
 class CNN5(ConvolutionalNetwork):
     """CNN5: three convolutions, 512 hidden features (paper, Table 9). 165,850 parameters on MNIST."""
 
-    convolutions = (Convolution(16, 5, 2, 2), Convolution(16, 4, 2, 1), Convolution(32, 4, 2, 1))
+    convolutions = (ConvolutionSize(16, 5, 2, 2), ConvolutionSize(16, 4, 2, 1), ConvolutionSize(32, 4, 2, 1))
     hidden_features = 512
 
 
 class CNN5L(ConvolutionalNetwork):
     """CNN5-L: CNN5 with four times the channels (paper, Table 9). 1,255,882 parameters on CIFAR-10."""
 
-    convolutions = (Convolution(64, 5, 2, 2), Convolution(64, 4, 2, 1), Convolution(128, 4, 2, 1))
+    convolutions = (ConvolutionSize(64, 5, 2, 2), ConvolutionSize(64, 4, 2, 1), ConvolutionSize(128, 4, 2, 1))
     hidden_features = 512
 
 
@@ -159,11 +159,11 @@ class CNN7(ConvolutionalNetwork):
     """
 
     convolutions = (
-        Convolution(64, 3, 1, 1),
-        Convolution(64, 3, 1, 1),
-        Convolution(128, 3, 2, 1),
-        Convolution(128, 3, 1, 1),
-        Convolution(128, 3, 1, 1),
+        ConvolutionSize(64, 3, 1, 1),
+        ConvolutionSize(64, 3, 1, 1),
+        ConvolutionSize(128, 3, 2, 1),
+        ConvolutionSize(128, 3, 1, 1),
+        ConvolutionSize(128, 3, 1, 1),
     )
     hidden_features = 512
 
@@ -171,7 +171,7 @@ class CNN7(ConvolutionalNetwork):
         super().__init__(batch_norm=batch_norm, **options)
 
     @classmethod
-    def convolutions_for(cls, input_shape: Sequence[int]) -> tuple[Convolution, ...]:
+    def convolutions_for(cls, input_shape: Sequence[int]) -> tuple[ConvolutionSize, ...]:
         """As the base class; the stride of the last one depends on the size of the images."""
         *first, last = cls.convolutions
         return (*first, last._replace(stride=2 if max(input_shape[1:]) > 32 else 1))

@@ -5,7 +5,7 @@ from gls_lightning.objectives.cc_ibp import CCIBP
 from gls_lightning.objectives.certified import Certified
 from gls_lightning.objectives.exp_ibp import EXPIBP
 from gls_lightning.objectives.expressive import ExpressiveLoss
-from gls_lightning.objectives.l1 import L1
+from gls_lightning.objectives.l1 import L1, L1Scope
 from gls_lightning.objectives.losses import robust_cross_entropy
 from gls_lightning.objectives.mtl_ibp import MTLIBP
 from gls_lightning.objectives.objective import Batch, Objective
@@ -29,6 +29,7 @@ __all__ = [
     "Batch",
     "Certified",
     "ExpressiveLoss",
+    "L1Scope",
     "Objective",
     "Regularizer",
     "RobustObjective",

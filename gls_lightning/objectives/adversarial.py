@@ -4,9 +4,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import override
 
+from gls_lightning.arguments import component
 from gls_lightning.attacks import PGD, Attack
 from gls_lightning.bounds import Box, Graph, Tensors
-from gls_lightning.component_argument import component
 from gls_lightning.objectives.losses import adversarial_accuracy
 from gls_lightning.objectives.objective import Batch
 from gls_lightning.objectives.robust import RobustObjective, adversarial_points

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from gls_lightning.arguments import component
 from gls_lightning.attacks import PGD, Attack
 from gls_lightning.bounds import Box, Graph, Tensors, margin_specification
-from gls_lightning.component_argument import component
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.objectives.losses import adversarial_accuracy, certified_accuracy
 from gls_lightning.objectives.objective import Batch

@@ -4,9 +4,9 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
+from gls_lightning.arguments import component
 from gls_lightning.attacks import PGD, Attack
 from gls_lightning.bounds import Box, Graph, Tensors
-from gls_lightning.component_argument import component
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.objectives.losses import adversarial_accuracy
 from gls_lightning.objectives.objective import Batch

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from gls_lightning.arguments import component
 from gls_lightning.attacks import PGD
 from gls_lightning.bounds import Box, Graph, Tensors, margin_specification
-from gls_lightning.component_argument import component
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.objectives.gradient_link import rectified_linear_link, scale_gradient
 from gls_lightning.objectives.losses import certified_accuracy, robust_cross_entropy

@@ -7,7 +7,7 @@ from gls_lightning.relaxations.deep_poly import DeepPoly
 from gls_lightning.relaxations.hbox import HBox
 from gls_lightning.relaxations.ibp import IBP
 from gls_lightning.relaxations.linear_relaxation import LinearRelaxation
-from gls_lightning.relaxations.parts import RelaxationInParts
+from gls_lightning.relaxations.parts import RelaxationInParts, number_that_fits
 from gls_lightning.relaxations.relaxation import Relaxation
 
 __all__ = [
@@ -20,4 +20,5 @@ __all__ = [
     "LinearRelaxation",
     "Relaxation",
     "RelaxationInParts",
+    "number_that_fits",
 ]

@@ -55,8 +55,8 @@ class AutoLiRPA(Relaxation):
         return self._bound(graph, tensors, box, specification)[1]
 
     @override
-    def relu_bounds(self, graph: Graph, tensors: Tensors, box: Box) -> dict[str, Box]:
-        """See :meth:`Relaxation.relu_bounds`; without a graph, by the library's names."""
+    def preactivation_bounds(self, graph: Graph, tensors: Tensors, box: Box) -> dict[str, Box]:
+        """See :meth:`Relaxation.preactivation_bounds`; without a graph, by the library's names."""
         every_logit = torch.eye(graph.num_outputs).to(box.lower).expand(len(box.lower), -1, -1)
         bounded, _ = self._bound(graph, tensors, box, every_logit)
         found = {name: node.inputs[0] for name, node in bounded.named_modules() if type(node).__name__ in _ACTIVATIONS}

@@ -7,13 +7,9 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from gls_lightning.bounds import BackSubstitution, Box, Graph, Node, Tensors
-from gls_lightning.bounds.back_substitution import Scale
-from gls_lightning.bounds.graph import INPUT
+from gls_lightning.bounds import INPUT, BackSubstitution, Box, Graph, Node, Scale, Tensors, Zonotope, per_sample
 from gls_lightning.bounds.operations import Activation
-from gls_lightning.bounds.rounding import per_sample
 from gls_lightning.bounds.rows import Rows
-from gls_lightning.bounds.zonotope import Zonotope
 from gls_lightning.relaxations.parts import Coefficients, RelaxationInParts
 
 
@@ -30,7 +26,7 @@ class HBox(RelaxationInParts):
     """
 
     @override
-    def relu_bounds(self, graph: Graph, tensors: Tensors, box: Box) -> dict[str, Box]:
+    def preactivation_bounds(self, graph: Graph, tensors: Tensors, box: Box) -> dict[str, Box]:
         zonotopes = _zonotopes(graph, tensors, box)
         return {node.name: zonotopes[node.inputs[0]].bounds for node in graph.activations}
 

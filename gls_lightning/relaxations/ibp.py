@@ -17,7 +17,7 @@ class IBP(Relaxation):
     Args:
         relu_shrinkage: Factor in (0, 1] for the upper bound of every ReLU input that may be positive or negative, put
             on before the ReLU (the shrinking of SABR, Mueller et al., 2023; CTBench uses 0.8). Below 1 the bounds are
-            not sound and only train; ``relu_bounds`` are those that reach each ReLU, before its own factor.
+            not sound and only train; ``preactivation_bounds`` are those that reach each ReLU, before its own factor.
 
     Raises:
         ConfigurationError: If ``relu_shrinkage`` is not in (0, 1].
@@ -40,7 +40,7 @@ class IBP(Relaxation):
         return BackSubstitution(graph, tensors, boxes).specification_bounds(specification)
 
     @override
-    def relu_bounds(self, graph: Graph, tensors: Tensors, box: Box) -> dict[str, Box]:
+    def preactivation_bounds(self, graph: Graph, tensors: Tensors, box: Box) -> dict[str, Box]:
         boxes = self._intervals(graph, tensors, box)
         return {node.name: boxes[node.inputs[0]] for node in graph.activations}
 

@@ -41,7 +41,7 @@ class LinearRelaxation(RelaxationInParts):
         """Bounds the inputs of the activations and gives ``substitution`` their lines; returns the bounds by name."""
 
     @override
-    def relu_bounds(self, graph: Graph, tensors: Tensors, box: Box) -> dict[str, Box]:
+    def preactivation_bounds(self, graph: Graph, tensors: Tensors, box: Box) -> dict[str, Box]:
         nothing = box.lower.new_empty(len(box.lower), 1, graph.num_outputs)
         return self._relax(self._substitution(graph, tensors, box, nothing))
 

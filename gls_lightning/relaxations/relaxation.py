@@ -44,10 +44,10 @@ class Relaxation(ABC):
         return graph.size
 
     @abstractmethod
-    def relu_bounds(self, graph: Graph, tensors: Tensors, box: Box) -> dict[str, Box]:
+    def preactivation_bounds(self, graph: Graph, tensors: Tensors, box: Box) -> dict[str, Box]:
         """Bounds of the input of every ReLU, ``[B, *shape]`` a side, by the name of the ReLU's node."""
 
     def activation_bounds(self, graph: Graph, tensors: Tensors, box: Box) -> Box:
         """Bounds of the output of a network that ends with an activation, ``[B, *shape]`` a side."""
         last = graph.by_name[graph.output]
-        return last.operation.interval(tensors, self.relu_bounds(graph, tensors, box)[last.name])
+        return last.operation.interval(tensors, self.preactivation_bounds(graph, tensors, box)[last.name])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import isclose
 from pathlib import Path
 
-from gls_lightning.config_composition import compose
+from gls_lightning.configuration import compose
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.reports.certification_summary import CertificationSummary, read_summaries
 from gls_lightning.reports.metric_table import MetricTable, read_metrics

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from gls_lightning.config_files import find_config
+from gls_lightning.configuration import find_config
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.run_files import CONFIG, METRICS
 

@@ -12,8 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from gls_lightning.reports.document import Picture, Section
+from gls_lightning.run_files import write_whole
 from gls_lightning.version import __version__
-from gls_lightning.whole_file import write_whole
 
 _MARKDOWN = re.compile(r"[\\`*\[\]<>|~&#$]|(?<![^\W_])_|_(?![^\W_])")
 """What Markdown takes for markup; an underscore only at the edge of a word."""

@@ -28,13 +28,13 @@ def test_equals_the_reference(shared, file):
             "CROWN-IBP": dense.crown_ibp(network, box, specification),
             "CROWN": dense.deeppoly(network, box, specification),
         }
-        relu_bounds = {
+        preactivation_bounds = {
             "IBP": dense.relu_bounds_by_intervals(network, box),
             "CROWN": dense.relu_bounds_by_back_substitution(network, box),
         }
     for method, lower in margins.items():
         np.testing.assert_allclose(lower, reference[f"{method}/spec/lower"], rtol=1e-9, atol=1e-9)
-    for method, bounds in relu_bounds.items():
+    for method, bounds in preactivation_bounds.items():
         for index, (lower, upper) in enumerate(bounds.values()):
             np.testing.assert_allclose(lower, reference[f"{method}/pre{index}/lower"], rtol=1e-9, atol=1e-9)
             np.testing.assert_allclose(upper, reference[f"{method}/pre{index}/upper"], rtol=1e-9, atol=1e-9)

@@ -120,7 +120,7 @@ def case(request: pytest.FixtureRequest, shared: Path) -> Case:
 def test_bounds_equal_the_reference(case: Case, method: str) -> None:
     relaxation: Relaxation = METHODS[method]
     arrays, tensors, box = case.arrays, case.tensors, case.box
-    bounds = relaxation.relu_bounds(case.graph, tensors, box)
+    bounds = relaxation.preactivation_bounds(case.graph, tensors, box)
     expected = case.pre_activations(method)
     assert len(bounds) == len(expected) > 0
     for ours, theirs in zip(bounds.values(), expected, strict=True):
@@ -174,7 +174,7 @@ def test_alpha_crown_comes_close_to_the_triangle_relaxation(
 
 def minima_over_triangles(graph: Graph, tensors: dict[str, Tensor], box: Box, rows: Tensor) -> Iterable[float]:
     """Minima of the rows of each sample over the convex hull of every ReLU, its input bounded by CROWN (HiGHS)."""
-    bounds = DeepPoly().relu_bounds(graph, tensors, box)
+    bounds = DeepPoly().preactivation_bounds(graph, tensors, box)
     for sample in range(len(rows)):
         program = TriangleProgram(graph, tensors, Box(*(side[sample] for side in box)))
         for name, relu in bounds.items():

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from gls_lightning.bounds.dense_rows import DenseRows
-from gls_lightning.bounds.factored_rows import FactoredRows
 from gls_lightning.bounds.lines import Band, Lines
-from gls_lightning.bounds.patch_rows import PatchRows
-from gls_lightning.bounds.rows import Functions, Rows
+from gls_lightning.bounds.rows.dense_rows import DenseRows
+from gls_lightning.bounds.rows.factored_rows import FactoredRows
+from gls_lightning.bounds.rows.patch_rows import PatchRows
+from gls_lightning.bounds.rows.rows import Functions, Rows
 from gls_lightning.bounds.windows import Windows
 
 SHAPE = torch.Size([2, 4, 3])

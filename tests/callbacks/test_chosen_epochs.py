@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 from lightning.pytorch import Trainer
 
-from gls_lightning.callbacks.chosen_epochs import ChosenEpochs
 from gls_lightning.errors import ConfigurationError
+from gls_lightning.training.chosen_epochs import ChosenEpochs
 
 
 @pytest.mark.parametrize(

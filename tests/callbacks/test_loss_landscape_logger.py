@@ -93,7 +93,7 @@ def test_what_is_logged_is_the_landscape_at_the_target_radius() -> None:
     x = torch.rand(30, 1, 2, 3, generator=torch.Generator().manual_seed(0))[:4].double()
     tensors = {name: t.double() if t.is_floating_point() else t for name, t in trained.tensors().items()}
     from gls_lightning.objectives import Batch
-    from gls_lightning.training_loss import TrainingLoss
+    from gls_lightning.training.loss import TrainingLoss
 
     names = {name: name for name, _ in trained.network.named_parameters()}
     batch = Batch(x, torch.arange(4) % 3, torch.tensor(0.05, dtype=torch.double))

@@ -14,11 +14,11 @@ from torch.utils.data import DataLoader, TensorDataset
 from gls_lightning import CertifiedTrainingModule
 from gls_lightning.bounds import Graph
 from gls_lightning.callbacks import NonFiniteGuard
-from gls_lightning.callbacks.non_finite_cause import cause_of_loss
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import PGPE, RGS, Backprop
 from gls_lightning.objectives import Batch, Certified
 from gls_lightning.relaxations import IBP, Relaxation
+from gls_lightning.training.non_finite_cause import cause_of_loss
 
 SGD = partial(torch.optim.SGD, lr=0.1)
 

@@ -85,7 +85,7 @@ def test_bounds_of_the_first_images_at_the_target_radius(samples: int) -> None:
     trained.current_epsilon.fill_(0.5)
     found = fit(TrainingStatistics(relu_states=True, box_width=True, samples=samples), trained=trained)
     box = Box.around(images(min(samples, 24))[0], EPSILON)
-    bounds = trained.relaxation.relu_bounds(trained.graph, trained.tensors(), box)
+    bounds = trained.relaxation.preactivation_bounds(trained.graph, trained.tensors(), box)
     together = {state: 0 for state in ("unstable", "inactive", "active")}
     for name, (lower, upper) in bounds.items():
         counts = {
@@ -203,9 +203,9 @@ def test_measures_at_the_chosen_epochs(options: dict[str, Any], expected: list[i
     class Counting(IBP):
         calls = 0
 
-        def relu_bounds(self, *problem: Any) -> dict[str, Box]:
+        def preactivation_bounds(self, *problem: Any) -> dict[str, Box]:
             self.calls += 1
-            return super().relu_bounds(*problem)
+            return super().preactivation_bounds(*problem)
 
     trained, statistics = module(relaxation=Counting()), TrainingStatistics(box_width=True, samples=2, **options)
     fit(statistics, trained=trained, max_epochs=4, logger=CSVLogger(tmp_path, name="run", version=0))

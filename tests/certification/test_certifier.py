@@ -41,7 +41,7 @@ class Claim(Relaxation):
         self.dtypes = {t.dtype for t in (*tensors.values(), *box, specification)}
         return torch.tensor(self.bounds, dtype=torch.double).expand(specification.shape[:2])
 
-    def relu_bounds(self, graph, tensors, box):
+    def preactivation_bounds(self, graph, tensors, box):
         raise NotImplementedError
 
 
@@ -212,14 +212,14 @@ def test_a_claim_above_a_value_that_the_network_takes_is_an_error_of_its_sample_
 
 @pytest.mark.parametrize(("seed", "reason"), [(0, "a ReLU's input lies outside"), (3, "branch and bound proved")])
 def test_a_contradiction_within_branch_and_bound_is_an_error_of_its_sample(seed, reason, monkeypatch):
-    correct = DeepPoly.relu_bounds
+    correct = DeepPoly.preactivation_bounds
 
     def too_narrow_around_the_first(self, graph, tensors, box):
         share = 0.3 if box.centre.flatten()[0] > 0.5 else 1.0
         boxes = correct(self, graph, tensors, box)
         return {name: Box.from_centre(b.centre, share * b.radius) for name, b in boxes.items()}
 
-    monkeypatch.setattr(DeepPoly, "relu_bounds", too_narrow_around_the_first)
+    monkeypatch.setattr(DeepPoly, "preactivation_bounds", too_narrow_around_the_first)
     torch.manual_seed(seed)
     net = nn.Sequential(nn.Linear(2, 20), nn.ReLU(), nn.Linear(20, 20), nn.ReLU(), nn.Linear(20, 2))
     x = torch.tensor([[0.7, 0.4], [0.3, 0.4]])

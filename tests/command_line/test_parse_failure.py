@@ -7,9 +7,9 @@ from typing import Any, Literal
 import pytest
 from jsonargparse import ArgumentParser
 
+from gls_lightning.arguments.radius import Radius
 from gls_lightning.command_line.parse_failure import ParseFailure, read_failure
 from gls_lightning.command_line.plain_types import plain_type
-from gls_lightning.radius import Radius
 
 
 class Part:
@@ -78,7 +78,10 @@ def test_a_class_in_place_of_a_function() -> None:
         ("<class 'NoneType'>, <class 'bool'>", "true or false or null"),
         ("typing.Literal['a', 'b'], typing.Literal[3], <class 'NoneType'>", "one of a, b, 3 or null"),
         ("list[str], <class 'NoneType'>", "a list of strings or null"),
-        ("collections.abc.Sequence[gls_lightning.radius.Radius]", "a list of numbers or fractions such as 8/255"),
+        (
+            "collections.abc.Sequence[gls_lightning.arguments.radius.Radius]",
+            "a list of numbers or fractions such as 8/255",
+        ),
         ("typing.Union[int, float]", "an integer or a number"),
         ("typing.Optional[str]", "a string or null"),
         ("list[list[int]]", "a list of lists of integers"),

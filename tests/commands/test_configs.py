@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gls_lightning.config_composition import SHIPPED, compose
+from gls_lightning.configuration.composition import SHIPPED, compose
 from gls_lightning.main import main
 
 

@@ -15,7 +15,7 @@ from gls_lightning.diagnostics import CheckpointDirection, GradientDirection, Ra
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.objectives import Batch, Certified
 from gls_lightning.relaxations import IBP, AlphaCROWN, DeepPoly
-from gls_lightning.training_loss import TrainingLoss, parameter_names
+from gls_lightning.training.loss import TrainingLoss, parameter_names
 
 
 def network(seed: int = 0, hidden: int = 6) -> nn.Sequential:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gls_lightning.diagnostics import GradientStatistics, gradient_statistics
-from gls_lightning.estimators import PGPE, RGS, SAM, Backprop, Estimate, GradientEstimator, Key, attach
+from gls_lightning.estimators import PGPE, RGS, SAM, Backprop, Estimate, GradientEstimator, Step, attach
 
 
 class Given(GradientEstimator):
@@ -17,13 +17,13 @@ class Given(GradientEstimator):
         super().__init__()
         self.gradients = gradients
 
-    def forward(self, objective, params: dict[str, Tensor], key: Key) -> Estimate:
+    def forward(self, objective, params: dict[str, Tensor], key: Step) -> Estimate:
         gradient = {"x": torch.tensor(self.gradients[key.batch])}
         return Estimate(attach(torch.zeros(()), gradient, params), {})
 
 
-def keys(number: int) -> list[Key]:
-    return [Key(0, batch) for batch in range(number)]
+def keys(number: int) -> list[Step]:
+    return [Step(0, batch) for batch in range(number)]
 
 
 def linear(*slopes: float):
@@ -117,7 +117,7 @@ def test_estimator_and_parameters_stay_as_they_are(params: dict[str, Tensor]) ->
     estimator = PGPE(population_size=8, initial_sigma=0.1)
     estimator.prepare(params)
     params = {name: parameter.requires_grad_() for name, parameter in params.items()}
-    estimator(quadratic, params, Key(5, 0))  # which waits for the optimizer's step
+    estimator(quadratic, params, Step(5, 0))  # which waits for the optimizer's step
     before = {name: gradient.clone() for name, gradient in estimator._sigma_gradients.items()}
     with torch.no_grad():
         gradient_statistics(estimator, quadratic, params, keys(3))

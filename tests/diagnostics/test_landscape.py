@@ -12,7 +12,7 @@ from gls_lightning.diagnostics import Direction, Landscape, LossLandscape, Rando
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.objectives import Adversarial, Batch, Certified, Objective
 from gls_lightning.relaxations import CROWNIBP, IBP, AlphaCROWN, DeepPoly, HBox, Relaxation
-from gls_lightning.training_loss import TrainingLoss, parameter_names
+from gls_lightning.training.loss import TrainingLoss, parameter_names
 
 TINY = {"points": 5, "sigmas": [0.01], "population_sizes": [3]}
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from torch import Tensor, nn
 
 from gls_lightning.bounds import Box, trace
-from gls_lightning.diagnostics import relu_bounds, relu_states
+from gls_lightning.diagnostics import preactivation_bounds, relu_states
 from gls_lightning.relaxations import IBP, DeepPoly, HBox
 
 
@@ -60,7 +60,7 @@ def test_first_layer_is_exact() -> None:
     net, x = network(nn.ReLU()), torch.rand(5, 6)
     around = Box.around(x, 0.1)
     for relaxation in (IBP(), HBox(), DeepPoly()):
-        first = relu_bounds(relaxation, trace(net, (6,)), net.state_dict(), around)["1"]
+        first = preactivation_bounds(relaxation, trace(net, (6,)), net.state_dict(), around)["1"]
         corners = torch.where(net[0].weight > 0, around.lower[:, None], around.upper[:, None])
         torch.testing.assert_close(first.lower, (corners * net[0].weight).sum(2) + net[0].bias)
 
@@ -68,14 +68,14 @@ def test_first_layer_is_exact() -> None:
 class Counting(DeepPoly):
     """Notes how many images it is given at once."""
 
-    def relu_bounds(self, graph, tensors, box: Box) -> dict[str, Box]:
+    def preactivation_bounds(self, graph, tensors, box: Box) -> dict[str, Box]:
         self.sizes = [*getattr(self, "sizes", []), len(box.lower)]
-        return super().relu_bounds(graph, tensors, box)
+        return super().preactivation_bounds(graph, tensors, box)
 
 
 def bounds_of(relaxation: DeepPoly, x: Tensor) -> dict[str, Box]:
     net = network(nn.ReLU())
-    return relu_bounds(relaxation, trace(net, (6,)), net.state_dict(), Box.around(x, 0.1))
+    return preactivation_bounds(relaxation, trace(net, (6,)), net.state_dict(), Box.around(x, 0.1))
 
 
 def test_parts_fit_the_memory_budget() -> None:
@@ -89,4 +89,6 @@ def test_parts_fit_the_memory_budget() -> None:
 
 def test_of_relus_alone() -> None:
     net = network(nn.Tanh())
-    assert list(relu_bounds(IBP(), trace(net, (6,)), net.state_dict(), Box.around(torch.rand(2, 6), 0.1))) == ["1"]
+    assert list(preactivation_bounds(IBP(), trace(net, (6,)), net.state_dict(), Box.around(torch.rand(2, 6), 0.1))) == [
+        "1"
+    ]

@@ -11,7 +11,7 @@ from torch import nn
 
 from gls_lightning.bounds import Box, trace
 from gls_lightning.diagnostics import DISCONTINUOUS, SENSITIVE, PiecewiseLinear
-from gls_lightning.diagnostics.landscape_scores import deviation_from_convexity
+from gls_lightning.diagnostics.landscape.scores import deviation_from_convexity
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.relaxations import DeepPoly
 

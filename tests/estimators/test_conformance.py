@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gls_lightning.bounds import trace
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.estimators import PGPE, RGS, SAM, Backprop, GradientEstimator, Key
+from gls_lightning.estimators import PGPE, RGS, SAM, Backprop, GradientEstimator, Step
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ ESTIMATORS: dict[str, Case] = {
     "SAM": Case(sam(), unbiased=False, unreported=1, sends=lambda parameters: parameters),
     "SAM, per tensor": Case(sam(norm="per_tensor"), unbiased=False, unreported=1, sends=lambda parameters: parameters),
 }
-KEY = Key(seed=3, batch=17)
+STEP = Step(seed=3, batch=17)
 
 
 def those(wanted: Callable[[Case], bool]) -> pytest.MarkDecorator:
@@ -118,14 +118,14 @@ def linear(slopes: dict[str, Tensor]):
     return lambda params: (sum((params[name] * slope).sum() for name, slope in slopes.items()), {})
 
 
-def gradients(estimator, params, key=KEY, function=objective) -> dict[str, Tensor]:
-    estimate = estimator(function, params, key)
+def gradients(estimator, params, step=STEP, function=objective) -> dict[str, Tensor]:
+    estimate = estimator(function, params, step)
     return dict(zip(params, torch.autograd.grad(estimate.loss, list(params.values())), strict=True))
 
 
 def samples(estimator, params, function, number: int) -> Tensor:
     """Independent estimates, ``[number, parameters]``."""
-    return torch.stack([joined(gradients(estimator, params, Key(0, batch), function)) for batch in range(number)])
+    return torch.stack([joined(gradients(estimator, params, Step(0, batch), function)) for batch in range(number)])
 
 
 def assert_mean(samples: Tensor, expected: Tensor) -> None:
@@ -184,7 +184,7 @@ def test_approaches_the_gradient_of_the_smoothed_loss_without_bias(case, estimat
 
 @those(lambda case: case.looped)
 def test_members_together_give_what_they_give_one_by_one(case, params):
-    together, looped = case.make()(objective, params, KEY), case.looped()(objective, params, KEY)
+    together, looped = case.make()(objective, params, STEP), case.looped()(objective, params, STEP)
     torch.testing.assert_close(together.loss, looped.loss)
     torch.testing.assert_close(dict(together.metrics), dict(looped.metrics))
     torch.testing.assert_close(gradients(case.make(), params), gradients(case.looped(), params))
@@ -192,11 +192,11 @@ def test_members_together_give_what_they_give_one_by_one(case, params):
 
 def test_deterministic_given_the_key_whatever_the_global_generator(estimator, params):
     torch.manual_seed(1)
-    first = estimator(objective, params, KEY)
+    first = estimator(objective, params, STEP)
     first_gradients = torch.autograd.grad(first.loss, list(params.values()))
     torch.manual_seed(2)
     state = torch.get_rng_state()
-    second = estimator(objective, params, KEY)
+    second = estimator(objective, params, STEP)
     assert torch.equal(state, torch.get_rng_state())
     assert torch.equal(first.loss, second.loss)
     assert all(torch.equal(first.metrics[name], second.metrics[name]) for name in first.metrics)
@@ -216,18 +216,18 @@ class Processes:
         estimators: The estimator of each.
     """
 
-    def __init__(self, make, params, functions, keys, weights) -> None:
-        self.sent: list[list[Tensor]] = [[] for _ in keys]
-        for function, key, sent in zip(functions, keys, self.sent, strict=True):
-            make()(function, params, replace(key, reduce=lambda value, sent=sent: sent.append(value.clone()) or value))
+    def __init__(self, make, params, functions, steps, weights) -> None:
+        self.sent: list[list[Tensor]] = [[] for _ in steps]
+        for function, step, sent in zip(functions, steps, self.sent, strict=True):
+            make()(function, params, replace(step, reduce=lambda value, sent=sent: sent.append(value.clone()) or value))
         totals = [
             sum(weight * value for weight, value in zip(weights, values, strict=True))
             for values in zip(*self.sent, strict=True)
         ]
         self.losses, self.gradients, self.estimators = [], [], []
-        for function, key in zip(functions, keys, strict=True):
+        for function, step in zip(functions, steps, strict=True):
             estimator, answers = make(), iter(totals)
-            loss = estimator(function, params, replace(key, reduce=lambda value, answers=answers: next(answers))).loss
+            loss = estimator(function, params, replace(step, reduce=lambda value, answers=answers: next(answers))).loss
             assert not list(answers)
             self.losses.append(loss.detach())
             self.gradients.append(dict(zip(params, torch.autograd.grad(loss, list(params.values())), strict=True)))
@@ -237,17 +237,17 @@ class Processes:
 @those(lambda case: case.has_population)
 @pytest.mark.parametrize("world_size", [2, 4])
 def test_processes_that_share_the_population_find_what_one_finds(case, params, world_size):
-    keys = [Key(KEY.seed, KEY.batch, rank, world_size) for rank in range(world_size)]
-    processes = Processes(case.make, params, [objective] * world_size, keys, [1] * world_size)
+    steps = [Step(STEP.seed, STEP.batch, rank, world_size) for rank in range(world_size)]
+    processes = Processes(case.make, params, [objective] * world_size, steps, [1] * world_size)
     for name, gradient in gradients(case.make(), params).items():
         torch.testing.assert_close(sum(share[name] for share in processes.gradients) / world_size, gradient)
-    torch.testing.assert_close(sum(processes.losses) / world_size, case.make()(objective, params, KEY).loss.detach())
+    torch.testing.assert_close(sum(processes.losses) / world_size, case.make()(objective, params, STEP).loss.detach())
 
 
 @those(lambda case: not case.has_population)
 def test_a_single_evaluation_cannot_be_shared(estimator):
     with pytest.raises(ConfigurationError, match="population_size is 1; it must be a multiple of the 2 processes"):
-        Key(0, 0, 0, 2).members(estimator.population_size)
+        Step(0, 0, 0, 2).members(estimator.population_size)
 
 
 def mean_over_samples(data: Tensor):
@@ -261,7 +261,7 @@ SHARDS = (DATA[:3], DATA[3:])
 
 def in_shards(case: Case, params) -> Processes:
     functions = [mean_over_samples(shard) for shard in SHARDS]
-    return Processes(case.make, params, functions, [KEY] * 2, [len(shard) / len(DATA) for shard in SHARDS])
+    return Processes(case.make, params, functions, [STEP] * 2, [len(shard) / len(DATA) for shard in SHARDS])
 
 
 def test_processes_that_share_the_samples_find_what_one_finds(case, params):
@@ -270,7 +270,7 @@ def test_processes_that_share_the_samples_find_what_one_finds(case, params):
         share = sum(len(shard) * found[name] for shard, found in zip(SHARDS, processes.gradients, strict=True))
         torch.testing.assert_close(share / len(DATA), gradient)
     loss = sum(len(shard) * loss for shard, loss in zip(SHARDS, processes.losses, strict=True)) / len(DATA)
-    torch.testing.assert_close(loss, case.make()(whole, params, KEY).loss.detach())
+    torch.testing.assert_close(loss, case.make()(whole, params, STEP).loss.detach())
 
 
 def test_processes_exchange_no_more_than_they_must(case, params):
@@ -289,7 +289,7 @@ def test_loss_and_metrics_are_means_over_what_was_evaluated(case, estimator, par
         evaluated.append((loss.detach(), metrics["largest"].detach()))
         return loss, metrics
 
-    loss, metrics = estimator(recording, params, KEY)
+    loss, metrics = estimator(recording, params, STEP)
     means = torch.tensor(evaluated[case.unreported :], dtype=torch.double).mean(0)
     assert len(evaluated[case.unreported :]) == estimator.population_size
     assert loss.shape == ()
@@ -298,7 +298,7 @@ def test_loss_and_metrics_are_means_over_what_was_evaluated(case, estimator, par
 
 
 def test_loss_has_a_gradient_and_metrics_have_none(estimator, params):
-    loss, metrics = estimator(objective, params, KEY)
+    loss, metrics = estimator(objective, params, STEP)
     assert loss.requires_grad
     assert metrics.keys() == {"largest", "count"}
     assert not any(metric.requires_grad for metric in metrics.values())
@@ -309,7 +309,7 @@ def test_loss_has_a_gradient_and_metrics_have_none(estimator, params):
 def test_parameters_and_buffers_stay_untouched(estimator):
     net = network()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    estimator(network_objective(net), dict(net.named_parameters()), KEY)
+    estimator(network_objective(net), dict(net.named_parameters()), STEP)
     assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
     assert all(p.grad is None for p in net.parameters())
 
@@ -326,7 +326,7 @@ def test_every_parameter_gets_a_gradient_zero_where_absent(estimator, params):
 def test_frozen_parameters_stay_without_a_gradient(estimator):
     net = network()
     net[0].weight.requires_grad_(False)
-    estimate = estimator(network_objective(net), {n: p for n, p in net.named_parameters() if p.requires_grad}, KEY)
+    estimate = estimator(network_objective(net), {n: p for n, p in net.named_parameters() if p.requires_grad}, STEP)
     estimate.loss.backward()
     assert net[0].weight.grad is None
     assert all(p.grad is not None for p in net.parameters() if p.requires_grad)
@@ -334,23 +334,23 @@ def test_frozen_parameters_stay_without_a_gradient(estimator):
 
 def test_backward_puts_the_estimate_into_grad_scaled_by_what_follows(estimator, params):
     expected = gradients(estimator, params)
-    (estimator(objective, params, KEY).loss / 4).backward()
+    (estimator(objective, params, STEP).loss / 4).backward()
     for name, p in params.items():
         torch.testing.assert_close(p.grad, expected[name] / 4)
         assert p.grad.dtype == p.dtype
 
 
 def test_gradients_accumulate(estimator, params):
-    expected = [gradients(estimator, params, Key(0, batch)) for batch in range(2)]
+    expected = [gradients(estimator, params, Step(0, batch)) for batch in range(2)]
     for batch in range(2):
-        estimator(objective, params, Key(0, batch)).loss.backward()
+        estimator(objective, params, Step(0, batch)).loss.backward()
     for name, p in params.items():
         torch.testing.assert_close(p.grad, expected[0][name] + expected[1][name])
 
 
 def test_adds_to_the_gradient_of_another_loss_term(estimator, params):
     expected = gradients(estimator, params)
-    loss = estimator(objective, params, KEY).loss + params["vector"].sum()
+    loss = estimator(objective, params, STEP).loss + params["vector"].sum()
     torch.testing.assert_close(torch.autograd.grad(loss, params["vector"])[0], expected["vector"] + 1)
 
 
@@ -374,7 +374,7 @@ def test_saved_and_loaded_it_goes_on_as_before(case, params):
     estimator, clone = case.make(), case.make()
     estimator.prepare(params)
     for batch in range(2):
-        estimator(objective, params, Key(0, batch))
+        estimator(objective, params, Step(0, batch))
         estimator.after_step()
     clone.prepare(params)
     clone.load_state_dict(estimator.state_dict())

@@ -22,11 +22,11 @@ from torch import Tensor, nn
 
 from gls_lightning.bounds import Box, trace
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.estimators import PGPE, RGS, Backprop, Key, pgpe
+from gls_lightning.estimators import PGPE, RGS, Backprop, Step, pgpe
 from gls_lightning.objectives import Batch, Certified
 from gls_lightning.relaxations import IBP, AlphaCROWN, DeepPoly
 
-KEY = Key(seed=5, batch=2)
+STEP = Step(seed=5, batch=2)
 POINTS = torch.linspace(-0.9, 0.9, 5, dtype=torch.double)
 
 
@@ -45,7 +45,7 @@ def sample(function, x: Tensor, sigma: float | Tensor, number: int, population_s
     estimator.sigmas.get_buffer("x").copy_(torch.as_tensor(sigma, dtype=torch.double))
     means, sigmas = [], []
     for batch in range(number):
-        loss = estimator(lambda p: (function(p["x"]), {}), params, Key(0, batch)).loss
+        loss = estimator(lambda p: (function(p["x"]), {}), params, Step(0, batch)).loss
         means.append(torch.autograd.grad(loss, params["x"])[0])
         sigmas.append(estimator._sigma_gradients.pop("x"))
     return Samples(torch.stack(means), torch.stack(sigmas))
@@ -165,7 +165,7 @@ def test_rgs_sees_of_the_toy_network_all_but_the_jump():
     # appendix B.3; without the jump the smoothed slope is P(w + e > 0)
     x = POINTS.clone().requires_grad_()
     estimator, function = RGS(population_size=50, sigma=0.4, chunk_size=50), lambda p: (toy(p["x"]), {})
-    found = [torch.autograd.grad(estimator(function, {"x": x}, Key(0, batch)).loss, x)[0] for batch in range(30)]
+    found = [torch.autograd.grad(estimator(function, {"x": x}, Step(0, batch)).loss, x)[0] for batch in range(30)]
     assert_mean(torch.stack(found), cumulative(POINTS / 0.4))
 
 
@@ -188,9 +188,9 @@ def test_unbiased_exactly_where_the_noise_is_enumerated(pairs, monkeypatch):
     mean, sigma_mean = 0.0, 0.0
     for drawn in product(range(3), repeat=pairs):
         noise = torch.tensor(values[list(drawn)])
-        monkeypatch.setattr(pgpe, "standard_normal", lambda params, key, pair, noise=noise: {"x": noise[pair]})
+        monkeypatch.setattr(pgpe, "standard_normal", lambda params, step, pair, noise=noise: {"x": noise[pair]})
         estimator = PGPE(population_size=2 * pairs, initial_sigma=sigma)
-        loss = estimator(lambda p: (p["x"] ** 3 + 2 * p["x"] ** 2, {}), {"x": x}, KEY).loss
+        loss = estimator(lambda p: (p["x"] ** 3 + 2 * p["x"] ** 2, {}), {"x": x}, STEP).loss
         probability = math.prod(weights[list(drawn)] / weights.sum())
         mean += probability * torch.autograd.grad(loss, x)[0].item()
         sigma_mean += probability * estimator._sigma_gradients["x"].item()
@@ -205,7 +205,7 @@ def test_unbiased_where_the_loss_jumps_along_another_parameter():
     estimator = PGPE(population_size=16, initial_sigma=sigma, chunk_size=16)
     found = []
     for batch in range(300):
-        loss = estimator(lambda p: (p["a"] * p["b"].sign().sum(), {}), params, Key(0, batch)).loss
+        loss = estimator(lambda p: (p["a"] * p["b"].sign().sum(), {}), params, Step(0, batch)).loss
         found.append(torch.stack([g.sum() for g in torch.autograd.grad(loss, list(params.values()))]))
     place = params["b"].detach() / sigma
     expected = torch.cat([2 * cumulative(place) - 1, 2 * 1.5 * density(place) / sigma])
@@ -246,10 +246,10 @@ def test_a_flat_loss_has_no_gradients():
     assert torch.equal(found.sigma, torch.zeros_like(found.sigma))
 
 
-def seen_by(estimator: PGPE, x: Tensor, key: Key = KEY) -> Tensor:
+def seen_by(estimator: PGPE, x: Tensor, step: Step = STEP) -> Tensor:
     """What the objective is evaluated at, ``[members, *x]``."""
     members = []
-    estimator(lambda p: (members.append(p["x"]) or p["x"].sum(), {}), {"x": x.detach().requires_grad_()}, key)
+    estimator(lambda p: (members.append(p["x"]) or p["x"].sum(), {}), {"x": x.detach().requires_grad_()}, step)
     return torch.stack(members)
 
 
@@ -259,7 +259,7 @@ def test_members_come_in_pairs_with_opposite_noise_and_pairs_are_independent():
     positive, negative = members[::2] - x, members[1::2] - x
     torch.testing.assert_close(positive, -negative)
     assert len(positive.flatten().unique()) == 3 * 6
-    others = seen_by(PGPE(population_size=6, initial_sigma=0.5), x, Key(KEY.seed, KEY.batch + 1))
+    others = seen_by(PGPE(population_size=6, initial_sigma=0.5), x, Step(STEP.seed, STEP.batch + 1))
     assert not torch.isclose(members, others).any()
 
 
@@ -294,7 +294,7 @@ def test_no_graph_is_kept_and_nothing_is_differentiated():
         return NoBackward.apply(p["x"]).square().sum(), {"x": p["x"].sum()}
 
     x = torch.ones(3, requires_grad=True)
-    estimate = PGPE(population_size=4)(objective, {"x": x}, KEY)
+    estimate = PGPE(population_size=4)(objective, {"x": x}, STEP)
     estimate.loss.backward()
     assert x.grad.isfinite().all()
     assert [type(node).__name__ for node, _ in estimate.loss.grad_fn.next_functions if node] == ["AccumulateGrad"]
@@ -312,7 +312,7 @@ def test_one_member_exists_at_a_time_whatever_the_population(population_size):
         most = max(most, sum(reference() is not None for reference in alive))
         return p["x"].sum(), {}
 
-    PGPE(population_size=population_size)(objective, {"x": torch.ones(3, requires_grad=True)}, KEY)
+    PGPE(population_size=population_size)(objective, {"x": torch.ones(3, requires_grad=True)}, STEP)
     assert len(alive) == population_size
     assert most == 1
 
@@ -329,7 +329,7 @@ def test_no_more_members_exist_than_a_chunk_holds(chunk_size, monkeypatch):
 
     monkeypatch.setattr(pgpe, "perturbed", counting)
     estimator = PGPE(population_size=20, chunk_size=chunk_size)
-    estimator(lambda p: (p["x"].sum(), {}), {"x": torch.ones(3, requires_grad=True)}, KEY)
+    estimator(lambda p: (p["x"].sum(), {}), {"x": torch.ones(3, requires_grad=True)}, STEP)
     assert len(sizes) == 20
     assert max(sizes) == chunk_size
 
@@ -343,7 +343,7 @@ def learned(losses, **options) -> tuple[PGPE, dict[str, Tensor]]:
         answers = iter(values)
         before = estimator._sigma_gradients.get("layer.x", torch.zeros(3, dtype=torch.double)).clone()
         estimator(
-            lambda p, answers=answers: (torch.tensor(next(answers), dtype=torch.double), {}), params, Key(0, batch)
+            lambda p, answers=answers: (torch.tensor(next(answers), dtype=torch.double), {}), params, Step(0, batch)
         )
         collected.append(estimator._sigma_gradients["layer.x"] - before)
     return estimator, torch.stack(collected)
@@ -351,7 +351,7 @@ def learned(losses, **options) -> tuple[PGPE, dict[str, Tensor]]:
 
 def test_sigma_gradient_by_hand():
     _, (found,) = learned([[4.0, 1.0, 2.0, 6.0]], initial_sigma=0.5)
-    z = seen_by(PGPE(population_size=4, initial_sigma=1.0), torch.zeros(3, dtype=torch.double), Key(0, 0))[::2]
+    z = seen_by(PGPE(population_size=4, initial_sigma=1.0), torch.zeros(3, dtype=torch.double), Step(0, 0))[::2]
     # the means of the pairs are 2.5 and 4, the baseline 3.25
     expected = (-0.75 * (z[0] ** 2 - 1) + 0.75 * (z[1] ** 2 - 1)) / 0.5 / (2 - 1)
     torch.testing.assert_close(found, expected)
@@ -389,7 +389,7 @@ def test_sigma_stays_positive_and_changes_by_no_more_than_allowed(losses, initia
     estimator.prepare(params)
     for batch, values in enumerate(losses):
         before, answers = estimator.sigmas.get_buffer("x").clone(), iter(values)
-        estimator(lambda p, answers=answers: (torch.tensor(next(answers)), {}), params, Key(0, batch))
+        estimator(lambda p, answers=answers: (torch.tensor(next(answers)), {}), params, Step(0, batch))
         estimator.after_step()
         after = estimator.sigmas.get_buffer("x")
         assert (after > 0).all()
@@ -399,7 +399,7 @@ def test_sigma_stays_positive_and_changes_by_no_more_than_allowed(losses, initia
 def test_sigma_learning_rate_0_leaves_sigma_alone_and_needs_but_one_pair():
     estimator = PGPE(population_size=2, initial_sigma=0.5, sigma_learning_rate=0.0)
     x = torch.ones(3, requires_grad=True)
-    estimator(lambda p: (p["x"].square().sum(), {}), {"x": x}, KEY).loss.backward()
+    estimator(lambda p: (p["x"].square().sum(), {}), {"x": x}, STEP).loss.backward()
     estimator.after_step()
     assert estimator._sigma_gradients == {}
     assert torch.equal(estimator.sigmas.get_buffer("x"), torch.full((3,), 0.5))
@@ -411,7 +411,7 @@ def test_sigma_learns_where_the_loss_is_curved():
     estimator = PGPE(population_size=20, initial_sigma=0.5, chunk_size=20)
     params = {"x": torch.zeros(1, requires_grad=True), "y": torch.zeros(1, requires_grad=True)}
     for batch in range(20):
-        estimator(lambda p: (p["x"].square().sum() - p["y"].square().sum(), {}), params, Key(0, batch))
+        estimator(lambda p: (p["x"].square().sum() - p["y"].square().sum(), {}), params, Step(0, batch))
         estimator.after_step()
     assert estimator.sigmas.get_buffer("x") < 0.4
     assert estimator.sigmas.get_buffer("y") > 0.6
@@ -437,7 +437,7 @@ def test_learned_sigmas_are_saved_and_loaded():
     clone.load_state_dict(saved)
     x = torch.ones(3, dtype=torch.double, requires_grad=True)
     found = [
-        torch.autograd.grad(each(lambda p: (p["layer.x"].square().sum(), {}), {"layer.x": x}, KEY).loss, x)[0]
+        torch.autograd.grad(each(lambda p: (p["layer.x"].square().sum(), {}), {"layer.x": x}, STEP).loss, x)[0]
         for each in (estimator, clone)
     ]
     assert torch.equal(*found)
@@ -469,7 +469,7 @@ def test_keeps_the_dtype_and_device_of_every_parameter(dtype, device):
         return (p["x"].sum() * p["s"]).float(), {}
 
     estimator = PGPE(population_size=4, initial_sigma=0.5)
-    estimator(objective, params, KEY).loss.backward()
+    estimator(objective, params, STEP).loss.backward()
     estimator.after_step()
     kinds |= {(tensor.dtype, tensor.device.type) for tensor in estimator.sigmas.buffers()}
     kinds |= {(p.grad.dtype, p.grad.device.type) for p in params.values()}
@@ -479,20 +479,20 @@ def test_keeps_the_dtype_and_device_of_every_parameter(dtype, device):
 def test_processes_learn_the_same_sigma_as_one():
     x = torch.ones(4, dtype=torch.double, requires_grad=True)
 
-    def learn(key: Key) -> tuple[PGPE, Tensor]:
+    def learn(step: Step) -> tuple[PGPE, Tensor]:
         estimator = PGPE(population_size=8, initial_sigma=0.5)
-        loss = estimator(lambda p: (p["x"].exp().sum(), {}), {"x": x}, key).loss
+        loss = estimator(lambda p: (p["x"].exp().sum(), {}), {"x": x}, step).loss
         (gradient,) = torch.autograd.grad(loss, x)
         estimator.after_step()
         return estimator, gradient
 
     sent: list[Tensor] = []
-    keys = [Key(0, 0, rank, 2) for rank in range(2)]
-    for key in keys:
-        learn(replace(key, reduce=lambda value: sent.append(value) or value))
-    one, gradient = learn(Key(0, 0))
-    for key in keys:
-        each, share = learn(replace(key, reduce=lambda value: sum(sent)))
+    steps = [Step(0, 0, rank, 2) for rank in range(2)]
+    for step in steps:
+        learn(replace(step, reduce=lambda value: sent.append(value) or value))
+    one, gradient = learn(Step(0, 0))
+    for step in steps:
+        each, share = learn(replace(step, reduce=lambda value: sum(sent)))
         assert torch.equal(each.sigmas.get_buffer("x"), one.sigmas.get_buffer("x"))
         assert torch.equal(share, gradient)
     # each sends its own losses, and zeros in the places of the others'
@@ -503,7 +503,7 @@ def test_processes_learn_the_same_sigma_as_one():
 def test_a_population_that_the_processes_cannot_share_is_refused(rank):
     with pytest.raises(ConfigurationError, match="population_size is 4; it must be a multiple of the 3 processes"):
         PGPE(population_size=4)(
-            lambda p: (p["x"].sum(), {}), {"x": torch.ones(1, requires_grad=True)}, Key(0, 0, rank, 3)
+            lambda p: (p["x"].sum(), {}), {"x": torch.ones(1, requires_grad=True)}, Step(0, 0, rank, 3)
         )
 
 
@@ -557,7 +557,7 @@ def test_members_bounded_together_give_what_they_give_one_by_one(make, relaxatio
     results = {}
     for chunk_size in (1, 3, 8):
         estimator = make(chunk_size)
-        estimate = estimator(objective, params, KEY)
+        estimate = estimator(objective, params, STEP)
         gradients = torch.autograd.grad(estimate.loss, list(params.values()))
         learned = getattr(estimator, "_sigma_gradients", {})
         results[chunk_size] = (estimate.loss.detach(), dict(estimate.metrics), gradients, learned)
@@ -571,7 +571,7 @@ def test_estimates_the_gradient_of_a_certified_loss():
     objective, params = certified(IBP())
     estimator = PGPE(population_size=2000, initial_sigma=1e-4, chunk_size=500, sigma_learning_rate=0.0)
     found, exact = (
-        torch.cat([g.flatten() for g in torch.autograd.grad(each(objective, params, KEY).loss, list(params.values()))])
+        torch.cat([g.flatten() for g in torch.autograd.grad(each(objective, params, STEP).loss, list(params.values()))])
         for each in (estimator, Backprop())
     )
     assert F.cosine_similarity(found, exact, dim=0) > 0.95
@@ -581,7 +581,7 @@ def test_estimates_the_gradient_of_a_certified_loss():
 
 def test_trains_with_a_relaxation_that_has_no_gradients():
     objective, params = certified(AlphaCROWN(steps=2))
-    estimate = PGPE(population_size=4, initial_sigma=0.05)(objective, params, KEY)
+    estimate = PGPE(population_size=4, initial_sigma=0.05)(objective, params, STEP)
     estimate.loss.backward()
     assert all(p.grad.isfinite().all() and p.grad.abs().sum() > 0 for p in params.values())
     assert estimate.metrics.keys() == {"natural_accuracy", "certified_accuracy"}

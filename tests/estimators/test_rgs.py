@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.estimators import RGS, Key
+from gls_lightning.estimators import RGS, Step
 
 
 def estimates(function, x: torch.Tensor, sigma: float, samples: int, population_size: int = 2) -> torch.Tensor:
     """Independent estimates of the gradient at ``x``, [samples, *x]."""
     estimator, x = RGS(population_size=population_size, sigma=sigma), x.double().clone().requires_grad_()
-    losses = [estimator(lambda p: (function(p["x"]), {}), {"x": x}, Key(0, batch)).loss for batch in range(samples)]
+    losses = [estimator(lambda p: (function(p["x"]), {}), {"x": x}, Step(0, batch)).loss for batch in range(samples)]
     return torch.stack([torch.autograd.grad(loss, x)[0] for loss in losses])
 
 
@@ -48,7 +48,7 @@ def test_unbiased_on_a_continuous_piecewise_linear_function():
 
 def test_smooths_the_loss_value_too():
     estimator, x = RGS(population_size=2000, sigma=0.5), torch.zeros(1, dtype=torch.double, requires_grad=True)
-    loss = estimator(lambda p: (p["x"].abs().sum(), {}), {"x": x}, Key(0, 0)).loss
+    loss = estimator(lambda p: (p["x"].abs().sum(), {}), {"x": x}, Step(0, 0)).loss
     deviation = 0.5 * math.sqrt(1 - 2 / math.pi)
     assert abs(loss.item() - 0.5 * math.sqrt(2 / math.pi)) < 5 * deviation / math.sqrt(2000)
 
@@ -73,44 +73,44 @@ def test_sigma_zero_is_the_gradient_itself():
     assert torch.equal(estimates(lambda x: x.square().sum(), GRID, sigma=0.0, samples=1)[0], 2 * GRID)
 
 
-def perturbations(estimator: RGS, key: Key) -> torch.Tensor:
+def perturbations(estimator: RGS, step: Step) -> torch.Tensor:
     x, seen = torch.zeros(6, requires_grad=True), []
-    estimator(lambda p: (seen.append(p["x"].detach()) or p["x"].sum(), {}), {"x": x}, key)
+    estimator(lambda p: (seen.append(p["x"].detach()) or p["x"].sum(), {}), {"x": x}, step)
     return torch.stack(seen)
 
 
 def test_members_and_batches_are_perturbed_independently():
     estimator = RGS(population_size=3, sigma=1.0)
-    seen = torch.cat([perturbations(estimator, Key(seed, batch)) for seed in range(2) for batch in range(2)])
+    seen = torch.cat([perturbations(estimator, Step(seed, batch)) for seed in range(2) for batch in range(2)])
     assert len(seen.unique(dim=0)) == 12
 
 
 def test_sigma_scales_the_same_noise():
     estimator = RGS(sigma=1.0)
-    noise = perturbations(estimator, Key(0, 0))
+    noise = perturbations(estimator, Step(0, 0))
     estimator.sigma.fill_(0.25)
-    torch.testing.assert_close(perturbations(estimator, Key(0, 0)), 0.25 * noise)
+    torch.testing.assert_close(perturbations(estimator, Step(0, 0)), 0.25 * noise)
     assert estimator.initial_sigma == 1.0
 
 
 def test_antithetic_members_come_in_pairs_with_opposite_noise_and_pairs_are_independent():
-    noise = perturbations(RGS(population_size=6, sigma=1.0, antithetic=True), Key(0, 0))
+    noise = perturbations(RGS(population_size=6, sigma=1.0, antithetic=True), Step(0, 0))
     assert torch.equal(noise[::2], -noise[1::2])
     assert len(noise[::2].unique()) == 3 * 6
 
 
 def test_an_antithetic_pair_is_exact_on_a_quadratic():
     estimator, x = RGS(sigma=0.5, antithetic=True), GRID.clone().requires_grad_()
-    estimator(lambda p: (p["x"].square().sum(), {}), {"x": x}, Key(0, 0)).loss.backward()
+    estimator(lambda p: (p["x"].square().sum(), {}), {"x": x}, Step(0, 0)).loss.backward()
     torch.testing.assert_close(x.grad, 2 * GRID)
 
 
 def test_relative_sigma_scales_the_noise_by_the_root_mean_square_of_each_tensor():
-    noise, seen = perturbations(RGS(sigma=0.25), Key(0, 0)), []
+    noise, seen = perturbations(RGS(sigma=0.25), Step(0, 0)), []
     params = {"x": torch.tensor([3.0, -3, 3, 3, -3, 3]), "zero": torch.zeros(4)}
     estimator = RGS(sigma=0.25, relative_sigma=True)
     params = {name: p.requires_grad_() for name, p in params.items()}
-    estimator(lambda p: (seen.append(dict(p)) or p["x"].sum(), {}), params, Key(0, 0))
+    estimator(lambda p: (seen.append(dict(p)) or p["x"].sum(), {}), params, Step(0, 0))
     torch.testing.assert_close(torch.stack([p["x"].detach() for p in seen]), params["x"].detach() + 3 * noise)
     assert not any(p["zero"].any() for p in seen)
 
@@ -118,8 +118,8 @@ def test_relative_sigma_scales_the_noise_by_the_root_mean_square_of_each_tensor(
 def test_a_parameter_keeps_its_noise_when_another_is_added_behind_it():
     x, y = torch.zeros(6, requires_grad=True), torch.zeros(3, requires_grad=True)
     seen = []
-    RGS(sigma=1.0)(lambda p: (seen.append(p["x"].detach()) or p["x"].sum(), {}), {"x": x, "y": y}, Key(0, 0))
-    assert torch.equal(torch.stack(seen), perturbations(RGS(sigma=1.0), Key(0, 0)))
+    RGS(sigma=1.0)(lambda p: (seen.append(p["x"].detach()) or p["x"].sum(), {}), {"x": x, "y": y}, Step(0, 0))
+    assert torch.equal(torch.stack(seen), perturbations(RGS(sigma=1.0), Step(0, 0)))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
@@ -131,7 +131,7 @@ def test_keeps_the_dtype_of_every_parameter(dtype):
         dtypes.extend(t.dtype for t in p.values())
         return p["x"].sum() * p["s"], {}
 
-    RGS()(objective, params, Key(0, 0)).loss.backward()
+    RGS()(objective, params, Step(0, 0)).loss.backward()
     assert set(dtypes) == {dtype}
     assert all(p.grad.dtype == dtype for p in params.values())
 
@@ -142,7 +142,7 @@ def test_sigma_is_not_part_of_checkpoints():
 
 def test_a_population_that_the_processes_cannot_share_is_refused():
     with pytest.raises(ConfigurationError, match="population_size is 3"):
-        RGS(population_size=3)(lambda p: (p["x"].sum(), {}), {"x": torch.ones(1, requires_grad=True)}, Key(0, 0, 1, 2))
+        RGS(population_size=3)(lambda p: (p["x"].sum(), {}), {"x": torch.ones(1, requires_grad=True)}, Step(0, 0, 1, 2))
 
 
 @pytest.mark.parametrize(

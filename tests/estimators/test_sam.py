@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.estimators import SAM, Key
+from gls_lightning.estimators import SAM, Step
 
-KEY = Key(0, 0)
+STEP = Step(0, 0)
 
 
 def quadratic(norm: str, rho: float) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
@@ -23,7 +23,7 @@ def quadratic(norm: str, rho: float) -> tuple[dict[str, torch.Tensor], dict[str,
         joint = torch.cat([part.flatten() for part in p.values()])
         return joint @ a @ joint / 2, {}
 
-    SAM(rho=rho, norm=norm)(objective, x, KEY).loss.backward()
+    SAM(rho=rho, norm=norm)(objective, x, STEP).loss.backward()
     joint = torch.cat([part.detach().flatten() for part in x.values()])
     ascent = a @ joint
     parts = [ascent] if norm == "global" else [ascent[:4], ascent[4:]]
@@ -52,7 +52,7 @@ def steps(function, *tensors: torch.Tensor, **options) -> list[torch.Tensor]:
         seen.append([tensor.detach().clone() for tensor in p.values()])
         return function(*p.values()), {}
 
-    SAM(**options)(objective, params, KEY).loss.backward()
+    SAM(**options)(objective, params, STEP).loss.backward()
     first, second = seen
     assert all(torch.equal(a, b) for a, b in zip(first, tensors, strict=True))
     assert all(p.grad.isfinite().all() for p in params.values())
@@ -62,7 +62,7 @@ def steps(function, *tensors: torch.Tensor, **options) -> list[torch.Tensor]:
 @pytest.mark.parametrize("norm", ["global", "per_tensor"])
 def test_zero_gradient_is_finite(norm):
     x = torch.zeros(3)
-    estimate = SAM(norm=norm)(lambda p: (p["x"].square().sum(), {}), {"x": x.requires_grad_()}, KEY)
+    estimate = SAM(norm=norm)(lambda p: (p["x"].square().sum(), {}), {"x": x.requires_grad_()}, STEP)
     estimate.loss.backward()
     assert torch.equal(x.grad, torch.zeros(3))
     assert estimate.loss == 0
@@ -103,7 +103,7 @@ def test_rho_may_change_and_is_not_part_of_checkpoints():
     estimator, x = SAM(rho=0.5), torch.ones(1, dtype=torch.double, requires_grad=True)
     for rho in (0.5, 0.25):
         estimator.rho.fill_(rho)
-        (gradient,) = torch.autograd.grad(estimator(lambda p: (p["x"].square().sum(), {}), {"x": x}, KEY).loss, x)
+        (gradient,) = torch.autograd.grad(estimator(lambda p: (p["x"].square().sum(), {}), {"x": x}, STEP).loss, x)
         assert gradient.item() == pytest.approx(2 * (1 + rho))
     assert estimator.initial_rho == 0.5
     assert estimator.state_dict() == {}
@@ -111,7 +111,7 @@ def test_rho_may_change_and_is_not_part_of_checkpoints():
 
 def test_reports_the_loss_at_the_parameters_that_were_reached():
     x = torch.ones(1, requires_grad=True)
-    loss, metrics = SAM(rho=0.5)(lambda p: (p["x"].square().sum(), {"x": p["x"].sum()}), {"x": x}, KEY)
+    loss, metrics = SAM(rho=0.5)(lambda p: (p["x"].square().sum(), {"x": p["x"].sum()}), {"x": x}, STEP)
     assert loss.item() == pytest.approx(2.25)
     assert metrics["x"].item() == pytest.approx(1.5)
 
@@ -119,7 +119,7 @@ def test_reports_the_loss_at_the_parameters_that_were_reached():
 def test_blind_to_a_threshold():
     # appendix D.3: a single gradient sees nothing of the step ahead
     x = torch.tensor([0.1], requires_grad=True)
-    SAM(rho=0.05)(lambda p: ((p["x"] > 0).float().sum() + 0 * p["x"].sum(), {}), {"x": x}, KEY).loss.backward()
+    SAM(rho=0.05)(lambda p: ((p["x"] > 0).float().sum() + 0 * p["x"].sum(), {}), {"x": x}, STEP).loss.backward()
     assert x.grad == 0
 
 
@@ -132,7 +132,7 @@ def test_keeps_the_dtype_of_every_parameter(dtype):
         dtypes.append([tensor.dtype for tensor in p.values()])
         return p["x"].sum().double() * p["other"].sum(), {}
 
-    SAM()(objective, params, KEY).loss.backward()
+    SAM()(objective, params, STEP).loss.backward()
     assert dtypes == [[dtype, torch.float64]] * 2
     assert params["x"].grad.dtype == dtype
 

@@ -5,7 +5,7 @@ from torch import nn
 
 from gls_lightning.attacks import PGD, Attack
 from gls_lightning.bounds import trace
-from gls_lightning.estimators import RGS, Key
+from gls_lightning.estimators import RGS, Step
 from gls_lightning.objectives import Adversarial, Batch, Standard
 from gls_lightning.relaxations import IBP
 
@@ -219,7 +219,7 @@ def test_vmap_over_parameters_equals_the_loop(loss_of, relu_network):
 def test_in_rgs_without_noise_it_is_the_gradient_itself(loss_of, relu_network):
     params = dict(relu_network.named_parameters())
     expected, metrics = loss_of(params)
-    estimate = RGS(population_size=2, sigma=0.0)(loss_of, params, Key(0, 0))
+    estimate = RGS(population_size=2, sigma=0.0)(loss_of, params, Step(0, 0))
     torch.testing.assert_close(estimate.loss, expected)
     assert estimate.metrics == metrics
     gradients = [torch.autograd.grad(loss, list(params.values())) for loss in (estimate.loss, expected)]

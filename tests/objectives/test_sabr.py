@@ -10,7 +10,7 @@ from torch import nn
 from gls_lightning.attacks import PGD, Attack
 from gls_lightning.bounds import Box, trace
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.estimators import RGS, Key
+from gls_lightning.estimators import RGS, Step
 from gls_lightning.objectives import SABR, Adversarial, Batch, Certified, Standard
 from gls_lightning.objectives.small_boxes import SmallBoxes
 from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly
@@ -221,7 +221,7 @@ def test_gradients_under_vmap_and_in_rgs_are_the_gradients(net):
 
     params = dict(net.named_parameters())
     expected = torch.autograd.grad(loss_of(params)[0], list(params.values()))
-    estimate = RGS(population_size=2, sigma=0.0)(loss_of, params, Key(0, 0))
+    estimate = RGS(population_size=2, sigma=0.0)(loss_of, params, Step(0, 0))
     torch.testing.assert_close(torch.autograd.grad(estimate.loss, list(params.values())), expected)
     stacked = {name: p.detach().expand(2, *p.shape) for name, p in params.items()}
     together, _ = torch.func.vmap(torch.func.grad(loss_of, has_aux=True))(stacked)

@@ -9,7 +9,7 @@ from torch import nn
 from gls_lightning.attacks import PGD
 from gls_lightning.bounds import Box, trace
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.estimators import RGS, Key
+from gls_lightning.estimators import RGS, Step
 from gls_lightning.networks import CNN7
 from gls_lightning.objectives import SABR, STAPS, TAPS, Batch, Certified, Standard
 from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly
@@ -250,7 +250,7 @@ def test_gradients_under_vmap_and_in_rgs_are_the_gradients(kind, net):
     params = dict(net.named_parameters())
     loss, metrics = loss_of(params)
     expected = torch.autograd.grad(loss, list(params.values()))
-    estimate = RGS(population_size=2, sigma=0.0)(loss_of, params, Key(0, 0))
+    estimate = RGS(population_size=2, sigma=0.0)(loss_of, params, Step(0, 0))
     torch.testing.assert_close(torch.autograd.grad(estimate.loss, list(params.values())), expected)
     assert estimate.metrics == metrics
     stacked = {name: p.detach().expand(2, *p.shape) for name, p in params.items()}

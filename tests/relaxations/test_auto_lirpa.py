@@ -77,7 +77,9 @@ def test_equals_our_own_bounds_and_gradients(library: None, method: str, batch_s
         torch.autograd.grad(bounds.exp().sum(), params.values(), retain_graph=True),
         torch.autograd.grad(expected.exp().sum(), params.values(), retain_graph=True),
     )
-    torch.testing.assert_close(relaxation.relu_bounds(*problem[:3]), EQUALS[method].relu_bounds(*problem[:3]))
+    torch.testing.assert_close(
+        relaxation.preactivation_bounds(*problem[:3]), EQUALS[method].preactivation_bounds(*problem[:3])
+    )
 
 
 @pytest.mark.parametrize("method", ["IBP", "CROWN-IBP", "CROWN"])
@@ -94,7 +96,7 @@ def test_bounds_networks_that_we_cannot(library: None, method: str) -> None:
     for _ in range(50):
         x = torch.lerp(*box, torch.rand_like(box.lower).round())
         assert (torch.einsum("bsk,bk->bs", spec, network(x)) >= lower - 1e-9).all()
-    assert len(relaxation.relu_bounds(graph, tensors, box)) == 1
+    assert len(relaxation.preactivation_bounds(graph, tensors, box)) == 1
     with torch.no_grad():
         weight = tensors["0.weight"]
         direction, step = torch.randn_like(weight), 1e-6

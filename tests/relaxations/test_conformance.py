@@ -132,7 +132,7 @@ def test_sound_on_samples_and_corners(relaxation: Relaxation, name: str, seed: i
     problem = Problem(name, seed, epsilon)
     lower = problem.bounds(relaxation)
     generator = torch.Generator().manual_seed(seed)
-    pre = relaxation.relu_bounds(problem.graph, problem.tensors, problem.box)
+    pre = relaxation.preactivation_bounds(problem.graph, problem.tensors, problem.box)
     place = torch.rand(20, *problem.x.shape, generator=generator, dtype=torch.float64)
     place[::2] = place[::2].round()
     x = torch.lerp(*problem.box, place).flatten(0, 1)
@@ -327,8 +327,8 @@ def test_what_is_intersected_with_ibp_is_no_looser(name: str, seed: int, epsilon
     torch.testing.assert_close(problem.bounds(CROWNIBP(intersect_ibp=True)), best)
     intersected = DeepPoly(intersect_ibp=True)
     assert (problem.bounds(intersected) >= interval - 1e-9).all()
-    by_interval = IBP().relu_bounds(problem.graph, problem.tensors, problem.box)
-    for node, box in intersected.relu_bounds(problem.graph, problem.tensors, problem.box).items():
+    by_interval = IBP().preactivation_bounds(problem.graph, problem.tensors, problem.box)
+    for node, box in intersected.preactivation_bounds(problem.graph, problem.tensors, problem.box).items():
         assert (box.lower >= by_interval[node].lower).all()
         assert (box.upper <= by_interval[node].upper).all()
 

@@ -60,7 +60,7 @@ def problem(name: str, seed: int, epsilon: float) -> tuple[Graph, dict[str, Tens
 def test_never_looser_than_ibp(name: str, seed: int, epsilon: float) -> None:
     graph, tensors, box, spec = problem(name, seed, epsilon)
     assert (HBox()(graph, tensors, box, spec) >= IBP()(graph, tensors, box, spec) - 1e-9).all()
-    ours, intervals = (relaxation.relu_bounds(graph, tensors, box) for relaxation in (HBox(), IBP()))
+    ours, intervals = (relaxation.preactivation_bounds(graph, tensors, box) for relaxation in (HBox(), IBP()))
     for node, bounds in ours.items():
         assert (bounds.lower >= intervals[node].lower - 1e-9).all()
         assert (bounds.upper <= intervals[node].upper + 1e-9).all()
@@ -85,7 +85,7 @@ def textbook(layers: list[tuple[NDArray, NDArray]], lower: NDArray, upper: NDArr
 def test_is_the_textbook_algorithm_on_an_mlp(epsilon: float) -> None:
     graph, tensors, box, spec = problem("mlp", 0, epsilon)
     layers = [(tensors[f"{i}.weight"].numpy(), tensors[f"{i}.bias"].numpy()) for i in (1, 3, 5)]
-    margins, relus = HBox()(graph, tensors, box, spec), HBox().relu_bounds(graph, tensors, box)
+    margins, relus = HBox()(graph, tensors, box, spec), HBox().preactivation_bounds(graph, tensors, box)
     for sample in range(3):
         expected, bounds = textbook(layers, *(side[sample].flatten().numpy() for side in box), spec[sample].numpy())
         np.testing.assert_allclose(margins[sample], expected, rtol=1e-10, atol=1e-10)
@@ -104,7 +104,7 @@ def test_equals_the_dense_jacobian_where_every_relu_is_stable(name: str) -> None
     for key, tensor in tensors.items():
         if key.endswith("bias") and tensor.numel() > CLASSES:
             tensor.add_(40 * torch.where(torch.arange(len(tensor)) % 3 == 0, -1, 1))
-    for bounds in HBox().relu_bounds(graph, tensors, box).values():
+    for bounds in HBox().preactivation_bounds(graph, tensors, box).values():
         assert ((bounds.lower > 0) | (bounds.upper < 0)).all()
     x = box.centre
 

@@ -48,7 +48,7 @@ def test_by_hand() -> None:
     torch.testing.assert_close(IBP()(*arguments, IDENTITY), torch.tensor([[2.0, -(2.0 + 1.0 + 5.0)]]).double())
     shrunk = IBP(relu_shrinkage=0.8)
     torch.testing.assert_close(shrunk(*arguments, IDENTITY), torch.tensor([[2.0, -(1.6 + 0.8 + 5.0)]]).double())
-    (bounds,) = shrunk.relu_bounds(*arguments).values()
+    (bounds,) = shrunk.preactivation_bounds(*arguments).values()
     expected = Box(torch.tensor([[-1.0, -2, 2, -4]]).double(), torch.tensor([[2.0, 1, 5, -1]]).double())
     torch.testing.assert_close(bounds, expected)
 
@@ -77,7 +77,7 @@ def test_against_a_loop(factor: float) -> None:
     network, graph, box, specification = problem()
     relaxation = IBP(relu_shrinkage=factor)
     lower = relaxation(graph, network.state_dict(), box, specification)
-    bounds = relaxation.relu_bounds(graph, network.state_dict(), box)
+    bounds = relaxation.preactivation_bounds(graph, network.state_dict(), box)
     assert bounds.keys() == {"1", "3", "5"}
     for i in range(5):
         found = loop(network, box.lower[i].numpy(), box.upper[i].numpy(), factor)
@@ -99,7 +99,7 @@ def test_without_it_everything_is_as_before(none: float | None) -> None:
     assert relaxation.sound
     assert relaxation.vectorisable
     assert torch.equal(*(r(graph, network.state_dict(), box, specification) for r in (relaxation, IBP())))
-    for name, bounds in relaxation.relu_bounds(graph, network.state_dict(), box).items():
+    for name, bounds in relaxation.preactivation_bounds(graph, network.state_dict(), box).items():
         assert all(map(torch.equal, bounds, intervals[graph.by_name[name].inputs[0]]))
 
 

@@ -11,16 +11,16 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from gls_lightning.bounds.box import Box
-from gls_lightning.bounds.dense_rows import DenseRows
-from gls_lightning.bounds.factored_rows import FactoredRows
 from gls_lightning.bounds.operations.linear import magnitude
 from gls_lightning.bounds.operations.operation import AffineOperation, Operation, Tensors
 from gls_lightning.bounds.operations.registry import Call, implements
-from gls_lightning.bounds.patch_rows import PatchRows
 from gls_lightning.bounds.rational import Rationals
-from gls_lightning.bounds.rows import Rows
+from gls_lightning.bounds.rows.dense_rows import DenseRows
+from gls_lightning.bounds.rows.factored_rows import FactoredRows
+from gls_lightning.bounds.rows.patch_rows import PatchRows
+from gls_lightning.bounds.rows.rows import Rows
+from gls_lightning.bounds.rows.transposed_convolution import transposed_convolution
 from gls_lightning.bounds.slots import Blocks
-from gls_lightning.bounds.transposed_convolution import transposed_convolution
 from gls_lightning.bounds.windows import Pair, Windows, pair
 from gls_lightning.bounds.zonotope import Errors
 

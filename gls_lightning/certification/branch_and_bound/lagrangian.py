@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from gls_lightning.bounds import BackSubstitution, Box
-from gls_lightning.bounds.rounding import gamma
+from gls_lightning.bounds import BackSubstitution, Box, gamma
 from gls_lightning.certification.branch_and_bound.subdomains import Subdomains, side_by_side
 
 

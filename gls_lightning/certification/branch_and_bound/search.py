@@ -18,10 +18,9 @@ from gls_lightning.certification.branch_and_bound.question import Answer, Questi
 from gls_lightning.certification.branch_and_bound.subdomains import Subdomains, side_by_side
 from gls_lightning.certification.branch_and_bound.tree import Subdomain, Tree
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.relaxations import CROWNIBP, DeepPoly
-from gls_lightning.relaxations.parts import number_that_fits
+from gls_lightning.relaxations import CROWNIBP, DeepPoly, number_that_fits
 
-Batch = list[tuple[Tree, Subdomain]]
+Selection = list[tuple[Tree, Subdomain]]
 
 _TENSORS_PER_RELU = 12
 """Lines, slopes, multipliers, their gradients and moments."""
@@ -118,7 +117,7 @@ class BranchAndBound:
 
     def _plant(self, graph: Graph, tensors: Tensors, number: int, question: Question) -> Tree:
         started = time.perf_counter()
-        bounds = self._intermediate.relu_bounds(graph, tensors, question.box)
+        bounds = self._intermediate.preactivation_bounds(graph, tensors, question.box)
         sides = (side_by_side((bounds[name][side] for name in graph.relus), question.box.lower) for side in (0, 1))
         tree = Tree(number, question, Box(*sides))
         tree.seconds += time.perf_counter() - started
@@ -127,7 +126,7 @@ class BranchAndBound:
     def _examine(self, graph: Graph, tensors: Tensors, active: deque[Tree], size: int) -> None:
         """Bounds a batch of subdomains, those of the oldest tree first, so that answers come one by one."""
         started = time.perf_counter()
-        batch: Batch = []
+        batch: Selection = []
         for tree in active:
             while tree.has_open and len(batch) < size:
                 batch.append((tree, tree.take()))
@@ -138,7 +137,7 @@ class BranchAndBound:
         for tree in active:
             tree.finish_group()
 
-    def _bound(self, subdomains: Subdomains, batch: Batch) -> None:
+    def _bound(self, subdomains: Subdomains, batch: Selection) -> None:
         """Bounds the subdomains of a batch, and closes them or puts parts in their place."""
         shares = torch.stack([subdomain.shares for _, subdomain in batch]).float() / 255
         multipliers = _spread([(s.relus, s.multipliers) for _, s in batch], torch.zeros_like(shares))
@@ -191,7 +190,7 @@ class Examined(NamedTuple):
 
     subdomains: Subdomains
     bounded: Bounded
-    batch: Batch
+    batch: Selection
 
     def select(self, rows: list[int]) -> "Examined":
         """Some of them, by their positions."""
@@ -200,7 +199,7 @@ class Examined(NamedTuple):
         return Examined(self.subdomains.select(positions), self.bounded.select(positions), batch)
 
 
-def _assemble(graph: Graph, tensors: Tensors, batch: Batch) -> Subdomains:
+def _assemble(graph: Graph, tensors: Tensors, batch: Selection) -> Subdomains:
     """The subdomains of a batch side by side."""
     trees = [tree for tree, _ in batch]
     relu_box = _concatenate([tree.relu_box for tree in trees])

@@ -36,7 +36,7 @@ def subdomains(net: Convolutional, generator: torch.Generator, splits: int, samp
     x = torch.rand(samples, 1, 4, 4, generator=generator).double()
     box = Box.around(x, 0.3)
     graph, tensors = trace(net, (1, 4, 4)), dict(net.state_dict())
-    bounds = DeepPoly().relu_bounds(graph, tensors, box)
+    bounds = DeepPoly().preactivation_bounds(graph, tensors, box)
     lower, upper = (torch.cat([bounds[n][side].flatten(1) for n in graph.relus], 1) for side in (0, 1))
     values = net.relu_inputs(x)  # splits that hold at the centre, so that no subdomain is empty
     order = torch.where((lower < 0) & (upper > 0), torch.rand(lower.shape, generator=generator), -1)

@@ -267,13 +267,13 @@ def test_questions_are_answered_as_they_are_decided() -> None:
 def test_wrong_bounds_of_relu_inputs_are_noticed(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     net = deep(4, 30, 2)
-    correct = DeepPoly.relu_bounds
+    correct = DeepPoly.preactivation_bounds
 
     def too_narrow(*problem: Any) -> dict[str, Box]:
         boxes = correct(*problem)
         return {name: Box.from_centre(box.centre, share * box.radius) for name, box in boxes.items()}
 
-    monkeypatch.setattr(DeepPoly, "relu_bounds", too_narrow)
+    monkeypatch.setattr(DeepPoly, "preactivation_bounds", too_narrow)
     box = Box.around(torch.rand(1, 4).double(), 0.5)
     answer = ask(net, box, torch.tensor([[[1.0, -1.0]]]).double(), torch.zeros(1, 1).double())
     assert answer.error is not None
@@ -285,13 +285,13 @@ def test_a_contradiction_ends_its_own_question_alone(monkeypatch: pytest.MonkeyP
     torch.manual_seed(0)
     net = deep(4, 30, 2)
     graph, tensors = trace(net, (4,)), {n: t.double() for n, t in net.state_dict().items()}
-    correct = DeepPoly.relu_bounds
+    correct = DeepPoly.preactivation_bounds
 
     def too_narrow_for_large_boxes(*problem: Any) -> dict[str, Box]:
         share = 0.3 if problem[-1].radius.max() > 0.3 else 1.0
         return {name: Box.from_centre(b.centre, share * b.radius) for name, b in correct(*problem).items()}
 
-    monkeypatch.setattr(DeepPoly, "relu_bounds", too_narrow_for_large_boxes)
+    monkeypatch.setattr(DeepPoly, "preactivation_bounds", too_narrow_for_large_boxes)
     rows, zero = torch.tensor([[[1.0, -1.0]], [[-1.0, 1.0]]]).double(), torch.zeros(2, 1).double()
     centre = torch.full((1, 4), 0.5).double()
     questions = [Question(Box.around(centre, radius), rows, zero) for radius in (0.01, 0.5, 0.02)]

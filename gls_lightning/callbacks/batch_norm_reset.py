@@ -1,0 +1,140 @@
+"""Population statistics for BatchNorm."""
+
+from typing import Any, cast
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
+
+from gls_lightning.batches import in_precision_of
+from gls_lightning.errors import ConfigurationError
+from gls_lightning.randomness import keyed_generator
+from gls_lightning.training import CertifiedModule, certified_module, process_sum, run_length
+
+
+class BatchNormReset(Callback):
+    """Sets BatchNorm's running statistics to those of the training set after each epoch (paper, App. D.1).
+
+    They are the statistics of the network itself, not of the perturbed copies that an estimator evaluates. Each batch
+    is normalised by itself, as in training; mean and variance of all batches are pooled. The training set is read
+    through a loader of the callback's own, so the order of the training data is not disturbed, and divided among the
+    processes. ``CertifiedTrainingModule`` adds this callback itself where the network has BatchNorm.
+    """
+
+    _stale = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tells whether the weights have changed since the last reset."""
+        return {"stale": self._stale}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes what ``state_dict`` gave."""
+        self._stale = state_dict["stale"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Checks that the training data can be read once more.
+
+        Raises:
+            ConfigurationError: They cannot.
+        """
+        _training_loader(trainer)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Resets the statistics after the last batch: what follows, validation and checkpoints, sees them."""
+        self._stale = True
+        if trainer.is_last_batch:
+            self._reset(trainer, pl_module)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Resets them for a validation within an epoch."""
+        self._reset(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Resets them where training stops within an epoch."""
+        self._reset(trainer, pl_module)
+
+    def _reset(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._stale:
+            self._stale = False
+            set_population_statistics(trainer, certified_module(self, pl_module))
+
+
+def set_population_statistics(trainer: Trainer, module: CertifiedModule) -> None:
+    """Sets BatchNorm's running statistics to those of the training set under the network's present weights."""
+    statistics = _Pool(module.network)
+    for number, read in enumerate(_training_batches(trainer, module.seed)):
+        batch = trainer.strategy.batch_to_device(read)
+        with module.evaluation(batch, number, "train", deferrable=True) as (inputs, _, _):
+            inputs = in_precision_of(module.tensors().values(), inputs)
+            statistics.add(module.graph.batch_statistics(module.tensors(), inputs), len(inputs))
+    for name, value in statistics.pooled(trainer).items():
+        module.network.get_buffer(name).copy_(value)
+
+
+def _training_loader(trainer: Trainer) -> DataLoader[Any]:
+    loader = trainer.train_dataloader
+    if not isinstance(loader, DataLoader) or loader.batch_size is None or isinstance(loader.dataset, IterableDataset):
+        raise ConfigurationError("BatchNormReset needs one DataLoader of indexed training data, with a batch_size")
+    return loader
+
+
+def _training_batches(trainer: Trainer, seed: int) -> DataLoader[Any]:
+    """This process's share of as many batches as an epoch has, in an order that depends on seed and epoch alone."""
+    loader = _training_loader(trainer)
+    size = len(loader.dataset)  # type: ignore[arg-type]
+    order = torch.randperm(size, generator=keyed_generator("batch norm", seed, trainer.current_epoch))
+    batches = [batch.tolist() for batch in order.split(cast(int, loader.batch_size))]
+    if len(batches) > 1 and len(batches[-1]) == 1:  # which has no variance
+        batches[-2:] = [batches[-2] + batches[-1]]
+    of_an_epoch = batches[: int(trainer.num_training_batches) * trainer.world_size]
+    return DataLoader(
+        loader.dataset,
+        batch_sampler=of_an_epoch[trainer.global_rank :: trainer.world_size],
+        collate_fn=loader.collate_fn,
+        num_workers=loader.num_workers,
+        generator=torch.Generator(),  # without it the loader would draw from the global one
+    )
+
+
+def last_batch_size(trainer: Trainer) -> int:
+    """Counts the images in the last training batch of an epoch in this process, as far as the fit gets to it."""
+    loader = _training_loader(trainer)
+    full, batches = cast(int, loader.batch_size), len(loader)
+    if loader.drop_last or trainer.num_training_batches < batches or run_length(trainer).epochs < 1:
+        return full
+    return len(loader.sampler) - (batches - 1) * full  # type: ignore[arg-type]
+
+
+class _Pool:
+    """Sums of count, mean and mean of squares, by the names of the statistics."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.count = 0
+        # Zeros on every process, also on one without data: all take part in the sums over processes.
+        means = {name: b for name, b in network.named_buffers() if name.endswith("running_mean")}
+        zeros = {name.removesuffix("running_mean"): torch.zeros_like(b).double() for name, b in means.items()}
+        self.means: dict[str, Tensor] = dict(zeros)
+        self.squares: dict[str, Tensor] = dict(zeros)
+
+    def add(self, statistics: dict[str, Tensor], count: int) -> None:
+        """Adds the statistics of a batch, whose names end in running_mean and running_var."""
+        self.count += count
+        for name, variance in statistics.items():
+            if name.endswith("running_var"):
+                layer = name.removesuffix("running_var")
+                mean = statistics[layer + "running_mean"].double()
+                self.means[layer] = self.means[layer] + count * mean
+                self.squares[layer] = self.squares[layer] + count * (variance.double() + mean**2)
+
+    def pooled(self, trainer: Trainer) -> dict[str, Tensor]:
+        """Mean and variance over all processes."""
+        result = {}
+        for layer, mean in self.means.items():
+            count = process_sum(trainer, torch.tensor(float(self.count), device=mean.device, dtype=mean.dtype))
+            mean = process_sum(trainer, mean) / count
+            result[layer + "running_mean"] = mean
+            result[layer + "running_var"] = (process_sum(trainer, self.squares[layer]) / count - mean**2).clamp(min=0)
+        return result

@@ -1,0 +1,1 @@
+"""``gls certify``: whether each test image's whole box is classified correctly."""

@@ -1,0 +1,1 @@
+"""``gls landscape``: the loss around the weights."""

@@ -1,0 +1,59 @@
+"""Results of ``gls test`` and ``gls validate``."""
+
+import errno
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_warn
+from rich.console import Console
+from torch.utils.data import DataLoader
+
+from gls_lightning.module import CertifiedTrainingModule
+from gls_lightning.run_files import EVALUATED, STORAGE_ERRORS, write_whole
+
+
+def report_metrics(trainer: Trainer, module: CertifiedTrainingModule, directory: Path, checkpoint: str | None) -> None:
+    """Writes the metrics of the last evaluation into ``metrics.json``, on the first process.
+
+    With ``trainer.fast_dev_run`` nothing is written, and where nothing can be, a warning says so.
+
+    Args:
+        trainer: What evaluated.
+        module: What was evaluated.
+        directory: Where the file goes.
+        checkpoint: Where the weights come from; None for those of the initialisation.
+    """
+    if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
+        return
+    metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
+    content = {
+        "checkpoint": checkpoint,
+        "network": type(module.network).__name__,
+        "data": type(trainer.datamodule).__name__,  # type: ignore[attr-defined]
+        "epsilon": module.epsilon,
+        "samples": _samples(trainer),
+        "metrics": {name: value if math.isfinite(value) else None for name, value in metrics.items()},
+    }
+    text = json.dumps(content, indent=2, allow_nan=False)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        write_whole(directory / EVALUATED, lambda draft: draft.write_text(text + "\n"))
+    except OSError as error:
+        if error.errno in STORAGE_ERRORS - {errno.EROFS}:
+            raise
+        rank_zero_warn(f"The metrics are not kept in {directory}: {error.strerror}.")  # in somebody else's run
+        return
+    Console(soft_wrap=True).print(f"{'metrics':<16} {directory / EVALUATED}")
+
+
+def _samples(trainer: Trainer) -> int | None:
+    """Counts the images of a single DataLoader."""
+    testing = trainer.state.fn == "test"
+    loader: Any = trainer.test_dataloaders if testing else trainer.val_dataloaders
+    batches = trainer.num_test_batches if testing else trainer.num_val_batches
+    if not isinstance(loader, DataLoader) or loader.batch_size is None:
+        return None
+    return min(len(loader.dataset), int(batches[0]) * trainer.world_size * loader.batch_size)  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""``gls tightness``: certified accuracy over the radius for several relaxations."""

@@ -1,0 +1,8 @@
+"""Loss landscapes: the loss around the weights, as numbers, tables, pictures and files."""
+
+from gls_lightning.diagnostics.landscape.landscape import Landscape, LossLandscape
+from gls_lightning.diagnostics.landscape.log import keep_landscape, landscape_scores_by_name
+from gls_lightning.diagnostics.landscape.loss import landscape_loss
+from gls_lightning.diagnostics.landscape.tables import score_table
+
+__all__ = ["Landscape", "LossLandscape", "keep_landscape", "landscape_loss", "landscape_scores_by_name", "score_table"]

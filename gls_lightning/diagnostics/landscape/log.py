@@ -1,0 +1,58 @@
+"""Landscapes in files and loggers."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+
+from gls_lightning.diagnostics.landscape.figures import landscape_figures
+from gls_lightning.diagnostics.landscape.files import write_landscape
+from gls_lightning.diagnostics.landscape.landscape import Landscape
+from gls_lightning.diagnostics.landscape.tables import landscape_tables
+
+
+def landscape_scores_by_name(landscape: Landscape) -> Iterator[tuple[str, float]]:
+    """Names and values to log: the scores of each curve along a line, ``landscape/RELAXATION/SIGMA/SCORE``."""
+    if landscape.is_plane:
+        return
+    for curve in landscape.curves:
+        sigma = f"sigma_{curve.sigma:g}" if curve.sigma else "original"
+        for score, value in landscape.scores(curve)._asdict().items():
+            yield f"landscape/{curve.relaxation}/{sigma}/{score}", value
+
+
+def keep_landscape(
+    trainer: Trainer, landscape: Landscape, directory: Path, title: str, about: Mapping[str, Any]
+) -> list[Path]:
+    """Writes a landscape into files, and logs its tables to W&B and its pictures to W&B and TensorBoard.
+
+    To be called on the first process. With ``trainer.fast_dev_run`` nothing is kept.
+
+    Args:
+        trainer: Whose loggers get it.
+        landscape: What is kept.
+        directory: Where the files go.
+        title: What stands above the pictures.
+        about: What else is to be known; see :func:`write_landscape`.
+
+    Returns:
+        The files.
+    """
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        return []
+    figures = dict(landscape_figures(landscape, title))
+    files = write_landscape(directory, landscape, figures, {"title": title, **about})
+    step = trainer.global_step
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            for name in figures:
+                path = str(directory / f"{name}.png")
+                logger.log_image(f"landscape/{name}_picture", [path], step=step, caption=[title])
+            for name, table in landscape_tables(landscape).items():
+                logger.log_table(f"landscape/{name}", list(table.columns), [list(r) for r in table.rows], step=step)
+        elif isinstance(logger, TensorBoardLogger):
+            for name, figure in figures.items():
+                logger.experiment.add_figure(f"landscape/{name}", figure, step)
+    return files
