@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from common.trainers import quiet_trainer
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
@@ -71,9 +72,7 @@ def module(**options: Any) -> CertifiedTrainingModule:
 
 
 def trainer(**options: Any) -> Trainer:
-    defaults = {"accelerator": "cpu", "max_epochs": 1, "logger": Rows(), "enable_checkpointing": False}
-    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "log_every_n_steps": 4}
-    return Trainer(**{**defaults, **quiet, **options})
+    return quiet_trainer(**{"max_epochs": 1, "logger": Rows(), "log_every_n_steps": 4, **options})
 
 
 @pytest.fixture(params=["at once", "deferred"])

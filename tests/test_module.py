@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from common.trainers import quiet_trainer
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -51,15 +52,7 @@ def module(**options: Any) -> CertifiedTrainingModule:
 
 
 def trainer(**options: Any) -> Trainer:
-    defaults = {
-        "accelerator": "cpu",
-        "max_epochs": 1,
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-    }
-    return Trainer(**{**defaults, **options})
+    return quiet_trainer(**{"max_epochs": 1, **options})
 
 
 def worst_margins(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from common.trainers import quiet_trainer
 from lightning.pytorch import LightningModule, Trainer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -36,8 +37,7 @@ def loader(batch_size: int = 10) -> DataLoader[Any]:
 
 
 def trainer(**options: Any) -> Trainer:
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    return Trainer(**{"accelerator": "cpu", "max_epochs": 2, "enable_model_summary": False, **quiet, **options})
+    return quiet_trainer(**{"max_epochs": 2, **options})
 
 
 def sigmas(trained: CertifiedTrainingModule) -> dict[str, torch.Tensor]:

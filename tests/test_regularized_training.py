@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from common.trainers import quiet_trainer
 from lightning.pytorch import Trainer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -74,16 +75,8 @@ def fit(regularizer: Any = None, annealing: int = 0, epsilon: float = 0.05, **op
     module = CertifiedTrainingModule(
         network=network, epsilon=epsilon, relaxation=IBP(), estimator=Backprop(), regularizer=regularizer, **options
     )
-    trainer = Trainer(
-        max_epochs=2,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        callbacks=[EpsilonAnnealing(end_epoch=annealing)],
-    )
+    callbacks = [EpsilonAnnealing(end_epoch=annealing)]
+    trainer = quiet_trainer(max_epochs=2, num_sanity_val_steps=0, callbacks=callbacks)
     data = DataLoader(TensorDataset(torch.rand(12, 1, 2, 3), torch.arange(12) % 3), 6)
     trainer.fit(module, data, data)
     return dict(trainer.callback_metrics)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from common.trainers import quiet_trainer
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import BatchSizeFinder
 from safetensors.torch import save_file
@@ -200,9 +201,7 @@ def module(**options: Any) -> CertifiedTrainingModule:
 
 
 def trainer(**options: Any) -> Trainer:
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    defaults: dict[str, Any] = {"accelerator": "cpu", "max_epochs": 1, "enable_model_summary": False, **quiet}
-    return Trainer(**{"limit_val_batches": 0, **defaults, **options})
+    return quiet_trainer(**{"max_epochs": 1, "limit_val_batches": 0, **options})
 
 
 def digits() -> Digits:

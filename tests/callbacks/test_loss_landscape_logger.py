@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from common.trainers import quiet_trainer
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -50,9 +51,7 @@ def fit(trained: CertifiedTrainingModule, *callbacks: Callback, epochs: int = 3,
     generator = torch.Generator().manual_seed(0)
     x, y = torch.rand(30, 1, 2, 3, generator=generator), torch.arange(30) % 3
     data = DataLoader(TensorDataset(x, y), batch_size=10, shuffle=True, generator=torch.Generator().manual_seed(1))
-    quiet: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
-    quiet |= {"logger": False, "enable_checkpointing": False, "default_root_dir": "here"}
-    trainer = Trainer(max_epochs=epochs, callbacks=list(callbacks), **{**quiet, **options})
+    trainer = quiet_trainer(max_epochs=epochs, callbacks=list(callbacks), **{"default_root_dir": "here", **options})
     trainer.fit(trained, data, DataLoader(TensorDataset(x, y), batch_size=10))
     return trainer
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from common.trainers import quiet_trainer
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -64,15 +65,11 @@ def stop(network: nn.Module, *callbacks: Callback, path: Path | None = None, pix
     """The message with which six steps of four images end."""
     defaults = {"epsilon": 0.05, "relaxation": IBP(), "estimator": Backprop(), "optimizer": SGD}
     module = CertifiedTrainingModule(network=network, **{**defaults, **options})
-    trainer = Trainer(
-        accelerator="cpu",
+    trainer = quiet_trainer(
         max_epochs=3,
         callbacks=list(callbacks),
-        logger=False,
         enable_checkpointing=path is not None,
         default_root_dir=path,
-        enable_progress_bar=False,
-        enable_model_summary=False,
     )
     images = pixel + pixel * torch.linspace(-1, 1, 48).view(8, 1, 2, 3)
     data = TensorDataset(images, torch.arange(8) % 3)

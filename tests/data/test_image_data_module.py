@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from common.trainers import quiet_trainer
+from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
@@ -143,15 +144,10 @@ class Recorder(LightningModule):
 
 
 def fit(data: ImageDataModule, folder: Path, devices: int, **options: object) -> list[dict[str, list[Tensor]]]:
-    trainer = Trainer(
-        accelerator="cpu",
+    trainer = quiet_trainer(
         devices=devices,
         max_epochs=1,
         num_sanity_val_steps=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
         **options,
     )
     trainer.fit(Recorder(folder), datamodule=data)
