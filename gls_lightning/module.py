@@ -36,7 +36,6 @@ from gls_lightning.callbacks import (
     NonFiniteGuard,
     WandbSummary,
     last_batch_size,
-    ramps_of,
 )
 from gls_lightning.certification import Certifier, summarise, without_tf32
 from gls_lightning.configuration import check_arguments
@@ -44,6 +43,7 @@ from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import RGS, Estimate, GradientEstimator, Reducer, Step, alone
 from gls_lightning.objectives import L1, Batch, Certified, L1Scope, Objective, Regularizer, robust_cross_entropy
 from gls_lightning.relaxations import CROWNIBP, DeepPoly, Relaxation
+from gls_lightning.schedules import Schedules
 from gls_lightning.training import ACCURACIES, TrainingLoss, on_first_process, parameter_names, process_sum
 from gls_lightning.weights import read_checkpoint, read_weights, require_finite, require_same_architecture
 
@@ -118,7 +118,9 @@ class CertifiedTrainingModule(LightningModule):
             an evaluation.
 
     Attributes:
-        current_epsilon: The radius that training uses now, a 0-dim buffer; a function of the training step alone,
+        schedules: What the radius (``epsilon``) and the estimator's values follow in a fit, by name. Callbacks set them
+            when training starts; without one, the radius is the target and the estimator's values stay as they are.
+        current_epsilon: The radius that training uses now, a 0-dim buffer; set by its schedule at each training step,
             therefore not part of checkpoints.
         deferred_values: What checks of batches have noted on a GPU, read where metrics are.
 
@@ -178,6 +180,7 @@ class CertifiedTrainingModule(LightningModule):
         self.population_parallel = population_parallel
         self._unread_init_from = init_from
         self._init_from_of_checkpoint: str | None = None
+        self.schedules = Schedules()
         self.register_buffer("current_epsilon", torch.tensor(self.epsilon), persistent=False)
         self.means = nn.ModuleDict()
         self._begun_means: dict[str, dict[str, Tensor]] = {}
@@ -376,7 +379,9 @@ class CertifiedTrainingModule(LightningModule):
                     f"{type(term).__name__} is no mean over samples, and each process computes it for its own part of "
                     "the batch."
                 )
-        annealed = self.epsilon > 0 and any(ramp.end_epoch for ramp in ramps_of(self.trainer))
+
+    def _warn_of_terms_that_fade(self) -> None:
+        annealed = self.epsilon > 0 and self.schedules["epsilon"].settles() > 0
         for term in self.regularizers:
             if term.fades_with_epsilon and not annealed:
                 rank_zero_warn(
@@ -398,6 +403,7 @@ class CertifiedTrainingModule(LightningModule):
 
     def on_train_start(self) -> None:
         """Refuses a last batch that is too small for BatchNorm, as far as the network is traced already."""
+        self._warn_of_terms_that_fade()
         if self._graph is not None:
             self._require_large_last_batch()
 
@@ -419,10 +425,11 @@ class CertifiedTrainingModule(LightningModule):
         inputs = in_precision_of(self.network.parameters(), inputs)
         trainable = self._trainable()
         step = self._step(self.trainer.fit_loop.epoch_loop.total_batch_idx)
+        progress = self._follow_schedules(step.batch)
         starts = self.objective.draw_starts(self.graph, indices, step.seed, step.batch, device=inputs.device)
         share = self._share(inputs, batch_idx)
         with self._full_precision():
-            loss = self.loss_of(Batch(inputs, labels, self.current_epsilon, starts, self._progress))
+            loss = self.loss_of(Batch(inputs, labels, self.current_epsilon, starts, progress))
             if step.batch == 0 and self.estimator.population_size > 1:
                 rank_zero_info(f"members of a population that may be evaluated at once: {loss.members_at_once}")
             estimate: Estimate = self.estimator(loss, trainable, replace(step, reduce=self._reducer(share)))
@@ -434,11 +441,14 @@ class CertifiedTrainingModule(LightningModule):
             return Step(self.seed, batch, self.global_rank, self.trainer.world_size)
         return Step(self.seed, batch)
 
-    @property
-    def _progress(self) -> float:
-        """Share of the target radius that training uses now; exactly 1 where the radius is the target."""
-        target = torch.tensor(self.epsilon, dtype=self.current_epsilon.dtype).item()
-        return self.current_epsilon.item() / target if target else 1.0
+    def _follow_schedules(self, step: int) -> float:
+        """Sets the radius and the estimator's values to those of this step; returns the share of the target radius."""
+        fractions = {name: schedule.fraction(step) for name, schedule in self.schedules.items()}
+        progress = fractions.pop("epsilon", 1.0)
+        self.current_epsilon.fill_(self.epsilon * progress)
+        for name, fraction in fractions.items():
+            self.estimator.scale(name, fraction)
+        return progress if self.epsilon else 1.0
 
     def _trainable(self) -> dict[str, Tensor]:
         return {name: p for name, p in self.named_parameters() if p.requires_grad}

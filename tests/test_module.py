@@ -23,6 +23,7 @@ from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import Backprop, Estimate, GradientEstimator, Step
 from gls_lightning.objectives import Batch, Certified, Objective, Standard
 from gls_lightning.relaxations import IBP, Relaxation
+from gls_lightning.schedules import Linear
 
 EPSILON = 0.05
 
@@ -130,7 +131,7 @@ def test_validation_uses_the_target_radius_and_training_the_current_one() -> Non
             return super().__call__(graph, relaxation, tensors, batch)
 
     trained = module(objective=Recording())
-    trained.current_epsilon.zero_()
+    trained.schedules["epsilon"] = Linear(start=1, end=2)
     runner = trainer(num_sanity_val_steps=0)
     runner.fit(trained, loader(), loader())
     assert radii == [0.0]

@@ -5,7 +5,7 @@ from gls_lightning.callbacks.batch_guard import BatchGuard
 from gls_lightning.callbacks.batch_norm_reset import BatchNormReset, last_batch_size
 from gls_lightning.callbacks.early_stopping_after_ramp import EarlyStoppingAfterRamp
 from gls_lightning.callbacks.epoch_resumption import EpochResumption
-from gls_lightning.callbacks.epsilon_annealing import EpsilonAnnealing, ramps_of
+from gls_lightning.callbacks.epsilon_annealing import EpsilonAnnealing
 from gls_lightning.callbacks.learning_rate_check import LearningRateCheck
 from gls_lightning.callbacks.loss_landscape_logger import LossLandscapeLogger
 from gls_lightning.callbacks.metrics_file import MetricsFile
@@ -45,5 +45,4 @@ __all__ = [
     "TrainingStatistics",
     "WandbSummary",
     "last_batch_size",
-    "ramps_of",
 ]

@@ -1,45 +1,66 @@
 """The schedule of SAM's ascent step."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Literal
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 
-from gls_lightning.callbacks.epsilon_annealing import ramps_of
+from gls_lightning.arguments import require
+from gls_lightning.callbacks.schedule_callback import EstimatorSchedule
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.estimators import SAM
+from gls_lightning.schedules import Opposite, Shape
 from gls_lightning.training import certified_module
 
 
-class AdaptiveRho(Callback):
-    """Shortens SAM's ascent step as the radius grows: rho is ``rho0 * (1 - 0.99 * epsilon / target)``.
+class AdaptiveRho(EstimatorSchedule):
+    """Shortens SAM's ascent step during training.
 
-    That is CTBench's adaptive option (Mao et al., 2024). It is a function of the training step, so nothing needs to be
-    saved.
+    By default it does so as the radius grows, ``rho0 * (1 - (1 - factor) * epsilon / target)``, which is CTBench's
+    adaptive option (Mao et al., 2024). The other shapes are those of ``SigmaDecay``, at epochs of their own. Rho is a
+    function of the number of batches so far, so nothing needs to be saved.
+
+    Args:
+        factor: What the configured rho is multiplied by at the target radius, at each milestone, or in all between
+            ``start_epoch`` and ``end_epoch``.
+        shape: ``epsilon`` to follow the radius, ``step``, ``linear``, ``smooth`` or ``cosine``.
+        milestones: The epochs, counted from 0, that start with a shorter step, if the shape is ``step``.
+        start_epoch: The epoch with which rho starts to fall, if the shape is ``linear``, ``smooth`` or ``cosine``.
+        end_epoch: The epoch from which on rho stays the same, if the shape is one of these.
 
     Raises:
-        ConfigurationError: When training starts: the estimator is not SAM.
+        ConfigurationError: The factor is not positive, or the epochs are negative, in the wrong order, or not those of
+            the shape; when training starts: the estimator is not SAM, or the training data has no length.
     """
+
+    scheduled = "rho"
+
+    def __init__(
+        self,
+        *,
+        factor: float = 0.01,
+        shape: Shape | Literal["epsilon"] = "epsilon",
+        milestones: Sequence[int] = (),
+        start_epoch: int = 0,
+        end_epoch: int = 0,
+    ) -> None:
+        self.factor = factor
+        if shape == "epsilon":
+            right = f"one with {'milestones' if milestones else 'a start_epoch and an end_epoch'}, or give none"
+            require(not (milestones or start_epoch or end_epoch), "AdaptiveRho.shape", shape, right)
+            self.in_epochs = self.read("AdaptiveRho", "step", 0, 0, (), factor)
+        else:
+            self.in_epochs = self.read("AdaptiveRho", shape, start_epoch, end_epoch, milestones, factor)
+            self.in_epochs.require_change()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Checks that there is a step to shorten."""
-        self._estimator(pl_module)
-
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Sets the length of this batch's step."""
-        estimator = self._estimator(pl_module)
-        # Not read from the module, whose radius another callback may set later.
-        ramps = ramps_of(trainer)
-        module = certified_module(self, pl_module)
-        radius = module.epsilon * ramps[-1].current_fraction(trainer) if ramps else module.current_epsilon.item()
-        estimator.rho.fill_(estimator.initial_rho * (1 - 0.99 * radius / module.epsilon))
-
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leaves the configured length."""
-        estimator = self._estimator(pl_module)
-        estimator.rho.fill_(estimator.initial_rho)
-
-    def _estimator(self, pl_module: LightningModule) -> SAM:
         estimator = certified_module(self, pl_module).estimator
-        if not isinstance(estimator, SAM):
+        if self.scheduled not in estimator.schedulable:
             raise ConfigurationError(f"AdaptiveRho needs the estimator SAM, not {type(estimator).__name__}")
-        return estimator
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Sets the schedule."""
+        if self.in_epochs.rests:
+            module = certified_module(self, pl_module)
+            self.follow(module, Opposite(module.schedules, "epsilon", self.factor))
+        super().on_train_start(trainer, pl_module)

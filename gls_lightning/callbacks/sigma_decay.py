@@ -1,57 +1,57 @@
 """The schedule of the perturbation of the weights."""
 
 from collections.abc import Sequence
-from typing import Any, cast
 
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor
+from lightning.pytorch import LightningModule, Trainer
 
+from gls_lightning.callbacks.schedule_callback import EstimatorSchedule
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.training import certified_module, run_length
+from gls_lightning.schedules import Shape
+from gls_lightning.training import certified_module
 
 
-class SigmaDecay(Callback):
-    """Multiplies the estimator's standard deviation by a factor at some epochs (paper, App. F.2).
+class SigmaDecay(EstimatorSchedule):
+    """Lowers the standard deviation of the estimator's perturbations during training (paper, App. F.2).
 
-    It is a function of the epoch, so nothing needs to be saved.
+    By default sigma is multiplied by the factor at each of the milestones. The other shapes lead from the configured
+    sigma to the factor times it between two epochs, as those of ``EpsilonAnnealing`` do. Sigma is a function of the
+    number of batches so far, so nothing needs to be saved.
 
     Args:
-        factor: What sigma is multiplied by at each milestone.
-        milestones: The epochs, counted from 0, that start with a smaller sigma; none by default.
+        factor: What sigma is multiplied by at each milestone, or in all between ``start_epoch`` and ``end_epoch``.
+        milestones: The epochs, counted from 0, that start with a smaller sigma, if the shape is ``step``; none by
+            default.
+        shape: ``step``, ``linear``, ``smooth`` or ``cosine``.
+        start_epoch: The epoch with which sigma starts to fall, if the shape is not ``step``.
+        end_epoch: The epoch from which on sigma stays the same, if the shape is not ``step``.
 
     Raises:
-        ConfigurationError: The factor is not positive; when training starts: the estimator has no sigma that may be
-            scheduled.
+        ConfigurationError: The factor is not positive, or the epochs are negative, in the wrong order, or not those of
+            the shape; when training starts: the estimator has no sigma that may be scheduled, or the training data has
+            no length.
     """
 
-    def __init__(self, *, factor: float = 0.4, milestones: Sequence[int] = ()) -> None:
-        if not factor > 0:
-            raise ConfigurationError(f"sigma_decay.factor is {factor}; it must be positive")
-        self.factor = factor
-        self.milestones = tuple(milestones)
+    scheduled = "sigma"
+
+    def __init__(
+        self,
+        *,
+        factor: float = 0.4,
+        milestones: Sequence[int] = (),
+        shape: Shape = "step",
+        start_epoch: int = 0,
+        end_epoch: int = 0,
+    ) -> None:
+        self.in_epochs = self.read("sigma_decay", shape, start_epoch, end_epoch, milestones, factor)
+        if shape != "step":
+            self.in_epochs.require_change()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Checks that there is a sigma to decay."""
-        estimator = certified_module(self, pl_module).estimator
-        if self.milestones and not hasattr(estimator, "initial_sigma"):
+        estimator, milestones = certified_module(self, pl_module).estimator, list(self.in_epochs.milestones)
+        if not self.in_epochs.rests and self.scheduled not in estimator.schedulable:
+            given = f"milestones {milestones}" if milestones else f"end_epoch {self.in_epochs.end_epoch}"
             raise ConfigurationError(
-                f"sigma_decay has milestones {list(self.milestones)}, but the estimator {type(estimator).__name__} has "
-                "no sigma to decay; set sigma_decay.milestones: []"
+                f"sigma_decay has {given}, but the estimator {type(estimator).__name__} has no sigma to decay; "
+                + ("set sigma_decay.milestones: []" if milestones else "leave sigma_decay out")
             )
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Warns of milestones behind the fit."""
-        length = run_length(trainer)
-        if late := [milestone for milestone in self.milestones if milestone >= length.epochs]:
-            rank_zero_warn(f"sigma_decay has the milestones {late}, but training ends with {length}: they never come")
-
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Sets the standard deviation of this epoch."""
-        estimator = certified_module(self, pl_module).estimator
-        if self.milestones:
-            cast(Tensor, estimator.sigma).fill_(self.sigma(cast(float, estimator.initial_sigma), trainer.current_epoch))
-
-    def sigma(self, initial: float, epoch: int) -> float:
-        """The standard deviation in an epoch."""
-        return initial * self.factor ** sum(milestone <= epoch for milestone in self.milestones)

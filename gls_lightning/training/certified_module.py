@@ -12,10 +12,11 @@ from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import GradientEstimator
 from gls_lightning.objectives import Batch, Objective
 from gls_lightning.relaxations import Relaxation
+from gls_lightning.schedules import Schedules
 from gls_lightning.training.loss import TrainingLoss
 
 _PARTS = (
-    *("network", "relaxation", "objective", "estimator", "epsilon", "current_epsilon", "seed"),
+    *("network", "relaxation", "objective", "estimator", "epsilon", "current_epsilon", "schedules", "seed"),
     *("tensors", "loss_of", "evaluation"),
 )
 ACCURACIES = ("natural_accuracy", "certified_accuracy", "adversarial_accuracy")
@@ -32,6 +33,7 @@ class CertifiedModule(Protocol):
         estimator: The gradient estimator.
         epsilon: The target radius.
         current_epsilon: The radius that training uses, a 0-dim buffer.
+        schedules: What the radius and values of the estimator follow.
         seed: The run's seed.
     """
 
@@ -41,6 +43,7 @@ class CertifiedModule(Protocol):
     estimator: GradientEstimator
     epsilon: float
     current_epsilon: Tensor
+    schedules: Schedules
     seed: int
 
     @property
