@@ -1,0 +1,27 @@
+"""An estimator with two values that schedules may change, for schedules.yaml."""
+
+from torch import Tensor
+
+from gls_lightning.estimators import SAM, Estimate, LossFunction, Step, standard_normal
+
+
+class NoisySAM(SAM):
+    """SAM from perturbed parameters, which reports rho.
+
+    Args:
+        rho: Length of the ascent step.
+        sigma: Standard deviation of the perturbation.
+    """
+
+    def __init__(self, *, rho: float = 0.01, sigma: float = 1e-3) -> None:
+        super().__init__(rho=rho)
+        self.register_schedulable("sigma", sigma)
+
+    def forward(self, loss_function: LossFunction, params: dict[str, Tensor], step: Step) -> Estimate:
+        noise = standard_normal(params, step, member=0)
+
+        def perturbed(copy: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+            loss, metrics = loss_function({name: p + self.sigma * noise[name] for name, p in copy.items()})
+            return loss, {**metrics, "rho": self.rho.clone()}
+
+        return super().forward(perturbed, params, step)
