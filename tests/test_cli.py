@@ -132,7 +132,7 @@ class TestConfiguration:
         sections = run.config.fit
         assert vars(sections.epsilon_annealing) == {
             **{"start_epoch": 0, "end_epoch": 20},
-            **{"shape": "smooth", "milestones": []},
+            **{"shape": "smooth", "milestones": ()},
         }
         assert vars(sections.sigma_decay) == {
             **{"factor": 0.4, "milestones": [50, 60]},

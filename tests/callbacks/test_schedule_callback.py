@@ -81,4 +81,4 @@ def test_help_explains_the_options(capsys: pytest.CaptureFixture[str]) -> None:
         main(["fit", "--help"])
     shown = " ".join(capsys.readouterr().out.split())
     assert "The epochs that start with a larger radius, the last of them with the target" in shown
-    assert "What sigma is multiplied by at each milestone, or in all between ``start_epoch`` and ``end_epoch``" in shown
+    assert "What sigma is multiplied by at each milestone, or in all between" in shown
