@@ -1,18 +1,14 @@
 """A network and its robustness properties in a directory, as the tools of VNN-COMP take them."""
 
 import copy
-from collections.abc import Iterator, Sequence
-from itertools import count, islice
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
-from gls_lightning.arguments import Radius, read_radius
-from gls_lightning.batches import read_batch, require_values
+from gls_lightning.arguments import Radius, read_radius, require
 from gls_lightning.bounds import Box
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.interchange.counterexample import decimal
@@ -36,39 +32,6 @@ class Sample(NamedTuple):
     label: int
 
 
-def read_samples(data: LightningDataModule, start: int, number: int) -> list[Sample]:
-    """Test images.
-
-    Args:
-        data: Where they come from.
-        start: Position of the first one.
-        number: How many; all that follow where there are fewer.
-
-    Raises:
-        ConfigurationError: A number is out of range, or a batch holds no labelled images in [0, 1].
-    """
-    if start < 0 or number < 1:
-        raise ConfigurationError(f"start is {start} and samples {number}; they must be at least 0 and 1")
-    data.prepare_data()
-    data.setup("test")
-    loader = data.test_dataloader()
-    if not isinstance(loader, DataLoader):
-        raise ConfigurationError("gls export needs one DataLoader of test data")
-    samples = list(islice(_samples(loader), start, start + number))
-    if not samples:
-        raise ConfigurationError(f"start is {start}, and there are no more test images than that")
-    return samples
-
-
-def _samples(loader: DataLoader[Sequence[Tensor]]) -> Iterator[Sample]:
-    numbers = count()
-    for number, entries in enumerate(loader):
-        batch = read_batch(entries, f"test batch {number}")
-        require_values(batch, f"test batch {number}")
-        for image, label in zip(batch.images, batch.labels.tolist(), strict=True):
-            yield Sample(next(numbers), image, label)
-
-
 def write_benchmark(
     network: nn.Module, samples: Sequence[Sample], directory: Path, *, epsilon: Radius, timeout: float
 ) -> None:
@@ -87,8 +50,7 @@ def write_benchmark(
         ContradictionError: The ONNX file computes something else than the network.
     """
     epsilon = read_radius(epsilon)
-    if not timeout > 0:
-        raise ConfigurationError(f"timeout is {timeout}; it must be positive")
+    require(timeout > 0, "timeout", timeout, "positive")
     _require_outputs(network, samples)
     (directory / "vnnlib").mkdir(parents=True, exist_ok=True)
     for old in (directory / "instances.csv", *directory.glob("vnnlib/image_*.vnnlib")):

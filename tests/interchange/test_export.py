@@ -196,8 +196,8 @@ def test_the_network_stays_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--samples=0"], "start is 0 and samples 0; they must be at least 0 and 1"),
-        (["--start=50"], "start is 50, and there are no more test images than that"),
+        (["--samples=0"], "samples is 0; it must be at least 1"),
+        (["--start=50"], "start is 50; it must be below 50, the number of test images"),
         (["--epsilon=2"], "epsilon is 2.0; a radius for images in .0, 1. lies between 0 and 1"),
         (["--timeout=0"], "timeout is 0.0; it must be positive"),
     ],

@@ -6,16 +6,16 @@ from collections.abc import Collection, Iterable
 from lightning.pytorch import Trainer
 
 from gls_lightning.certification import Record, Verdict
-from gls_lightning.commands.progress_bar import progress_bar
+from gls_lightning.commands.shared import progress_bar
 
 
 class CertificationProgress:
-    """A bar with the number of samples of each verdict, in place of Lightning's, which counts batches.
+    """Bar with the number of samples of each verdict, in place of Lightning's, which counts batches.
 
     Args:
-        trainer: Whether it has a progress bar, this one is shown, on the first process.
+        trainer: The trainer; if it has a progress bar, this one is shown, on the first process.
         total: How many samples there are.
-        known: What was decided before.
+        known: The records of those that were decided before.
     """
 
     def __init__(self, trainer: Trainer, total: int, known: Collection[Record]) -> None:

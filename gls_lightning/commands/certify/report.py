@@ -1,11 +1,10 @@
-"""What ``gls certify`` makes of the records."""
+"""Results of ``gls certify``."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_warn
 from rich.console import Console
@@ -24,28 +23,26 @@ from gls_lightning.certification import (
     refused_by_system,
     summarise,
 )
-from gls_lightning.commands.certify.options import CertificationOptions
-from gls_lightning.module import CertifiedTrainingModule
+from gls_lightning.commands.shared import EvaluatedModel
 from gls_lightning.run_files import write_whole
 from gls_lightning.training import ACCURACIES
 
 
 class CertificationReport:
-    """Prints a summary of a directory's records, writes it there as ``summary.json``, and logs it, to W&B with a table.
+    """Summary of a directory's records: on the terminal, there as ``summary.json``, and in loggers, W&B's with a table.
 
     Args:
-        checkpoint: Where the weights come from; None for those of the initialisation.
-        options: What was to be done.
+        evaluated: The model that is certified.
+        output: Directory of the records.
+        options: Options of the command, as values of JSON, for the file.
     """
 
-    def __init__(self, checkpoint: str | None, options: CertificationOptions) -> None:
-        self.checkpoint = checkpoint
-        self.path = options.output / "summary.json"
-        self.options = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
+    def __init__(self, evaluated: EvaluatedModel, output: Path, options: Mapping[str, Any]) -> None:
+        self.evaluated = evaluated
+        self.path = output / "summary.json"
+        self.options = options
 
-    def __call__(
-        self, trainer: Trainer, module: CertifiedTrainingModule, directory: RecordDirectory, claims: Claims
-    ) -> None:
+    def __call__(self, directory: RecordDirectory, claims: Claims) -> None:
         """Reports; to be called on the first process."""
         with claims.alone():  # so that of several processes that end at once the last one reads the records of all
             found = directory.read()
@@ -55,10 +52,10 @@ class CertificationReport:
                 return
             records = list(found.records.values())
             summary = summarise(records)
-            network = type(module.network).__name__
+            evaluated = self.evaluated.about
             about = {
-                "checkpoint": self.checkpoint,
-                "network": network,
+                "checkpoint": evaluated["checkpoint"],
+                "network": evaluated["network"],
                 "options": self.options,
                 "certifiers": found.certifiers,
                 "fingerprint": dict(directory.fingerprint),
@@ -66,9 +63,9 @@ class CertificationReport:
                 "errors": errors_of(records),
             }
             self._write({**about, **_as_dict(summary)})
-        _log(trainer.loggers, summary, records)
+        _log(self.evaluated.trainer.loggers, summary, records)
         console = Console(soft_wrap=True)
-        console.print(_accuracies(summary, f"{network}: {_what(directory, summary)}"), _times(summary))
+        console.print(_accuracies(summary, f"{about['network']}: {_what(directory, summary)}"), _times(summary))
         console.print(f"{'records':<16} {directory.path}\n{'summary':<16} {self.path}")
 
     def _write(self, content: dict[str, Any]) -> None:
@@ -77,7 +74,7 @@ class CertificationReport:
             write_whole(self.path, lambda draft: draft.write_text(text + "\n"))
 
     def errors(self) -> str | None:
-        """Says which samples of the summary are errors, on whichever process; None if none is."""
+        """Says which samples of the summary are errors, on whichever process; returns None if none is."""
         errors = json.loads(self.path.read_text())["errors"] if self.path.is_file() else {}
         return f"{describe_errors(errors)}; {self.path} lists all" if errors else None
 

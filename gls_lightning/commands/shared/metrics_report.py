@@ -21,8 +21,8 @@ def report_metrics(trainer: Trainer, module: CertifiedTrainingModule, directory:
     With ``trainer.fast_dev_run`` nothing is written, and where nothing can be, a warning says so.
 
     Args:
-        trainer: What evaluated.
-        module: What was evaluated.
+        trainer: The trainer, after the evaluation.
+        module: The module that was evaluated.
         directory: Where the file goes.
         checkpoint: Where the weights come from; None for those of the initialisation.
     """
