@@ -234,7 +234,8 @@ class GLSCLI(LightningCLI):
 
     def after_test(self) -> None:
         """Keeps the metrics."""
-        report_metrics(self.trainer, self.model, self._results, self._get(self.config, "ckpt_path"))
+        ckpt_path = self._get(self.config, "ckpt_path")
+        report_metrics(EvaluatedModel(self.trainer, self.model, self.datamodule, ckpt_path), self._results)
 
     after_validate = after_test
 

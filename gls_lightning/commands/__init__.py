@@ -1,6 +1,8 @@
 """Commands of ``gls``: each is a function of its name, in a file or in a folder of its name.
 
-Importing this package imports no command, and thus no PyTorch.
+The signature of a command on a model is its options, and its docstring their help; ``export.py`` is a short one. To add
+a command, write such a file and put its name on one of the lists below. Options and steps that several commands share
+are in ``shared``. Importing this package imports no command, and thus no PyTorch.
 """
 
 import ast

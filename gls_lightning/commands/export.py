@@ -28,13 +28,11 @@ def export(
     Raises:
         ConfigurationError: A value is out of range, the checkpoint does not fit, or a package is missing.
     """
-    from gls_lightning.interchange.benchmark import Sample, write_benchmark  # needs optional packages
+    from gls_lightning.interchange.benchmark import write_benchmark  # needs optional packages
 
     directory = evaluated.directory("export", output)
     images = ChosenTestImages(evaluated.datamodule, "gls export", start=start, samples=samples)
     radius = evaluated.radius(epsilon)
     evaluated.load_weights()
-    batch = images.read_chosen()
-    found = [Sample(*sample) for sample in zip(images.positions, batch.images, batch.labels.tolist(), strict=True)]
-    write_benchmark(evaluated.model.network, found, directory, epsilon=radius, timeout=timeout)
-    print(f"network and {len(found)} properties of radius {radius:g} in {directory}")
+    write_benchmark(evaluated.model.network, images.read_chosen(), directory, epsilon=radius, timeout=timeout)
+    print(f"network and {len(images.positions)} properties of radius {radius:g} in {directory}")

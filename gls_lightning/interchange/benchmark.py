@@ -1,14 +1,13 @@
 """A network and its robustness properties in a directory, as the tools of VNN-COMP take them."""
 
 import copy
-from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gls_lightning.arguments import Radius, read_radius, require
+from gls_lightning.batches import LabelledImages
 from gls_lightning.bounds import Box
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.interchange.counterexample import decimal
@@ -18,28 +17,15 @@ from gls_lightning.run_files import write_whole
 from gls_lightning.weights import as_safetensors
 
 
-class Sample(NamedTuple):
-    """A labelled image.
-
-    Attributes:
-        number: Its position in the test set.
-        image: In [0, 1], ``[*input]``.
-        label: Its class.
-    """
-
-    number: int
-    image: Tensor
-    label: int
-
-
 def write_benchmark(
-    network: nn.Module, samples: Sequence[Sample], directory: Path, *, epsilon: Radius, timeout: float
+    network: nn.Module, samples: LabelledImages, directory: Path, *, epsilon: Radius, timeout: float
 ) -> None:
     """Writes ``network.onnx``, ``network.safetensors``, ``vnnlib/image_<number>.vnnlib`` and ``instances.csv``.
 
     Args:
         network: Maps images in [0, 1] to logits; stays as it is.
-        samples: The images whose l-infinity balls, clipped to [0, 1], the properties are about.
+        samples: The images whose l-infinity balls, clipped to [0, 1], the properties are about; their indices are their
+            numbers.
         directory: Where to; made if it is not there. Files of these names that are there are removed first.
         epsilon: Radius of the balls.
         timeout: Seconds for each property, noted in ``instances.csv``.
@@ -55,24 +41,25 @@ def write_benchmark(
     (directory / "vnnlib").mkdir(parents=True, exist_ok=True)
     for old in (directory / "instances.csv", *directory.glob("vnnlib/image_*.vnnlib")):
         old.unlink(missing_ok=True)
-    num_classes = write_onnx(network, samples[0].image.shape, directory / "network.onnx")
+    num_classes = write_onnx(network, samples.images.shape[1:], directory / "network.onnx")
     weights = as_safetensors(network.state_dict())
     write_whole(directory / "network.safetensors", lambda path: path.write_bytes(weights))
     instances = []
-    for sample in samples:
-        name = f"vnnlib/image_{sample.number}.vnnlib"
-        about = f"Image {sample.number}, label {sample.label}, epsilon {decimal(epsilon)}"
-        box = Box.around(sample.image.double()[None], epsilon)
-        _write_text(directory / name, robustness_property(box, sample.label, num_classes, about))
+    numbers = range(len(samples.labels)) if samples.indices is None else samples.indices.tolist()
+    for image, label, number in zip(samples.images, samples.labels.tolist(), numbers, strict=True):
+        name = f"vnnlib/image_{number}.vnnlib"
+        about = f"Image {number}, label {label}, epsilon {decimal(epsilon)}"
+        box = Box.around(image.double()[None], epsilon)
+        _write_text(directory / name, robustness_property(box, label, num_classes, about))
         instances.append(f"network.onnx,{name},{decimal(timeout)}\n")
     _write_text(directory / "instances.csv", "".join(instances))
 
 
 @torch.no_grad()
-def _require_outputs(network: nn.Module, samples: Sequence[Sample]) -> None:
-    image = samples[0].image[None].float()
+def _require_outputs(network: nn.Module, samples: LabelledImages) -> None:
+    image = samples.images[:1].float()
     number = copy.deepcopy(network).cpu().float().eval()(image).shape[-1]
-    if (largest := max(sample.label for sample in samples)) >= number:
+    if (largest := int(samples.labels.max())) >= number:
         raise ConfigurationError(
             f"the network has {number} outputs, but an image has the label {largest}; labels are counted from 0"
         )

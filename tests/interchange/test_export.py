@@ -13,11 +13,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import gls_lightning
+from gls_lightning.batches import LabelledImages
 from gls_lightning.bounds import Box
 from gls_lightning.certification import Certifier, Verdict
 from gls_lightning.data import Digits
 from gls_lightning.errors import ConfigurationError, ContradictionError
-from gls_lightning.interchange.benchmark import Sample, write_benchmark
+from gls_lightning.interchange.benchmark import write_benchmark
 from gls_lightning.interchange.onnx_export import write_onnx
 from gls_lightning.interchange.onnx_graph import read_graph
 from gls_lightning.interchange.onnx_network import OnnxNetwork
@@ -180,9 +181,9 @@ def test_networks_that_cannot_be_exported(network: nn.Module, message: str, tmp_
 
 
 def test_labels_beyond_the_outputs(tmp_path: Path) -> None:
-    sample = Sample(0, torch.zeros(4), 3)
+    samples = LabelledImages(torch.zeros(1, 4), torch.tensor([3]), torch.tensor([0]))
     with pytest.raises(ConfigurationError, match="the network has 3 outputs, but an image has the label 3"):
-        write_benchmark(nn.Linear(4, 3), [sample], tmp_path, epsilon=0.1, timeout=1)
+        write_benchmark(nn.Linear(4, 3), samples, tmp_path, epsilon=0.1, timeout=1)
 
 
 def test_the_network_stays_as_it_is(tmp_path: Path) -> None:

@@ -1,12 +1,13 @@
 """Options of ``gls certify``."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
 from gls_lightning.arguments import Radius
 from gls_lightning.certification import Certifier, complete_certifier, select_stages
 from gls_lightning.commands.certify.evaluation import CertificationEvaluation
-from gls_lightning.commands.certify.report import CertificationReport
+from gls_lightning.commands.certify.report import report_certification, reported_errors
 from gls_lightning.commands.shared import ChosenTestImages, EvaluatedModel
 from gls_lightning.errors import ConfigurationError
 
@@ -56,17 +57,16 @@ def certify(
     directory, radius = evaluated.directory("certification", output), evaluated.radius(epsilon)
     options = {"epsilon": radius, "output": str(directory), "start": start, "end": end, "samples": samples}
     options |= {"counterexamples": counterexamples, "retry_unknown": retry_unknown}
-    report = CertificationReport(evaluated, directory, options)
     evaluation = CertificationEvaluation(
         evaluated.model,
         certifier,
         images,
-        report,
+        partial(report_certification, evaluated, options),
         epsilon=radius,
         output=directory,
         counterexamples=counterexamples,
         retry_unknown=retry_unknown,
     )
     evaluated.test(evaluation, images)
-    if evaluated.trainer.is_global_zero and (errors := report.errors()):
+    if evaluated.trainer.is_global_zero and (errors := reported_errors(directory)):
         sys.exit(f"gls: {errors}")

@@ -1,6 +1,7 @@
 """Complete certification in Lightning's test loop."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,13 @@ from gls_lightning.certification import (
     Claims,
     Found,
     OpenSamples,
-    Record,
     RecordDirectory,
     RecordFile,
     Verdict,
     describe,
     fingerprint,
 )
-from gls_lightning.commands.certify.progress import CertificationProgress
-from gls_lightning.commands.certify.report import CertificationReport
-from gls_lightning.commands.shared import ChosenTestImages
+from gls_lightning.commands.shared import ChosenTestImages, progress_bar
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.module import CertifiedTrainingModule
 from gls_lightning.training import on_first_process
@@ -37,7 +35,7 @@ class CertificationEvaluation(LightningModule):
         module: The module with the network.
         certifier: The certifier, which decides.
         images: The test images.
-        report: Called at the end, on the first process.
+        report: Called with the records' directory and the claims there at the end, on the first process.
         epsilon: Radius.
         output: Directory of the records.
         counterexamples: Whether counterexamples are stored, too.
@@ -53,7 +51,7 @@ class CertificationEvaluation(LightningModule):
         module: CertifiedTrainingModule,
         certifier: Certifier,
         images: ChosenTestImages,
-        report: CertificationReport,
+        report: Callable[[RecordDirectory, Claims], None],
         *,
         epsilon: float,
         output: Path,
@@ -93,7 +91,10 @@ class CertificationEvaluation(LightningModule):
             batch_size=self.certifier.batch_size,
             processes=trainer.world_size,
         )
-        self.progress = CertificationProgress(self.trainer, len(self.images.positions), self._decided(found))
+        decided = self._decided(found)
+        number = len(self.images.positions)
+        self._bar = progress_bar(trainer, "certify", "sample", total=number, initial=decided.total())
+        self._show(decided)
 
     def _read(self) -> tuple[RecordDirectory, Found, set[str]]:
         """Returns the directory, what is there, and in which files of processes that have ended."""
@@ -128,9 +129,15 @@ class CertificationEvaluation(LightningModule):
             return False
         return all(name in self._earlier or not attempts[index] for name, attempts in found.attempts.items())
 
-    def _decided(self, found: Found) -> list[Record]:
+    def _decided(self, found: Found) -> Counter[Verdict]:
+        """Counts the verdicts on the images that are not open, by whichever process."""
         known = (index for index in self.images.positions if index in found.records)
-        return [found.records[index] for index in known if not self._is_open(index, found)]
+        return Counter(found.records[index].verdict for index in known if not self._is_open(index, found))
+
+    def _show(self, decided: Counter[Verdict]) -> None:
+        """Shows the verdicts beside the bar, which counts samples; Lightning's would count batches."""
+        self._bar.set_postfix({verdict.value: decided[verdict] for verdict in Verdict}, refresh=False)
+        self._bar.update(decided.total() - self._bar.n)
 
     def test_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Certifies a batch; each record is written as soon as its sample is decided."""
@@ -138,7 +145,8 @@ class CertificationEvaluation(LightningModule):
             about = describe(self.certifier)
             self._file = self.directory.new_file(self.images.positions, self.global_rank, about)
             self.claims.own(self._file.path.name)
-        self.progress.show(self._decided(self.open.found))
+        decided = self._decided(self.open.found)
+        self._show(decided)
         with self.module.evaluation(batch, batch_idx) as (inputs, labels, _):
             indices = torch.tensor(self.open.batch, device=self.device)
             network = self.module.graph, self.module.tensors()
@@ -146,12 +154,13 @@ class CertificationEvaluation(LightningModule):
                 if self.counterexamples:
                     self.directory.store_counterexample(record)
                 self._file.append(record)
-                self.progress.add(record)
+                decided[record.verdict] += 1
+                self._show(decided)
         self._file.sync()
 
     def teardown(self, stage: str) -> None:
         """Reports on the records of all processes."""
-        self.progress.close()
+        self._bar.close()
         if self._file is not None:
             self._file.close()
         self.claims.give_back()

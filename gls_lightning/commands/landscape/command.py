@@ -1,11 +1,12 @@
 """Options of ``gls landscape``."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gls_lightning.arguments import Radius
 from gls_lightning.commands.landscape.evaluation import LandscapeEvaluation
-from gls_lightning.commands.landscape.report import LandscapeReport
+from gls_lightning.commands.landscape.report import report_landscape
 from gls_lightning.commands.shared import ChosenTestImages, EvaluatedModel
 from gls_lightning.diagnostics.landscape import LossLandscape
 from gls_lightning.objectives import Objective
@@ -36,7 +37,7 @@ def landscape(
     evaluation = LandscapeEvaluation(
         evaluated.model,
         LossLandscape(**options),
-        LandscapeReport(evaluated, evaluated.directory("landscape", output)),
+        partial(report_landscape, evaluated, evaluated.directory("landscape", output)),
         objective=objective,
         epsilon=evaluated.radius(epsilon),
     )

@@ -1,13 +1,13 @@
 """The loss landscape in Lightning's test loop."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from gls_lightning.commands.landscape.report import LandscapeReport
 from gls_lightning.commands.shared import progress_bar
-from gls_lightning.diagnostics.landscape import LossLandscape, landscape_loss, landscape_scores_by_name
+from gls_lightning.diagnostics.landscape import Landscape, LossLandscape, landscape_loss, landscape_scores_by_name
 from gls_lightning.module import CertifiedTrainingModule
 from gls_lightning.objectives import Objective
 from gls_lightning.training import process_sum
@@ -21,7 +21,7 @@ class LandscapeEvaluation(LightningModule):
     Args:
         module: The module with the network.
         landscape: The directions, points and smoothing.
-        report: Called with the landscape and its loss at the end, on the first process.
+        report: Called with the landscape, and what else is to be known, at the end, on the first process.
         objective: What the loss is. By default the module's, or Certified where that bounds nothing.
         epsilon: Radius.
     """
@@ -30,7 +30,7 @@ class LandscapeEvaluation(LightningModule):
         self,
         module: CertifiedTrainingModule,
         landscape: LossLandscape,
-        report: LandscapeReport,
+        report: Callable[[Landscape, Mapping[str, Any]], None],
         *,
         objective: Objective | None,
         epsilon: float,

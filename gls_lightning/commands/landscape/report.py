@@ -11,32 +11,24 @@ from gls_lightning.commands.shared import EvaluatedModel
 from gls_lightning.diagnostics.landscape import Landscape, keep_landscape, score_table
 
 
-class LandscapeReport:
-    """Table of the scores on the terminal; numbers and pictures in files and loggers.
+def report_landscape(evaluated: EvaluatedModel, output: Path, landscape: Landscape, about: Mapping[str, Any]) -> None:
+    """Prints a table of the scores, and keeps numbers and pictures in files and loggers.
+
+    To be called on the first process.
 
     Args:
         evaluated: The model that is looked at.
         output: Directory for the files.
+        landscape: The landscape.
+        about: What else is to be known: ``objective``, ``epsilon``, ``samples`` and further entries.
     """
-
-    def __init__(self, evaluated: EvaluatedModel, output: Path) -> None:
-        self.evaluated = evaluated
-        self.output = output
-
-    def __call__(self, landscape: Landscape, about: Mapping[str, Any]) -> None:
-        """Reports; to be called on the first process.
-
-        Args:
-            landscape: The landscape.
-            about: What else is to be known: ``objective``, ``epsilon``, ``samples`` and further entries.
-        """
-        content = {**self.evaluated.about, **about}
-        title = "{network}: {objective}, epsilon {epsilon:.6g}, {samples} test images of {data}".format(**content)
-        console = Console(soft_wrap=True)
-        if not landscape.is_plane:
-            console.print(_table(landscape, title))
-        for path in keep_landscape(self.evaluated.trainer, landscape, self.output, title, content):
-            console.print(f"{path.stem:<16} {path}")
+    about = {**evaluated.about, **about}
+    title = "{network}: {objective}, epsilon {epsilon:.6g}, {samples} test images of {data}".format(**about)
+    console = Console(soft_wrap=True)
+    if not landscape.is_plane:
+        console.print(_table(landscape, title))
+    for path in keep_landscape(evaluated.trainer, landscape, output, title, about):
+        console.print(f"{path.stem:<16} {path}")
 
 
 def _table(landscape: Landscape, title: str) -> Table:

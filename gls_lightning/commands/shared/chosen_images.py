@@ -1,7 +1,7 @@
 """The test images of a data module."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -10,17 +10,8 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from gls_lightning.arguments import require
 from gls_lightning.batches import LabelledImages, read_batch, require_values
+from gls_lightning.certification import OpenSamples
 from gls_lightning.errors import ConfigurationError
-
-
-class Batches(Protocol):
-    """Positions of images in their data set, a batch at a time."""
-
-    def __len__(self) -> int:
-        """Returns the largest number of batches."""
-
-    def __iter__(self) -> Iterator[Sequence[int]]:
-        """Gives the batches; the next one is asked for when the last one is done with."""
 
 
 class ChosenTestImages(LightningDataModule):
@@ -45,14 +36,13 @@ class ChosenTestImages(LightningDataModule):
     """
 
     positions: range
-    batches: Batches
+    batches: Sequence[Sequence[int]] | OpenSamples
     batch_size: int
 
     def __init__(
         self,
         data: LightningDataModule,
         command: str,
-        *,
         start: int = 0,
         end: int | None = None,
         samples: int | None = None,
@@ -66,8 +56,8 @@ class ChosenTestImages(LightningDataModule):
         self.data: Any = data
         self.command = command
         self.start = start
-        self.end = end if samples is None else start + samples
-        self._may_end_early = samples is not None
+        self.end = end
+        self.samples = samples
         self.allow_zero_length_dataloader_with_multiple_devices = True
         # What CertifiedTrainingModule checks:
         self.input_shape = getattr(data, "input_shape", None)
@@ -95,9 +85,8 @@ class ChosenTestImages(LightningDataModule):
         if not available:
             raise ConfigurationError(f"{self.command} needs test images, and {type(self.data).__name__} has none")
         require(self.start < available, "start", self.start, f"below {available}, the number of test images")
-        end = available if self.end is None else self.end
-        require(end <= available or self._may_end_early, "end", end, f"at most {available}, the number of test images")
-        return range(self.start, min(end, available))
+        require((self.end or 1) <= available, "end", self.end, f"at most {available}, the number of test images")
+        return range(available)[self.start : self.end if self.samples is None else self.start + self.samples]
 
     def read_all(self, batch_size: int, num_classes: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Reads the whole test set, in its order.

@@ -1,12 +1,13 @@
 """Options of ``gls tightness``."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from gls_lightning.arguments import Radius, read_radius
 from gls_lightning.commands.shared import ChosenTestImages, EvaluatedModel
 from gls_lightning.commands.tightness.evaluation import TightnessEvaluation
-from gls_lightning.commands.tightness.report import TightnessReport
+from gls_lightning.commands.tightness.report import report_tightness
 from gls_lightning.diagnostics import TightnessMeter, radius_grid
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.relaxations import Relaxation
@@ -43,5 +44,5 @@ def tightness(
         raise ConfigurationError(f"radii is {radii} and max_epsilon is {max_epsilon}; give one of them")
     meter = TightnessMeter(radii, relaxations)
     images = ChosenTestImages(evaluated.datamodule, "gls tightness", samples=samples)
-    report = TightnessReport(evaluated, evaluated.directory("tightness", output))
+    report = partial(report_tightness, evaluated, evaluated.directory("tightness", output))
     evaluated.test(TightnessEvaluation(evaluated.model, meter, images, report), images)

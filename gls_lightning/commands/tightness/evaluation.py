@@ -1,13 +1,12 @@
 """Tightness measured in Lightning's test loop."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from gls_lightning.commands.shared import ChosenTestImages
-from gls_lightning.commands.tightness.report import TightnessReport
 from gls_lightning.diagnostics import TightnessMeter
 from gls_lightning.module import CertifiedTrainingModule
 from gls_lightning.training import process_sum
@@ -26,7 +25,11 @@ class TightnessEvaluation(LightningModule):
     """
 
     def __init__(
-        self, module: CertifiedTrainingModule, meter: TightnessMeter, images: ChosenTestImages, report: TightnessReport
+        self,
+        module: CertifiedTrainingModule,
+        meter: TightnessMeter,
+        images: ChosenTestImages,
+        report: Callable[[TightnessMeter], None],
     ) -> None:
         super().__init__()
         self.module = module

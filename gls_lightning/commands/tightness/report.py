@@ -19,39 +19,28 @@ _COLUMNS = 6
 """The table shows at most so many radii."""
 
 
-class TightnessReport:
-    """Table on the terminal, ``tightness.json``, ``tightness.png``, and a chart in W&B.
+def report_tightness(evaluated: EvaluatedModel, output: Path, meter: TightnessMeter) -> None:
+    """Prints a table, writes ``tightness.json`` and ``tightness.png``, and charts in W&B.
 
-    With ``trainer.fast_dev_run`` no files are written.
-
-    Args:
-        evaluated: The model that is measured.
-        output: Directory for the files.
+    To be called on the first process. With ``trainer.fast_dev_run`` no files are written.
     """
-
-    def __init__(self, evaluated: EvaluatedModel, output: Path) -> None:
-        self.evaluated = evaluated
-        self.output = output
-
-    def __call__(self, meter: TightnessMeter) -> None:
-        """Reports; to be called on the first process."""
-        trainer, epsilon = self.evaluated.trainer, self.evaluated.model.epsilon
-        tightness = meter.result()
-        about = {**self.evaluated.about, "epsilon": epsilon}
-        title = f"Tightness: {about['network']}, {tightness.samples} test images of {about['data']}"
-        for name, count in tightness.errors.items():
-            if count:
-                rank_zero_warn(f"{name} gave no number {count} times, each counted as not certified.")
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.experiment.log({"tightness/certified_accuracy": _chart(tightness, title)})
-        console = Console(soft_wrap=True)
-        console.print(_table(tightness, title))
-        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            content = {**about, "precision": "float64", **_as_dict(tightness, meter.relaxations)}
-            figure = tightness_figure(tightness, title=title, epsilon=epsilon)
-            for kind, path in _files(self.output, content, figure):
-                console.print(f"{kind:<16} {path}")
+    trainer, epsilon = evaluated.trainer, evaluated.model.epsilon
+    tightness = meter.result()
+    about = {**evaluated.about, "epsilon": epsilon}
+    title = f"Tightness: {about['network']}, {tightness.samples} test images of {about['data']}"
+    for name, count in tightness.errors.items():
+        if count:
+            rank_zero_warn(f"{name} gave no number {count} times, each counted as not certified.")
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.log({"tightness/certified_accuracy": _chart(tightness, title)})
+    console = Console(soft_wrap=True)
+    console.print(_table(tightness, title))
+    if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        content = {**about, "precision": "float64", **_as_dict(tightness, meter.relaxations)}
+        figure = tightness_figure(tightness, title=title, epsilon=epsilon)
+        for kind, path in _files(output, content, figure):
+            console.print(f"{kind:<16} {path}")
 
 
 def _as_dict(tightness: Tightness, relaxations: dict[str, Relaxation]) -> dict[str, Any]:
