@@ -1,4 +1,4 @@
-"""``gls configs``."""
+"""``gls configs``: the list of the shipped configurations."""
 
 from collections.abc import Sequence
 from itertools import groupby

@@ -1,4 +1,4 @@
-"""``gls export``."""
+"""``gls export``: a network and properties of test images in files for other verifiers."""
 
 from pathlib import Path
 

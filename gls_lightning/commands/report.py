@@ -1,4 +1,4 @@
-"""``gls report``."""
+"""``gls report``: runs as a page."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""``gls verify``."""
+"""``gls verify``: the answer to a VNN-LIB property."""
 
 from pathlib import Path
 

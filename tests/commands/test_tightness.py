@@ -123,6 +123,13 @@ def test_two_processes_measure_the_same(checkpoint: Path) -> None:
     assert curves("of_two") == curves()
 
 
+def test_a_process_without_images_waits_for_the_others(checkpoint: Path) -> None:
+    torch.set_num_threads(1)
+    words = ["--relaxations=[IBP]", "--radii=[0,0.1]", "--samples=1", "--trainer.devices=2"]
+    main(["tightness", "--ckpt_path", str(checkpoint), *words, "--trainer.strategy=ddp_fork"])
+    assert curves()["samples"] == 1
+
+
 def test_fast_dev_run_leaves_no_files(checkpoint: Path) -> None:
     before = files()
     main(["tightness", "--ckpt_path", str(checkpoint), "--trainer.fast_dev_run=true", "--radii=[0,0.1]"])

@@ -1,4 +1,4 @@
-"""``gls certify``."""
+"""``gls certify``: complete certification of test images."""
 
 from gls_lightning.commands.certify.command import certify
 

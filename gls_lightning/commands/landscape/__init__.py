@@ -1,4 +1,4 @@
-"""``gls landscape``."""
+"""``gls landscape``: the loss around the weights."""
 
 from gls_lightning.commands.landscape.command import landscape
 

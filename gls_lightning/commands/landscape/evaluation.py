@@ -14,7 +14,7 @@ from gls_lightning.training import process_sum
 
 
 class LandscapeEvaluation(LightningModule):
-    """Look at the loss of one batch around the module's parameters, in place of the module's own test.
+    """Evaluation of one batch's loss around the module's parameters, in place of the module's own test.
 
     Several processes share the evaluations, each with the same images.
 

@@ -1,4 +1,4 @@
-"""``gls tightness``."""
+"""``gls tightness``: certified accuracy over the radius, for several relaxations."""
 
 from gls_lightning.commands.tightness.command import tightness
 
