@@ -13,9 +13,7 @@ from gls_lightning.bounds.graph import INPUT, Graph, Node
 from gls_lightning.bounds.lines import Band, Lines, LowerSlope
 from gls_lightning.bounds.operations import Activation, AffineOperation, Tensors
 from gls_lightning.bounds.rounding import largest, per_sample, smallest
-from gls_lightning.bounds.rows.dense_rows import DenseRows
-from gls_lightning.bounds.rows.patch_rows import PatchRows
-from gls_lightning.bounds.rows.rows import Functions, Rows
+from gls_lightning.bounds.rows import DenseRows, Functions, PatchRows, Rows, relax_rows
 
 Scale = tuple[Tensor, Tensor]
 """Bounds of a node's values and reference values with their distance, and of their errors in units of gamma.
@@ -277,7 +275,7 @@ class BackSubstitution:
 
     def _step(self, node: Node, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
         if isinstance(node.operation, Activation):
-            relaxed, constant = rows.relax(self._band(node))
+            relaxed, constant = relax_rows(rows, self._band(node))
             if node.name in self.multipliers:
                 multiplier = self.multipliers[node.name]
                 relaxed = relaxed + DenseRows.of(multiplier[:, None, None])

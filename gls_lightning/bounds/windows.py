@@ -17,6 +17,12 @@ def pair(value: Any) -> Pair:
     return int(height), int(width)
 
 
+def area(size: Pair | torch.Size) -> int:
+    """Number of elements of a height and a width."""
+    height, width = size
+    return height * width
+
+
 @dataclass(frozen=True)
 class Windows:
     """One window of a map ``[C, H, W]`` for each of a grid of positions; windows may reach over the edge.

@@ -10,8 +10,7 @@ from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.operations.operation import AffineOperation, Operation, Tensors
 from gls_lightning.bounds.operations.registry import Call, Constant, implements
 from gls_lightning.bounds.rational import Rationals
-from gls_lightning.bounds.rows.dense_rows import DenseRows
-from gls_lightning.bounds.rows.rows import Rows
+from gls_lightning.bounds.rows import DenseRows, Rows
 from gls_lightning.bounds.zonotope import Errors
 
 

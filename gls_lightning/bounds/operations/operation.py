@@ -12,7 +12,7 @@ from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.lines import Lines, LowerSlope
 from gls_lightning.bounds.rational import NotRationalError, Rationals
 from gls_lightning.bounds.rounding import per_sample, smallest
-from gls_lightning.bounds.rows.rows import Rows
+from gls_lightning.bounds.rows import Rows
 from gls_lightning.bounds.zonotope import Errors, Zonotope
 
 Tensors = Mapping[str, Tensor]

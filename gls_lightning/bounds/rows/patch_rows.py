@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from gls_lightning.bounds.rows.dense_rows import DenseRows
-from gls_lightning.bounds.rows.rows import AS_GIVEN, Functions, Rows
+from gls_lightning.bounds.rows.functions import AS_GIVEN, Functions
+from gls_lightning.bounds.rows.rows import DenseRows, Rows
 from gls_lightning.bounds.windows import Windows
 
 
