@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from gls_lightning.bounds.graph import INPUT, Graph, Node
+from gls_lightning.bounds.graph import Graph
+from gls_lightning.bounds.graph_structure import INPUT, Node
 from gls_lightning.bounds.operations.fixed_tensor import FixedTensor
 from gls_lightning.bounds.operations.registry import (
     BUILDERS,

@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from hypothesis import example, given, settings
 from torch import Tensor, nn
 
-from gls_lightning.bounds import Box, Graph, Lines, LowerSlope, UnsupportedOperationError, trace
-from gls_lightning.bounds.graph import INPUT
+from gls_lightning.bounds import INPUT, Box, Graph, Lines, LowerSlope, UnsupportedOperationError, trace
 from gls_lightning.bounds.operations import Activation, AffineOperation
 from gls_lightning.bounds.rows import DenseRows, PatchRows, Rows
 from gls_lightning.bounds.zonotope import Zonotope
