@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gls_lightning.errors import ConfigurationError
+from gls_lightning.arguments import require
 
 
 class Box(NamedTuple):
@@ -32,8 +32,7 @@ class Box(NamedTuple):
         Raises:
             ConfigurationError: If ``epsilon`` is a negative number.
         """
-        if isinstance(epsilon, float | int) and epsilon < 0:
-            raise ConfigurationError(f"epsilon is {epsilon}; a radius is at least 0")
+        require(not isinstance(epsilon, float | int) or epsilon >= 0, "epsilon", epsilon, "at least 0")
         return cls((x - epsilon).clamp(minimum, maximum), (x + epsilon).clamp(minimum, maximum))
 
     def intersection(self, other: "Box") -> "Box":

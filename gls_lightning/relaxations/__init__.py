@@ -7,12 +7,14 @@ from gls_lightning.relaxations.deep_poly import DeepPoly
 from gls_lightning.relaxations.hbox import HBox
 from gls_lightning.relaxations.ibp import IBP
 from gls_lightning.relaxations.linear_relaxation import LinearRelaxation
-from gls_lightning.relaxations.parts import RelaxationInParts, number_that_fits
+from gls_lightning.relaxations.memory import TENSORS_PER_SLOPE, members_together, number_that_fits
+from gls_lightning.relaxations.parts import RelaxationInParts
 from gls_lightning.relaxations.relaxation import Relaxation
 
 __all__ = [
     "CROWNIBP",
     "IBP",
+    "TENSORS_PER_SLOPE",
     "AlphaCROWN",
     "AutoLiRPA",
     "DeepPoly",
@@ -20,5 +22,6 @@ __all__ = [
     "LinearRelaxation",
     "Relaxation",
     "RelaxationInParts",
+    "members_together",
     "number_that_fits",
 ]

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from gls_lightning.arguments import require
 from gls_lightning.bounds import BackSubstitution, Box, Graph, Lines, LowerSlope, Node, Tensors
 from gls_lightning.bounds.operations import Activation
-from gls_lightning.errors import ConfigurationError
 from gls_lightning.relaxations.crown_ibp import CROWNIBP
 from gls_lightning.relaxations.deep_poly import DeepPoly
 from gls_lightning.relaxations.linear_relaxation import LinearRelaxation
-from gls_lightning.relaxations.parts import Coefficients
+from gls_lightning.relaxations.memory import TENSORS_PER_SLOPE, Coefficients
 
 Bound = Callable[[Tensor], Tensor]
 """Maps shares ``[B * S, N]`` to lower bounds ``[B * S]``; a row depends on its own shares alone."""
@@ -53,16 +53,12 @@ class AlphaCROWN(LinearRelaxation):
         memory_budget: float = 4.0,
     ) -> None:
         super().__init__(memory_budget=memory_budget)
-        if step_rule not in ("adam", "sign"):
-            raise ConfigurationError(f"step_rule is {step_rule!r}; it must be 'adam' or 'sign'")
-        if steps is not None and steps < 1:
-            raise ConfigurationError(f"steps is {steps}; alpha-CROWN takes at least 1")
-        if not learning_rate > 0:
-            raise ConfigurationError(f"learning_rate is {learning_rate}; it must be positive")
-        if not 0 < decay <= 1:
-            raise ConfigurationError(f"decay is {decay}; it must be above 0 and at most 1")
-        if intermediate_bounds not in ("crown", "ibp"):
-            raise ConfigurationError(f"intermediate_bounds is {intermediate_bounds!r}; it must be 'crown' or 'ibp'")
+        require(step_rule in ("adam", "sign"), "step_rule", step_rule, "'adam' or 'sign'")
+        require(steps is None or steps >= 1, "steps", steps, "at least 1, or null")
+        require(learning_rate > 0, "learning_rate", learning_rate, "positive")
+        require(0 < decay <= 1, "decay", decay, "above 0 and at most 1")
+        known = intermediate_bounds in ("crown", "ibp")
+        require(known, "intermediate_bounds", intermediate_bounds, "'crown' or 'ibp'")
         self.step_rule = step_rule
         self.steps = steps or {"adam": 20, "sign": 1}[step_rule]
         self.learning_rate = learning_rate
@@ -91,11 +87,7 @@ class AlphaCROWN(LinearRelaxation):
     def _count(self, graph: Graph, shapes: dict[str, torch.Size], rows: int) -> Coefficients:
         kept, largest = super()._count(graph, shapes, rows)
         slopes = sum(node.operation.output_shape.numel() for node in graph.activations)
-        return Coefficients(kept + _TENSORS_PER_SLOPE * rows * slopes, largest)
-
-
-_TENSORS_PER_SLOPE = 12
-"""Lines, shares, gradient and moments of one slope of one row."""
+        return Coefficients(kept + TENSORS_PER_SLOPE * rows * slopes, largest)
 
 
 def _by_adam(bound: Bound, deep_poly: Tensor, step_sizes: list[float]) -> Tensor:

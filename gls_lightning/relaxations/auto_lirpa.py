@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
 
+from gls_lightning.arguments import require
 from gls_lightning.bounds import Box, Graph, Node, OpaqueGraph, Tensors
 from gls_lightning.bounds.operations import ElementwiseAffine
 from gls_lightning.errors import ConfigurationError
@@ -43,8 +44,7 @@ class AutoLiRPA(Relaxation):
     needs_graph = False
 
     def __init__(self, *, method: Method = "CROWN", bound_opts: dict[str, Any] | None = None) -> None:
-        if method not in get_args(Method):
-            raise ConfigurationError(f"method is {method!r}; it must be one of {', '.join(get_args(Method))}")
+        require(method in get_args(Method), "method", method, f"one of {', '.join(get_args(Method))}")
         _require_library()
         self.method = method
         self.bound_opts = bound_opts or {}

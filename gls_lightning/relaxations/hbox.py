@@ -10,7 +10,8 @@ from typing_extensions import override
 from gls_lightning.bounds import INPUT, BackSubstitution, Box, Graph, Node, Scale, Tensors, Zonotope, per_sample
 from gls_lightning.bounds.operations import Activation
 from gls_lightning.bounds.rows import Rows
-from gls_lightning.relaxations.parts import Coefficients, RelaxationInParts
+from gls_lightning.relaxations.memory import Coefficients
+from gls_lightning.relaxations.parts import RelaxationInParts
 
 
 class HBox(RelaxationInParts):

@@ -3,9 +3,9 @@
 from torch import Tensor
 from typing_extensions import override
 
+from gls_lightning.arguments import require
 from gls_lightning.bounds import BackSubstitution, Box, Graph, Node, Tensors
 from gls_lightning.bounds.operations import ReLU
-from gls_lightning.errors import ConfigurationError
 from gls_lightning.relaxations.relaxation import Relaxation
 
 
@@ -26,10 +26,10 @@ class IBP(Relaxation):
     vectorisable = True
 
     def __init__(self, *, relu_shrinkage: float | None = None) -> None:
-        if relu_shrinkage is not None and not 0 < relu_shrinkage <= 1:
-            raise ConfigurationError(f"relu_shrinkage is {relu_shrinkage}; it must be above 0 and at most 1, or null")
-        self.relu_shrinkage = 1.0 if relu_shrinkage is None else relu_shrinkage
-        if self.relu_shrinkage < 1:
+        factor = 1.0 if relu_shrinkage is None else relu_shrinkage
+        require(0 < factor <= 1, "relu_shrinkage", relu_shrinkage, "above 0 and at most 1, or null")
+        self.relu_shrinkage = factor
+        if factor < 1:
             self.sound = False
 
     @override

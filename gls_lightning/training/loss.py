@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from gls_lightning.bounds import Graph
 from gls_lightning.objectives import Batch, Objective, Regularizer
-from gls_lightning.relaxations import Relaxation, number_that_fits
+from gls_lightning.relaxations import Relaxation, members_together
 
 
 class TrainingLoss:
@@ -65,29 +65,19 @@ class TrainingLoss:
 
     @property
     def members_at_once(self) -> int:
-        """How many members of a population one ``torch.func.vmap`` should take.
-
-        A rule of device and sizes alone, so that all processes and a resumed run agree. On a CPU many small operations
-        gain by it and large ones lose, as convolutions of several networks become grouped; elsewhere memory decides.
-        """
+        """Number of members of a population that one ``torch.func.vmap`` should take."""
         if not self.relaxation.vectorisable:
             return 1
         inputs = self.batch.inputs
-        size = len(inputs) * self._coefficients_per_sample()
-        members = number_that_fits(self.relaxation.memory_budget, size, inputs.element_size())
-        if inputs.device.type == "cpu":
-            members = min(members, _LARGEST_ON_CPU // size)
-        return max(1, members)
+        coefficients = len(inputs) * self._coefficients_per_sample()
+        on_cpu = inputs.device.type == "cpu"
+        return members_together(coefficients, self.relaxation.memory_budget, inputs.element_size(), on_cpu=on_cpu)
 
     def _coefficients_per_sample(self) -> int:
         points = self.objective.points_per_sample(self.graph) * self.graph.size
         if not self.objective.uses_relaxation:
             return points
         return max(points, self.relaxation.coefficients(self.graph, self.tensors, self.graph.num_outputs - 1))
-
-
-_LARGEST_ON_CPU = 2**22
-"""Coefficients of all members together beyond which a loop is faster on a CPU (measured: benchmarks/population.py)."""
 
 
 def parameter_names(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gls_lightning.arguments import require
 from gls_lightning.bounds import Box, Graph, Tensors
 from gls_lightning.bounds.operations import ReLU
 from gls_lightning.certification.branch_and_bound.branching import choose_relu
@@ -18,12 +19,9 @@ from gls_lightning.certification.branch_and_bound.question import Answer, Questi
 from gls_lightning.certification.branch_and_bound.subdomains import Subdomains, side_by_side
 from gls_lightning.certification.branch_and_bound.tree import Subdomain, Tree
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.relaxations import CROWNIBP, DeepPoly, number_that_fits
+from gls_lightning.relaxations import CROWNIBP, TENSORS_PER_SLOPE, DeepPoly, number_that_fits
 
 Selection = list[tuple[Tree, Subdomain]]
-
-_TENSORS_PER_RELU = 12
-"""Lines, slopes, multipliers, their gradients and moments."""
 
 
 class BranchAndBound:
@@ -60,11 +58,9 @@ class BranchAndBound:
     ) -> None:
         positive = {"time_limit": time_limit, "learning_rate": learning_rate, "memory_budget": memory_budget}
         for name, value in positive.items():
-            if not value > 0:
-                raise ConfigurationError(f"{name} is {value}; it must be positive")
+            require(value > 0, name, value, "positive")
         for name, number in {"batch_size": batch_size, "steps": steps, "candidates": candidates}.items():
-            if number < 1:
-                raise ConfigurationError(f"{name} is {number}; it must be at least 1")
+            require(number >= 1, name, number, "at least 1")
         self.time_limit = time_limit
         self.batch_size = batch_size
         self.steps = steps
@@ -112,7 +108,7 @@ class BranchAndBound:
 
     def _size_of_batch(self, graph: Graph, tensors: Tensors) -> int:
         neurons = sum(graph.by_name[name].operation.output_shape.numel() for name in graph.relus)
-        numbers = CROWNIBP().coefficients(graph, tensors, rows=1) + _TENSORS_PER_RELU * neurons
+        numbers = CROWNIBP().coefficients(graph, tensors, rows=1) + TENSORS_PER_SLOPE * neurons
         return max(1, min(self.batch_size, number_that_fits(self.memory_budget, numbers, element_size=8)))
 
     def _plant(self, graph: Graph, tensors: Tensors, number: int, question: Question) -> Tree:
