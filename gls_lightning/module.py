@@ -18,8 +18,6 @@ from lightning.pytorch.core.saving import CHECKPOINT_PAST_HPARAMS_KEYS
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.types import LRSchedulerConfigType, LRSchedulerTypeUnion, OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MeanMetric
 
@@ -43,6 +41,7 @@ from gls_lightning.configuration import check_arguments
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import RGS, Estimate, GradientEstimator, Reducer, Step, alone
 from gls_lightning.objectives import L1, Batch, Certified, L1Scope, Objective, Regularizer, robust_cross_entropy
+from gls_lightning.private_names import of_checkpoints, of_lightning, of_torch
 from gls_lightning.relaxations import CROWNIBP, DeepPoly, Relaxation
 from gls_lightning.training import ACCURACIES, TrainingLoss, on_first_process, parameter_names, process_sum
 from gls_lightning.weights import read_checkpoint, read_weights, require_finite, require_same_architecture
@@ -258,7 +257,7 @@ class CertifiedTrainingModule(LightningModule):
 
     @property
     def _has_batch_norm(self) -> bool:
-        return any(isinstance(module, _BatchNorm) for module in self.network.modules())
+        return any(isinstance(module, of_torch.BatchNorm) for module in self.network.modules())
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer of all trainable parameters, and its schedule."""
@@ -322,9 +321,8 @@ class CertifiedTrainingModule(LightningModule):
             self._check_network(getattr(data, "num_classes", None))
         if stage == "fit":
             self._check_training()
-            # Identical on all processes as it is; DDP would send them with every batch.
             learned = [name for name, _ in self.named_buffers() if name.startswith(_ESTIMATOR)]
-            DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, learned)
+            of_torch.leave_to_processes(self, learned)
 
     def _check_network(self, num_classes: int | None = None) -> None:
         if num_classes not in (None, self.graph.num_outputs):
@@ -356,8 +354,7 @@ class CertifiedTrainingModule(LightningModule):
                 "set model.population_parallel: false"
             )
         self._step(0).members(self.estimator.population_size)
-        # Lightning has no public name for this option once the trainer is made.
-        shards = self.trainer.world_size > 1 and self.trainer._accelerator_connector.use_distributed_sampler
+        shards = self.trainer.world_size > 1 and of_lightning.shares_batches(self.trainer)
         if self.population_parallel and shards:
             raise ConfigurationError(
                 "population_parallel needs the same batch on every process; set trainer.use_distributed_sampler: false"
@@ -702,6 +699,6 @@ def _check_hyperparameters(
     names = signature(found.__init__).parameters  # type: ignore[misc]
     open_ended = any(parameter.kind == Parameter.VAR_KEYWORD for parameter in names.values())
     used = {name: value for name, value in saved.items() if open_ended or name in names}
-    if used.pop("_instantiator", saved.get("_instantiator")) is not None:
+    if used.pop(of_checkpoints.INSTANTIATOR, saved.get(of_checkpoints.INSTANTIATOR)) is not None:
         folders = [str(Path.cwd()), sys.path[0]]
         check_arguments(found, used, arguments.keys(), source, folders, "load(..., trust_run=True)")

@@ -16,6 +16,7 @@ from gls_lightning.arguments import require
 from gls_lightning.bounds import Box, Graph, Node, OpaqueGraph, Tensors
 from gls_lightning.bounds.operations import ElementwiseAffine
 from gls_lightning.errors import ConfigurationError
+from gls_lightning.private_names import of_torch
 from gls_lightning.relaxations.relaxation import Relaxation
 
 Method = Literal["IBP", "CROWN-IBP", "CROWN", "alpha-CROWN"]
@@ -161,8 +162,8 @@ def _use(bounded: nn.Module, live: Mapping[int, Tensor], with_gradient: bool) ->
     """Puts the tensors in the place of the parameters that the library took from the module."""
     bounded.eval()
     for node in bounded.modules():
-        for name, parameter in list(node._parameters.items()):
+        for name, parameter in of_torch.parameters_of(node):
             tensor = live[id(parameter)]
             # The library switches gradients on in training and off otherwise, and may write into what it finds.
             node.training = with_gradient
-            node._parameters[name] = tensor.clone() if with_gradient else tensor.detach().clone()  # type: ignore
+            of_torch.put_parameter(node, name, tensor.clone() if with_gradient else tensor.detach().clone())

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from gls_lightning.arguments import require
 from gls_lightning.bounds import Box, Graph, Tensors
+from gls_lightning.private_names import of_torch
 from gls_lightning.relaxations.memory import Coefficients, parts_of_batch
 from gls_lightning.relaxations.relaxation import Relaxation
 
@@ -76,7 +77,7 @@ class RelaxationInParts(Relaxation):
             on_cpu=specification.device.type == "cpu",
             in_chunks=self.in_chunks,
         )
-        can_compute_again = torch.is_grad_enabled() and not torch._C._are_functorch_transforms_active()
+        can_compute_again = torch.is_grad_enabled() and not of_torch.transforms_are_active()
         return parts.size, parts.exceeds_budget and can_compute_again
 
     def _coefficients(self, graph: Graph, tensors: Tensors, rows: int) -> Coefficients:

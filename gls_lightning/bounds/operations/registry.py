@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NoReturn, TypeVar
 
 import torch
@@ -64,7 +65,8 @@ class Call:
         assert self.module is not None
         if getattr(self.module, name) is None:
             return None
-        if name not in {**self.module._parameters, **self.module._buffers}:
+        listed = self.module.named_parameters, self.module.named_buffers
+        if name not in dict(chain(*(tensors(recurse=False, remove_duplicate=False) for tensors in listed))):
             self.refuse(f"its {name} is no parameter, but computed from others")
         return f"{self.place}.{name}"
 
