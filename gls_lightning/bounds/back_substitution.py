@@ -44,7 +44,7 @@ class BackSubstitution(RelaxedNetwork):
         self.multipliers: dict[str, Tensor] = {}
 
     def with_lower_slopes(self, slopes: Mapping[str, Tensor]) -> "BackSubstitution":
-        """The same substitution with other slopes ``[B, *shape]`` below the activations, by their names.
+        """Returns the same substitution with other slopes ``[B, *shape]`` below the activations, by their names.
 
         Neither reference values nor rounding errors depend on these, and those that are known are shared.
         """
@@ -55,12 +55,12 @@ class BackSubstitution(RelaxedNetwork):
         return other
 
     def specification_bounds(self, specification: Tensor) -> Tensor:
-        """Lower bounds ``[B, S]`` of linear functions ``[B, S, K]`` of the output's ``K`` elements."""
+        """Bounds linear functions ``[B, S, K]`` of the output's ``K`` elements from below: ``[B, S]``."""
         reference = (specification @ self.reference(self.graph.output).flatten(1).unsqueeze(-1)).squeeze(-1)
         return reference + self.specification_deviations(specification)
 
     def specification_deviations(self, specification: Tensor) -> Tensor:
-        """How far below their reference values these functions can fall, ``[B, S]``; not positive."""
+        """Bounds the same functions less their reference values from below: ``[B, S]``, not positive."""
         rows = DenseRows.of(specification[:, None].unflatten(-1, self.graph.nodes[-1].operation.output_shape))
         deviations = torch.cat(self._lower_deviations(self.graph.output, rows), -1).squeeze(1)
         if not self.graph.rigorous:
@@ -69,7 +69,7 @@ class BackSubstitution(RelaxedNetwork):
         return deviations - error - smallest(error.dtype)  # the latter if the specification is tiny
 
     def bounds(self, name: str) -> Box:
-        """Lower and upper bounds of every element of a node, ``[B, *shape]`` each."""
+        """Bounds every element of a node from below and above, ``[B, *shape]`` each."""
         if name in self.boxes:
             return self.boxes[name]
         shape = self._shape(name)
@@ -113,7 +113,7 @@ class BackSubstitution(RelaxedNetwork):
         return self.graph.by_name[name].operation.output_shape
 
     def _identity(self, shape: torch.Size) -> Rows:
-        """Every element of a node and its negative; those of a map once for all positions."""
+        """Returns rows of every element of a node and its negative; those of a map once for all positions."""
         size = shape[0] if len(shape) == 3 else shape.numel()
         identity = torch.eye(size, dtype=self.input_box.lower.dtype, device=self.input_box.lower.device)
         mirrored = Functions(mirrored=True)
@@ -122,7 +122,7 @@ class BackSubstitution(RelaxedNetwork):
         return DenseRows(identity[None, None], shape, mirrored)
 
     def _lower_deviations(self, name: str, rows: Rows, chosen: Chosen | None = None) -> list[Tensor]:
-        """Lower bounds of linear functions of the deviations of a node's output.
+        """Bounds linear functions of the deviations of a node's output from below.
 
         Args:
             name: The node.
@@ -149,7 +149,7 @@ class BackSubstitution(RelaxedNetwork):
         return reduce(torch.add, constants + [part.minimum(self._radius(name)) for name, part in pending.items()])
 
     def _radius(self, name: str) -> Tensor:
-        """Largest distance of the elements of a box from its centre."""
+        """Returns the largest distance of the elements of a box from its centre."""
         radius = self.boxes[name].radius
         return radius + self.error(name) if self.graph.rigorous else radius
 

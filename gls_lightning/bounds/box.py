@@ -21,7 +21,7 @@ class Box(NamedTuple):
 
     @classmethod
     def around(cls, x: Tensor, epsilon: Tensor | float, minimum: float = 0.0, maximum: float = 1.0) -> "Box":
-        """The l-infinity ball of radius ``epsilon`` around ``x``, clipped to ``[minimum, maximum]``.
+        """Returns the l-infinity ball of radius ``epsilon`` around ``x``, clipped to ``[minimum, maximum]``.
 
         Args:
             x: Centres, ``[B, *shape]``.
@@ -36,7 +36,7 @@ class Box(NamedTuple):
         return cls((x - epsilon).clamp(minimum, maximum), (x + epsilon).clamp(minimum, maximum))
 
     def intersection(self, other: "Box") -> "Box":
-        """The points that both boxes hold, of which there is one at least."""
+        """Returns the points that both boxes hold, of which there is at least one."""
         return Box(torch.maximum(self.lower, other.lower), torch.minimum(self.upper, other.upper))
 
     @property
@@ -55,10 +55,10 @@ class Box(NamedTuple):
         return torch.maximum(self.upper.flatten(1).amax(1), -self.lower.flatten(1).amin(1))
 
     def widened(self, by: Tensor) -> "Box":
-        """The box with both sides moved outwards by ``by [B, *shape]``, or what broadcasts to it."""
+        """Returns the box with both sides moved outwards by ``by [B, *shape]``, or what broadcasts to it."""
         return Box(self.lower - by, self.upper + by)
 
     @classmethod
     def from_centre(cls, centre: Tensor, radius: Tensor) -> "Box":
-        """The box with this midpoint and half-width, each ``[B, *shape]``."""
+        """Returns the box with this midpoint and half-width, each ``[B, *shape]``."""
         return cls(centre - radius, centre + radius)

@@ -31,11 +31,11 @@ class Graph(GraphStructure):
     rigorous: bool = field(default=False, repr=False)
 
     def __call__(self, tensors: Tensors, x: Tensor) -> Tensor:
-        """The network's output at ``x [B, *input_shape]``. BatchNorm takes its statistics from ``tensors``."""
+        """Evaluates the network at ``x [B, *input_shape]``. BatchNorm takes its statistics from ``tensors``."""
         return self.propagate(x, lambda node, *inputs: node.operation.evaluate(tensors, *inputs))[self.output]
 
     def exactly(self, tensors: Tensors, x: Rationals) -> Rationals:
-        """The network's output ``[*output_shape]`` at one input ``x [*input_shape]``, without any rounding.
+        """Evaluates the network at one input ``x [*input_shape]`` without any rounding: ``[*output_shape]``.
 
         Meant for small networks: a second takes some 10^7 products.
 
@@ -46,7 +46,7 @@ class Graph(GraphStructure):
         return values[self.output]
 
     def intervals(self, tensors: Tensors, box: Box) -> dict[str, Box]:
-        """Interval bounds of every node's output over the input box (IBP), by the name of the node."""
+        """Bounds every node's output over the input box by intervals (IBP); the boxes by the name of the node."""
         return self.propagate(box, lambda node, *inputs: self._interval(tensors, node, *inputs))
 
     def _interval(self, tensors: Tensors, node: Node, *inputs: Box) -> Box:
@@ -55,11 +55,11 @@ class Graph(GraphStructure):
         return box if scale is None else box.widened(self.error(scale))
 
     def error(self, scale: Tensor) -> Tensor:
-        """A bound of rounding errors of this scale."""
+        """Bounds rounding errors of this scale."""
         return self.gamma(scale.dtype) * limited(scale) + smallest(scale.dtype)
 
     def gamma(self, dtype: torch.dtype) -> float:
-        """Largest relative error of a sum that evaluating or bounding the network takes, and of what follows it."""
+        """Bounds the relative error of any sum in evaluating or bounding the network, and of what follows it."""
         return gamma(self._terms, dtype)
 
     @cached_property
@@ -68,11 +68,11 @@ class Graph(GraphStructure):
         return max(sizes) + EXTRA_TERMS + 4 * len(self.nodes)
 
     def rigorously(self) -> Self:
-        """The same graph, whose bounds are proofs: they account for their own rounding errors."""
+        """Returns the same graph with bounds that are proofs: they account for their own rounding errors."""
         return replace(self, rigorous=True)
 
     def exact_boxes(self, tensors: Tensors, box: Box) -> dict[str, Box]:
-        """Boxes of the input and of the elementwise affine operations through which all else sees it.
+        """Computes the boxes of the input and of the elementwise affine operations through which all else sees it.
 
         They are exact, but for rounding.
         """
@@ -86,7 +86,7 @@ class Graph(GraphStructure):
         return boxes
 
     def batch_statistics(self, tensors: Tensors, x: Tensor) -> dict[str, Tensor]:
-        """Mean and biased variance that each BatchNorm sees when the batch ``x`` normalises itself.
+        """Computes the mean and biased variance that each BatchNorm sees when the batch ``x`` normalises itself.
 
         Put over ``tensors``, they make every later evaluation, attack or bound use the statistics of this batch. They
         are attached: gradients flow through them.

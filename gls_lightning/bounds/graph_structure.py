@@ -76,7 +76,7 @@ class GraphStructure:
         return replace(self, nodes=first), replace(self, nodes=renamed, input_shape=cut)
 
     def ancestors(self, name: str) -> tuple[Node, ...]:
-        """The node and all that it depends on, in the order of evaluation."""
+        """Lists the node and all that it depends on, in the order of evaluation."""
         needed = {name}
         for node in reversed(self.nodes):
             if node.name in needed:
@@ -126,7 +126,7 @@ class GraphStructure:
 
     @property
     def has_batch_norm(self) -> bool:
-        """Whether any node is a BatchNorm."""
+        """Says whether any node is a BatchNorm."""
         return any(isinstance(node.operation, BatchNorm) for node in self.nodes)
 
     @property

@@ -61,14 +61,14 @@ class OpaqueGraph(Graph):
         return self  # what bounds it has rounding errors of its own
 
     def module(self, tensors: Tensors) -> nn.Module:
-        """A copy of the network that has these very tensors as its parameters and buffers."""
+        """Returns a copy of the network that has these very tensors as its parameters and buffers."""
         parameters = self.network.named_parameters(remove_duplicate=False)
         own = chain(parameters, self.network.named_buffers(remove_duplicate=False))
         return copy.deepcopy(self.network, memo={id(tensor): tensors[name] for name, tensor in own})
 
     @override
     def batch_statistics(self, tensors: Tensors, x: Tensor) -> dict[str, Tensor]:
-        """Nothing, for a network without BatchNorm.
+        """Returns nothing, for a network without BatchNorm.
 
         Raises:
             UnsupportedOperationError: If there is a BatchNorm, whose statistics are hidden in the network.

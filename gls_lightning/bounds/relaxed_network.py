@@ -60,7 +60,7 @@ class RelaxedNetwork:
         return self.boxes[INPUT]
 
     def reference(self, name: str) -> Tensor:
-        """The node's reference value, ``[B, *shape]``."""
+        """Returns the node's reference value, ``[B, *shape]``."""
         for node in self.graph.ancestors(name):
             if node.name in self.references:
                 continue
@@ -73,7 +73,7 @@ class RelaxedNetwork:
 
     @torch.no_grad()
     def error(self, name: str) -> Tensor:
-        """A bound of what rounding does to rows that read one element of the node, for a rigorous graph.
+        """Bounds the effect of rounding on rows that read one element of the node, for a rigorous graph.
 
         Returns:
             ``[B, *shape]`` or broadcasting to it.
@@ -101,7 +101,7 @@ class RelaxedNetwork:
         return values, torch.zeros_like(values)
 
     def _pass_scale(self, operation: AffineOperation, scales: Sequence[Scale]) -> Scale:
-        """The scale behind an affine operation, which passes errors on and rounds what its values consist of."""
+        """Returns the scale behind an affine operation, which passes errors on and rounds the terms of its values."""
         inputs = [
             torch.cat([part.flatten(1).amax(1) for part in (values, values + errors)]) for values, errors in scales
         ]
@@ -121,7 +121,7 @@ class RelaxedNetwork:
 
     @torch.no_grad()
     def _distance(self, node: Node) -> Tensor:
-        """Moves the lines of an activation by this much, for the rounding errors of its input and of their own."""
+        """Returns how far the lines of an activation move apart, for rounding errors of its input and of their own."""
         if node.name not in self.distances:
             assert isinstance(node.operation, Activation)
             steepness = node.operation.steepness(self.lines[node.name])

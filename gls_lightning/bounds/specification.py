@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def margin_specification(labels: Tensor, num_classes: int, dtype: torch.dtype | None = None) -> Tensor:
-    """Rows ``e_y - e_i`` for every class ``i`` other than the label ``y``, in the order of ``i``.
+    """Writes the margins of each label ``y`` as rows ``e_y - e_i``, for every other class ``i`` in its order.
 
     A sample is certified when the lower bounds of all its rows are above 0 (paper, Eq. 1).
 

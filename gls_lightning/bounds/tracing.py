@@ -1,4 +1,4 @@
-"""From a module to a graph."""
+"""The way from a module to a graph."""
 
 import copy
 from collections.abc import Collection, Sequence
@@ -156,7 +156,7 @@ class _GraphBuilder(fx.Interpreter):
         self._names[n] = name
 
     def _operand(self, argument: Any) -> Any:
-        """``TRACED`` for what depends on the input, a constant for a parameter, and anything else as it is."""
+        """Returns ``TRACED`` for what depends on the input, a constant for a parameter, and anything else as it is."""
         if not isinstance(argument, fx.Node):
             return argument
         if argument in self._names:

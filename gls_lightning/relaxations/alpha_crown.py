@@ -91,7 +91,7 @@ class AlphaCROWN(LinearRelaxation):
 
 
 def _by_adam(bound: Bound, deep_poly: Tensor, step_sizes: list[float]) -> Tensor:
-    """Kingma and Ba, 2015, with their constants; written out because ``torch.optim`` does not work under vmap."""
+    """Maximises by Adam (Kingma and Ba, 2015), written out because ``torch.optim`` does not work under vmap."""
     shares, best = deep_poly, deep_poly.new_full((len(deep_poly),), -torch.inf)
     mean = square = torch.zeros_like(shares)
     for i, size in enumerate(step_sizes, start=1):
@@ -112,7 +112,7 @@ def _by_signs(bound: Bound, deep_poly: Tensor, step_sizes: list[float]) -> Tenso
 
 
 def _free_slopes(substitution: BackSubstitution, bounds: dict[str, Box], specification: Tensor) -> tuple[Bound, Tensor]:
-    """The bounds as a function of the lower slopes, and DeepPoly's slopes.
+    """Returns the bounds as a function of the lower slopes, and DeepPoly's slopes.
 
     Every row of every sample becomes a sample of its own. Its slopes are given as shares between the smallest (0) and
     the largest (1) sound one, those of all ``N`` neurons side by side.
@@ -151,7 +151,7 @@ def _lines(node: Node, box: Box, rule: LowerSlope) -> Lines:
 
 
 def _gradient(bound: Bound, shares: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradient of each row's bound in its own shares ``[B * S, N]``, and the bounds."""
+    """Returns the gradient of each row's bound in its own shares, ``[B * S, N]``, and the bounds."""
 
     def total(shares: Tensor) -> tuple[Tensor, Tensor]:
         lower = bound(shares)

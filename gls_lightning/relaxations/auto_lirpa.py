@@ -65,7 +65,7 @@ class AutoLiRPA(Relaxation):
         return {name: Box(node.lower, node.upper) for name, node in zip(names, found.values(), strict=True)}
 
     def _bound(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> tuple[nn.Module, Tensor]:
-        """The library's own form of the network, and the bounds."""
+        """Returns the library's own form of the network, and the bounds."""
         library = import_module("auto_LiRPA")
         # The library optimises its slopes by autograd, and would otherwise change the gradients of the parameters.
         with_gradient = torch.is_grad_enabled() and self.differentiable
@@ -93,7 +93,7 @@ def _require_library() -> None:
 
 @contextmanager
 def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    """The library makes constants of the default type."""
+    """Sets the default type, of which the library makes constants."""
     previous = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -127,7 +127,7 @@ _SCALE, _SHIFT = ".scale of channels", ".shift of channels"
 
 
 def _channelwise(graph: Graph, tensors: Tensors) -> dict[str, Tensor]:
-    """Scale and shift of the operations that act on each channel by itself; the library bounds BatchNorm best."""
+    """Finds scale and shift of operations that act on each channel by itself; the library bounds BatchNorm best."""
     found = {}
     for node in graph.nodes:
         if isinstance(node.operation, ElementwiseAffine):
@@ -142,7 +142,7 @@ def _channelwise(graph: Graph, tensors: Tensors) -> dict[str, Tensor]:
 
 
 def _as_module(graph: Graph, tensors: Tensors) -> tuple[nn.Module, dict[int, Tensor]]:
-    """The network as a module that can be traced, and what each of its parameters stands for, by the id of the latter.
+    """Writes the network as a module that can be traced; also returns the tensor of each parameter, by the id of it.
 
     The parameters are copies: the library writes into them, and results of other computations cannot be parameters.
     """

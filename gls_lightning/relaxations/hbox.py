@@ -54,7 +54,7 @@ class HBox(RelaxationInParts):
 
 
 def _zonotopes(graph: Graph, tensors: Tensors, box: Box) -> dict[str, Zonotope]:
-    """The hybrid zonotopes of the input, the activations and all that they depend on."""
+    """Computes the hybrid zonotopes of the input, the activations and all that they depend on."""
     needed = {node for activation in graph.activations for node in graph.ancestors(activation.name)}
     zonotopes = {INPUT: Zonotope.of_input(box)}
     for node in graph.nodes:
@@ -66,7 +66,7 @@ def _zonotopes(graph: Graph, tensors: Tensors, box: Box) -> dict[str, Zonotope]:
 
 
 def _widened(graph: Graph, tensors: Tensors, node: Node, inputs: Sequence[Zonotope], zonotope: Zonotope) -> Zonotope:
-    """The zonotope with a box that makes up for the rounding of box and errors."""
+    """Returns the zonotope with a box that makes up for the rounding of box and errors."""
     boxes = [zonotope.bounds for zonotope in inputs]
     output = node.operation.interval(tensors, *boxes) if isinstance(node.operation, Activation) else zonotope.box
     scale = node.operation.rounding(tensors, boxes, output)
@@ -74,7 +74,7 @@ def _widened(graph: Graph, tensors: Tensors, node: Node, inputs: Sequence[Zonoto
 
 
 class _ErrorSubstitution(BackSubstitution):
-    """What linear functions of the output lose to their dependence on the input, uncut as in the zonotopes."""
+    """The part of linear functions of the output that depends on the input, cut where the zonotopes are."""
 
     def __init__(self, graph: Graph, tensors: Tensors, zonotopes: dict[str, Zonotope]) -> None:
         radius = zonotopes[INPUT].input_radius

@@ -61,7 +61,7 @@ class IBP(Relaxation):
 
 
 def _shrunk(box: Box, factor: float) -> Box:
-    """The box with its upper side multiplied by ``factor`` where 0 lies inside."""
+    """Returns the box with its upper side multiplied by ``factor`` where 0 lies inside."""
     lower, upper = box
     crossing = (lower < 0) & (upper > 0)
     return Box(lower, upper.where(~crossing, factor * upper))

@@ -92,7 +92,7 @@ def samples_in_cache(coefficients: Coefficients, element_size: int, in_chunks: b
 
 
 def chunks_of_nodes(samples: int, coefficients: Coefficients, element_size: int) -> dict[str, int]:
-    """Counts, for each node, the chunks in which its elements are bounded so that a CPU's caches hold each tensor."""
+    """Counts for each node the chunks in which its elements are bounded so that a CPU's caches hold each tensor."""
     limit = _CACHED_CHUNK_BYTES // element_size
     return {name: -(-samples * size // limit) for name, size in coefficients.largest.items()}
 

@@ -34,7 +34,7 @@ class RelaxationInParts(Relaxation):
 
     vectorisable = True
     in_chunks = False
-    """Whether ``_bound`` divides large nodes into chunks by itself."""
+    """True if ``_bound`` divides large nodes into chunks by itself."""
 
     def __init__(self, *, memory_budget: float = 4.0) -> None:
         require(memory_budget > 0, "memory_budget", memory_budget, "positive, in GiB")

@@ -10,14 +10,14 @@ from gls_lightning.relaxations import Relaxation, members_together
 
 
 class TrainingLoss:
-    """What an estimator differentiates: batch, radius, relaxation and fixed tensors are closed over.
+    """The function that an estimator differentiates, with batch, radius, relaxation and fixed tensors inside.
 
     BatchNorm sees the statistics of this batch under the parameters that the loss is called with.
 
     Args:
         graph: The network.
         relaxation: How it is bounded.
-        objective: What is minimised.
+        objective: The objective that is minimised.
         tensors: The network's parameters and buffers by the graph's names.
         names: The names under which the trainable ones among them are passed, by the graph's names.
         batch: The samples.
@@ -48,12 +48,12 @@ class TrainingLoss:
         return {own: self.tensors[name].detach() for name, own in self.names.items()}
 
     def with_relaxation(self, relaxation: Relaxation) -> "TrainingLoss":
-        """The same loss with the network bounded by another relaxation."""
+        """Returns the same loss with the network bounded by another relaxation."""
         fixed = self.tensors, self.names, self.batch, self.regularizers
         return TrainingLoss(self.graph, relaxation, self.objective, *fixed)
 
     def __call__(self, params: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss at these parameters, and metrics."""
+        """Returns the loss at these parameters, and metrics."""
         tensors = {**self.tensors, **{name: params[own] for name, own in self.names.items()}}
         tensors |= self.graph.batch_statistics(tensors, self.batch.inputs)
         loss, metrics = self.objective(self.graph, self.relaxation, tensors, self.batch)
@@ -81,6 +81,6 @@ class TrainingLoss:
 
 
 def parameter_names(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """The names in ``module`` of the trainable parameters among ``tensors``, by the names there."""
+    """Returns the names in ``module`` of the trainable parameters among ``tensors``, by the names there."""
     names = {id(p): name for name, p in module.named_parameters()}
     return {name: names[id(p)] for name, p in tensors.items() if p.requires_grad}

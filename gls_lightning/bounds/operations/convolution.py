@@ -50,7 +50,7 @@ class Convolution(AffineOperation):
     groups: int
 
     def kernel(self, tensors: Tensors, like: Tensor) -> Tensor:
-        """The kernel, ``[C_out, C_in / groups, kh, kw]``."""
+        """Returns the kernel, ``[C_out, C_in / groups, kh, kw]``."""
         return tensors[self.weight]
 
     @override
@@ -139,7 +139,7 @@ class Convolution(AffineOperation):
         return self._transpose(maps, kernel, (0, 0), input_window).reshape(*values.shape[:-1], -1)
 
     def _windows_of_input(self, windows: Windows) -> Windows:
-        """The windows of the input that given windows of the output depend on."""
+        """Returns the windows of the input that given windows of the output depend on."""
         channels, height, width = self.input_shapes[0]
         (sh, sw), (ph, pw), (rh, rw) = self.stride, self.padding, self._reach
         return replace(
@@ -151,7 +151,7 @@ class Convolution(AffineOperation):
         )
 
     def _windows_of_output(self, windows: Windows) -> Windows:
-        """The windows of the network's input that the output sees, given those that the input sees."""
+        """Returns the windows of the network's input that the output sees, given those that the input sees."""
         (sh, sw), (ph, pw), (rh, rw) = windows.stride, self.padding, self._reach
         return replace(
             windows,

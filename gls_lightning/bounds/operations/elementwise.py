@@ -17,7 +17,7 @@ class ElementwiseAffine(AffineOperation):
 
     @abstractmethod
     def scale_and_shift(self, tensors: Tensors) -> tuple[Tensor | None, Tensor | None]:
-        """Scale and shift, each ``[1, *shape]`` or broadcasting to it; nothing stands for 1 and 0."""
+        """Returns scale and shift, each ``[1, *shape]`` or broadcasting to it; None stands for 1 and 0."""
 
     @override
     def evaluate(self, tensors: Tensors, *inputs: Tensor) -> Tensor:

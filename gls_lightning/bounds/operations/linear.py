@@ -59,7 +59,7 @@ class Linear(AffineOperation):
 
 
 def magnitude(weight: Tensor, bias: Tensor | None, largest: Tensor) -> Tensor:
-    """A bound ``[B, M]`` of absolute sums with weights ``[M, ...]`` and inputs of at most ``largest [B]``."""
+    """Bounds absolute sums, ``[B, M]``, with weights ``[M, ...]`` and inputs of at most ``largest [B]``."""
     products = largest[:, None] * weight.flatten(1).abs().sum(1)
     return products if bias is None else products + bias.abs()
 

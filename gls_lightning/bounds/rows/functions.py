@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Functions(NamedTuple):
-    """Which functions rows stand for.
+    """The functions that rows stand for.
 
     Attributes:
         mirrored: Whether the rows stand for the functions of the coefficients and, after these, for their negatives.

@@ -23,7 +23,7 @@ class Rows(ABC):
 
     Attributes:
         values: The coefficients, ``[B|1, P|1, S, K]``.
-        functions: Which functions they are.
+        functions: The functions that they are.
     """
 
     values: Tensor
@@ -31,19 +31,19 @@ class Rows(ABC):
 
     @abstractmethod
     def with_values(self, values: Tensor, functions: Functions) -> "Rows":
-        """These rows with coefficients ``[B|1, P|1, S, K]`` that are products of theirs with what ``read`` returned."""
+        """Returns these rows with coefficients ``[B|1, P|1, S, K]``, products of theirs with elements from ``read``."""
 
     @abstractmethod
     def _read(self, elements: Tensor) -> Tensor:
-        """See :meth:`read`, for rows that were not chosen one by one."""
+        """Reads like :meth:`read`, for rows that were not chosen one by one."""
 
     @abstractmethod
     def to_dense(self) -> "DenseRows":
-        """The same rows with coefficients for every element of the node."""
+        """Returns the same rows with coefficients for every element of the node."""
 
     @abstractmethod
     def __add__(self, other: "Rows") -> "Rows":
-        """The sum of two sets of rows of one node, that came to it on different paths."""
+        """Adds rows that came to the same node on different paths."""
 
     @property
     def size(self) -> int:
@@ -51,11 +51,11 @@ class Rows(ABC):
         return self.values.numel()
 
     def multiply(self, factor: Tensor) -> "Rows":
-        """Rows of ``v``, given these of ``v * factor`` (``[B|1, *shape]`` or broadcasting to it)."""
+        """Writes these rows of ``v * factor`` as rows of ``v``; the factor is ``[B|1, *shape]`` or broadcasts to it."""
         return self.with_values(self.values * self.read(factor), self.functions)
 
     def read(self, elements: Tensor) -> Tensor:
-        """The elements of the node that each function reads.
+        """Picks the elements of the node that each function reads.
 
         Args:
             elements: A value for each element of the node, ``[B|1, *shape]`` or broadcasting to it.
@@ -66,18 +66,18 @@ class Rows(ABC):
         return self.functions.chosen(self._read(elements))
 
     def choose(self, samples: Tensor, positions: Tensor, functions: Tensor) -> "Rows":
-        """The rows of one function at one position for one sample each, all given as ``[N]``: a batch of ``N``."""
+        """Picks one function at one position of one sample for each row, all given as ``[N]``: a batch of ``N``."""
         sample = samples if len(self.values) > 1 else torch.zeros_like(samples)
         position = positions if self.values.shape[1] > 1 else torch.zeros_like(positions)
         values = self.values[sample, position, functions][:, None, None]
         return self._replaced(values, self.functions._replace(samples=samples, positions=positions))
 
     def split(self, size: int) -> "list[Rows]":
-        """The rows in groups of ``size`` functions."""
+        """Splits the rows into groups of ``size`` functions."""
         return [self._replaced(part, self.functions) for part in self.values.split(size, -2)]
 
     def unmirrored(self) -> "Rows":
-        """The same functions, the negatives among them with coefficients of their own."""
+        """Returns the same functions, the negatives among them with coefficients of their own."""
         if not self.functions.mirrored:
             return self
         return self._replaced(torch.cat([self.values, -self.values], -2), self.functions._replace(mirrored=False))
@@ -86,7 +86,7 @@ class Rows(ABC):
         return replace(self, values=values, functions=functions)  # type: ignore[type-var]
 
     def minimum(self, radius: Tensor) -> Tensor:
-        """The smallest values of the rows, ``[B, P, S]``, where every element is within ``radius [B, *shape]`` of 0."""
+        """Minimises the rows, ``[B, P, S]``, where every element is within ``radius [B, *shape]`` of 0."""
         smallest = -absolute_dot(self.values, self.read(radius))
         return torch.cat([smallest, smallest], -1) if self.functions.mirrored else smallest
 
@@ -108,7 +108,7 @@ class DenseRows(Rows):
 
     @classmethod
     def of(cls, elements: Tensor, functions: Functions = AS_GIVEN) -> "DenseRows":
-        """Rows with the coefficients ``[B|1, P|1, S, *shape]``."""
+        """Returns rows with the coefficients ``[B|1, P|1, S, *shape]``."""
         return cls(_flatten(elements, 3), elements.shape[3:], functions)
 
     @property
@@ -133,7 +133,7 @@ class DenseRows(Rows):
         return self
 
     def reshape(self, shape: torch.Size) -> "DenseRows":
-        """The same coefficients for a node of another shape with as many elements."""
+        """Returns the same coefficients for a node of another shape with as many elements."""
         return DenseRows.of(self.elements.flatten(3).unflatten(-1, shape), self.functions)
 
     def __add__(self, other: Rows) -> "DenseRows":

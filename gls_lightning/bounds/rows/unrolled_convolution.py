@@ -37,7 +37,7 @@ def unrolled_convolution(
 @lru_cache(maxsize=256)
 @torch.inference_mode(False)  # the result outlives the mode in which it is first needed
 def _placement(kernel: Pair, stride: Pair, dilation: Pair, window: Pair, input_window: Pair) -> Tensor:
-    """1 where an element of the kernel meets an element of the input: ``[kernel, window * input_window]``."""
+    """Marks with 1 where elements of kernel and input meet: ``[kernel, window * input_window]``."""
     axes = []
     for k, s, d, w, i in zip(kernel, stride, dilation, window, input_window, strict=True):
         reached = torch.arange(w)[:, None] * s + torch.arange(k)[:, None, None] * d

@@ -189,14 +189,14 @@ class Examined(NamedTuple):
     batch: Selection
 
     def select(self, rows: list[int]) -> "Examined":
-        """Some of them, by their positions."""
+        """Picks some of them, by their positions."""
         positions = torch.tensor(rows, dtype=torch.int64, device=self.bounded.lower.device)
         batch = [self.batch[row] for row in rows]
         return Examined(self.subdomains.select(positions), self.bounded.select(positions), batch)
 
 
 def _assemble(graph: Graph, tensors: Tensors, batch: Selection) -> Subdomains:
-    """The subdomains of a batch side by side."""
+    """Puts the subdomains of a batch side by side."""
     trees = [tree for tree, _ in batch]
     relu_box = _concatenate([tree.relu_box for tree in trees])
     unsplit = torch.zeros_like(relu_box.lower, dtype=torch.int8)
@@ -223,7 +223,7 @@ def _spread(values: list[tuple[Tensor, Tensor]], everywhere: Tensor) -> Tensor:
 
 
 def _close_proven(examined: Examined) -> Examined:
-    """Closes what is proven; gives the others."""
+    """Closes the subdomains that are proven; returns the others."""
     left = []
     for i, ((tree, subdomain), bound) in enumerate(zip(examined.batch, examined.bounded.lower.tolist(), strict=True)):
         lower = max(subdomain.lower, bound)  # in this order, NaN counts for nothing
