@@ -14,6 +14,10 @@ class Box(NamedTuple):
     Attributes:
         lower: Smallest value of each coordinate, ``[B, *shape]``.
         upper: Largest value of each coordinate, ``[B, *shape]``.
+
+    Example:
+        >>> Box.around(torch.tensor([[0.0, 0.5]]), epsilon=0.25)
+        Box(lower=tensor([[0.0000, 0.2500]]), upper=tensor([[0.2500, 0.7500]]))
     """
 
     lower: Tensor

@@ -16,6 +16,11 @@ def margin_specification(labels: Tensor, num_classes: int, dtype: torch.dtype | 
 
     Returns:
         The specification, ``[B, K - 1, K]``.
+
+    Example:
+        >>> margin_specification(torch.tensor([1]), num_classes=3)
+        tensor([[[-1.,  1.,  0.],
+                 [ 0.,  1., -1.]]])
     """
     identity = torch.eye(num_classes, dtype=dtype, device=labels.device)
     others = torch.arange(num_classes - 1, device=labels.device)

@@ -35,6 +35,13 @@ def trace(network: nn.Module, input_shape: Sequence[int]) -> Graph:
     Raises:
         UnsupportedOperationError: If the network contains an operation that is not supported, or computes its own
             structure from values; the message says which, and where.
+
+    Example:
+        >>> graph = trace(nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), (1, 2, 2))
+        >>> [node.name for node in graph.nodes]
+        ['0', '1', '2', '3']
+        >>> graph.relus
+        ('2',)
     """
     _require_own_tensors(network)
     try:

@@ -22,8 +22,9 @@ Bound = Callable[[Tensor], Tensor]
 class AlphaCROWN(LinearRelaxation):
     """alpha-CROWN (Xu et al., 2021): DeepPoly with optimised lower slopes.
 
-    The slopes below the unstable ReLUs in the last back-substitution are optimised for each sample and each function of
-    the logits; the bounds of the ReLU inputs stay as they are. No gradient flows to the parameters.
+    The slopes below the unstable activations in the last back-substitution are optimised for each sample and each
+    function of the logits; the bounds of the inputs of activations stay as they are. No gradient flows to the
+    parameters.
 
     Args:
         step_rule: ``adam``: Adam from DeepPoly's slopes; the best bound that any step met is kept, so none is looser
@@ -33,11 +34,25 @@ class AlphaCROWN(LinearRelaxation):
         steps: Number of steps. By default 20 of Adam, or 1 along the sign.
         learning_rate: Size of the first step; slopes lie between 0 and 1.
         decay: Factor of the size from one step to the next.
-        intermediate_bounds: Bounds of the ReLU inputs: ``crown`` for DeepPoly's, ``ibp`` for intervals.
+        intermediate_bounds: Bounds of the inputs of activations: ``crown`` for DeepPoly's, ``ibp`` for intervals.
         memory_budget: GiB that the coefficients may take. A batch that needs more is bounded in parts.
 
     Raises:
         ConfigurationError: An argument is out of its range.
+
+    Example:
+        The margin of this network is ``1 - |x|``, at least 0.7 for ``-0.1 <= x <= 0.3``:
+
+        >>> import torch
+        >>> from torch import nn
+        >>> from gls_lightning.bounds import Box, margin_specification, trace
+        >>> graph = trace(nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 2)), (1,))
+        >>> tensors = {"0.weight": torch.tensor([[1.0], [-1.0]]), "0.bias": torch.zeros(2)}
+        >>> tensors |= {"2.weight": torch.tensor([[0.0, 0.0], [1.0, 1.0]]), "2.bias": torch.tensor([1.0, 0.0])}
+        >>> box = Box(torch.tensor([[-0.1]]), torch.tensor([[0.3]]))
+        >>> margin = margin_specification(torch.tensor([0]), num_classes=2)
+        >>> AlphaCROWN(steps=5)(graph, tensors, box, margin)
+        tensor([[0.7000]])
     """
 
     differentiable = False

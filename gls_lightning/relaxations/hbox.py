@@ -24,6 +24,20 @@ class HBox(RelaxationInParts):
     Args:
         memory_budget: GiB that the coefficients may take, gradients included. A batch that needs more is bounded in
             parts, each computed again in the backward pass.
+
+    Example:
+        The margin of this network is ``1 - |x|``, at least 0.7 for ``-0.1 <= x <= 0.3``: Both ReLUs are unstable.
+
+        >>> import torch
+        >>> from torch import nn
+        >>> from gls_lightning.bounds import Box, margin_specification, trace
+        >>> graph = trace(nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 2)), (1,))
+        >>> tensors = {"0.weight": torch.tensor([[1.0], [-1.0]]), "0.bias": torch.zeros(2)}
+        >>> tensors |= {"2.weight": torch.tensor([[0.0, 0.0], [1.0, 1.0]]), "2.bias": torch.tensor([1.0, 0.0])}
+        >>> box = Box(torch.tensor([[-0.1]]), torch.tensor([[0.3]]))
+        >>> margin = margin_specification(torch.tensor([0]), num_classes=2)
+        >>> HBox()(graph, tensors, box, margin)
+        tensor([[0.6000]])
     """
 
     @override
