@@ -10,12 +10,12 @@ from torch import Tensor, fx, nn
 
 from gls_lightning.bounds.graph import Graph
 from gls_lightning.bounds.graph_structure import INPUT, Node
-from gls_lightning.bounds.operations.fixed_tensor import FixedTensor
-from gls_lightning.bounds.operations.registry import (
+from gls_lightning.bounds.operations import (
     BUILDERS,
     TRACED,
     Call,
     Constant,
+    FixedTensor,
     UnsupportedOperationError,
     name_of,
 )
