@@ -43,7 +43,7 @@ class Band(NamedTuple):
     def widened(self, by: Tensor, gamma: float) -> "Band":
         """Returns the band with its lines moved apart by ``by [B, *shape]`` each, and sums of gaps wrong by ``gamma``.
 
-        Outside the box a gap may be negative, by less than twice what ``by`` is ``gamma`` times of.
+        Outside the box a gap may be negative, but is above ``-2 * by / gamma``.
         """
         gap = self.gap.mul(1 + gamma).add_(by, alpha=6)  # 2 for the lines, 4 for what negative gaps should have lost
         return self._replace(gap=gap, centre=self.centre + by)

@@ -1,4 +1,4 @@
-"""Slots: elements of the network's input that no element of a node sees together share one."""
+"""Slots: each is shared by elements of the network's input that no element of a node sees together."""
 
 from functools import lru_cache
 from typing import Any, NamedTuple

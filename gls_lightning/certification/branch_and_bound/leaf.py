@@ -46,8 +46,8 @@ class Minimum(NamedTuple):
     def lower(self, leaf: Subdomains) -> float:
         """Bounds the minimum from below: infinity if the subdomain is empty.
 
-        The solver is not believed: any multipliers that are at least 0 give a lower bound. That of its multipliers is
-        computed by back-substitution, with what rounding may do to it.
+        The solver is not believed. Any multipliers that are at least 0 give a lower bound; the bound that the solver's
+        multipliers give is computed by back-substitution, less its rounding error.
         """
         if not len(self.weights):
             return -np.inf
