@@ -15,8 +15,8 @@ class IBP(Relaxation):
     The last layer is merged with the specification.
 
     Args:
-        relu_shrinkage: Factor in (0, 1] by which the upper bound of every unstable ReLU's input is multiplied before the
-            ReLU (the shrinking of SABR, Mueller et al., 2023; CTBench uses 0.8). Below 1 the bounds are not sound and
+        relu_shrinkage: Factor in (0, 1] by which the upper bound of the input of every unstable ReLU is multiplied before
+            it (the shrinking of SABR, Mueller et al., 2023; CTBench uses 0.8). Below 1 the bounds are not sound and
             only train; ``preactivation_bounds`` are those that reach each ReLU, before its own factor.
 
     Raises:
