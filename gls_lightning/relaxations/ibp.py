@@ -15,9 +15,9 @@ class IBP(Relaxation):
     The last layer is merged with the specification.
 
     Args:
-        relu_shrinkage: Factor in (0, 1] by which the upper bound of the input of every unstable ReLU is multiplied before
-            it (the shrinking of SABR, Mueller et al., 2023; CTBench uses 0.8). Below 1 the bounds are not sound and
-            only train; ``preactivation_bounds`` are those that reach each ReLU, before its own factor.
+        relu_shrinkage: Factor in (0, 1] of the upper bound of every unstable ReLU's input, applied before the ReLU (the
+            shrinking of SABR, Mueller et al., 2023; CTBench uses 0.8). Below 1 the bounds are not sound and only train;
+            ``preactivation_bounds`` are those that reach each ReLU, before its own factor.
 
     Raises:
         ConfigurationError: If ``relu_shrinkage`` is not in (0, 1].
