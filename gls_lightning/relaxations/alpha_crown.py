@@ -41,18 +41,15 @@ class AlphaCROWN(LinearRelaxation):
         ConfigurationError: An argument is out of its range.
 
     Example:
-        The margin of this network is ``1 - |x|``, at least 0.7 for ``-0.1 <= x <= 0.3``:
+        The best bound of all steps is kept, beginning with DeepPoly's, which it is not below but for rounding:
 
         >>> import torch
-        >>> from torch import nn
-        >>> from gls_lightning.bounds import Box, margin_specification, trace
-        >>> graph = trace(nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 2)), (1,))
-        >>> tensors = {"0.weight": torch.tensor([[1.0], [-1.0]]), "0.bias": torch.zeros(2)}
-        >>> tensors |= {"2.weight": torch.tensor([[0.0, 0.0], [1.0, 1.0]]), "2.bias": torch.tensor([1.0, 0.0])}
-        >>> box = Box(torch.tensor([[-0.1]]), torch.tensor([[0.3]]))
-        >>> margin = margin_specification(torch.tensor([0]), num_classes=2)
-        >>> AlphaCROWN(steps=5)(graph, tensors, box, margin)
-        tensor([[0.7000]])
+        >>> from gls_lightning.bounds import Box, trace
+        >>> network = torch.nn.Sequential(torch.nn.Linear(4, 9), torch.nn.ReLU(), torch.nn.Linear(9, 2))
+        >>> box, margin = Box.around(torch.rand(1, 4), epsilon=0.2), torch.tensor([[[1.0, -1.0]]])
+        >>> problem = trace(network, (4,)), network.state_dict(), box, margin
+        >>> bool(AlphaCROWN(steps=5)(*problem) > DeepPoly()(*problem) - 1e-5)
+        True
     """
 
     differentiable = False

@@ -23,18 +23,16 @@ class CROWNIBP(LinearRelaxation):
             parts, each computed again in the backward pass.
 
     Example:
-        The margin of this network is ``1 - |x|``, at least 0.7 for ``-0.1 <= x <= 0.3``: IBP finds 0.6.
+        The larger of two bounds is never below IBP's own:
 
         >>> import torch
-        >>> from torch import nn
-        >>> from gls_lightning.bounds import Box, margin_specification, trace
-        >>> graph = trace(nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 2)), (1,))
-        >>> tensors = {"0.weight": torch.tensor([[1.0], [-1.0]]), "0.bias": torch.zeros(2)}
-        >>> tensors |= {"2.weight": torch.tensor([[0.0, 0.0], [1.0, 1.0]]), "2.bias": torch.tensor([1.0, 0.0])}
-        >>> box = Box(torch.tensor([[-0.1]]), torch.tensor([[0.3]]))
-        >>> margin = margin_specification(torch.tensor([0]), num_classes=2)
-        >>> CROWNIBP()(graph, tensors, box, margin)
-        tensor([[0.7000]])
+        >>> from gls_lightning.bounds import Box, trace
+        >>> from gls_lightning.relaxations import IBP
+        >>> network = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> problem = trace(network, (3,)), network.state_dict(), Box(-torch.ones(5, 3), torch.ones(5, 3))
+        >>> margin = torch.tensor([1.0, -1.0]).expand(5, 1, 2)
+        >>> bool((CROWNIBP(intersect_ibp=True)(*problem, margin) >= IBP()(*problem, margin)).all())
+        True
     """
 
     @override

@@ -26,18 +26,14 @@ class HBox(RelaxationInParts):
             parts, each computed again in the backward pass.
 
     Example:
-        The margin of this network is ``1 - |x|``, at least 0.7 for ``-0.1 <= x <= 0.3``: Both ReLUs are unstable.
+        The first layer copies ``x``, and the second subtracts one copy from the other:
 
-        >>> import torch
-        >>> from torch import nn
-        >>> from gls_lightning.bounds import Box, margin_specification, trace
-        >>> graph = trace(nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 2)), (1,))
-        >>> tensors = {"0.weight": torch.tensor([[1.0], [-1.0]]), "0.bias": torch.zeros(2)}
-        >>> tensors |= {"2.weight": torch.tensor([[0.0, 0.0], [1.0, 1.0]]), "2.bias": torch.tensor([1.0, 0.0])}
-        >>> box = Box(torch.tensor([[-0.1]]), torch.tensor([[0.3]]))
-        >>> margin = margin_specification(torch.tensor([0]), num_classes=2)
-        >>> HBox()(graph, tensors, box, margin)
-        tensor([[0.6000]])
+        >>> from torch import nn, ones, tensor, zeros
+        >>> from gls_lightning.bounds import Box, trace
+        >>> layers = nn.Linear(1, 2, bias=False), nn.Linear(2, 1, bias=False), nn.ReLU(), nn.Linear(1, 2)
+        >>> tensors = {"0.weight": ones(2, 1), "1.weight": tensor([[1.0, -1.0]])}
+        >>> HBox().preactivation_bounds(trace(nn.Sequential(*layers), (1,)), tensors, Box(zeros(1, 1), ones(1, 1)))
+        {'2': Box(lower=tensor([[0.]]), upper=tensor([[0.]]))}
     """
 
     @override

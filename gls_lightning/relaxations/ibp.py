@@ -23,18 +23,13 @@ class IBP(Relaxation):
         ConfigurationError: If ``relu_shrinkage`` is not in (0, 1].
 
     Example:
-        The margin of this network is ``1 - |x|``, at least 0.7 for ``-0.1 <= x <= 0.3``:
-
         >>> import torch
-        >>> from torch import nn
         >>> from gls_lightning.bounds import Box, margin_specification, trace
-        >>> graph = trace(nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 2)), (1,))
-        >>> tensors = {"0.weight": torch.tensor([[1.0], [-1.0]]), "0.bias": torch.zeros(2)}
-        >>> tensors |= {"2.weight": torch.tensor([[0.0, 0.0], [1.0, 1.0]]), "2.bias": torch.tensor([1.0, 0.0])}
-        >>> box = Box(torch.tensor([[-0.1]]), torch.tensor([[0.3]]))
-        >>> margin = margin_specification(torch.tensor([0]), num_classes=2)
-        >>> IBP()(graph, tensors, box, margin)
-        tensor([[0.6000]])
+        >>> network = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.ReLU(), torch.nn.Linear(4, 3))
+        >>> box = Box.around(torch.tensor([[0.2, 0.7]]), epsilon=0.1)
+        >>> margins = margin_specification(torch.tensor([0]), num_classes=3)
+        >>> IBP()(trace(network, (2,)), network.state_dict(), box, margins).shape
+        torch.Size([1, 2])
     """
 
     vectorisable = True
