@@ -7,16 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from common.trainers import quiet_trainer
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
 
-from gls_lightning import CertifiedTrainingModule
 from gls_lightning.bounds import Box, margin_specification, trace
-from gls_lightning.bounds.operations.registry import BUILDERS
+from gls_lightning.bounds.operations import BUILDERS
 from gls_lightning.callbacks import LossLandscapeLogger, PeriodicCertification
 from gls_lightning.cli import GLSCLI
-from gls_lightning.estimators import RGS, Step
+from gls_lightning.estimators import Step
 from gls_lightning.interchange.onnx_graph import CONVERTERS
 from gls_lightning.interchange.robustness_property import robustness_property
 from gls_lightning.main import main
@@ -46,16 +43,6 @@ def example(
 @pytest.mark.parametrize("example", [("docs/estimators.md", "after_step")], indirect=True)
 def test_estimator_of_a_step_function(example: dict[str, Any]) -> None:
     assert (example["params"]["x"] - 1).abs().max() < 0.5
-
-
-@pytest.mark.parametrize("example", [("docs/training.md", "class Waves")], indirect=True)
-def test_a_schedule_of_ones_own(example: dict[str, Any]) -> None:
-    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
-    module = CertifiedTrainingModule(network=network, epsilon=0.1, relaxation=IBP(), estimator=RGS(sigma=0.2))
-    module.schedules["sigma"] = example["Waves"]()
-    runner = quiet_trainer(max_steps=11)
-    runner.fit(module, DataLoader(TensorDataset(torch.rand(11, 1, 2, 2), torch.arange(11) % 2)))
-    assert runner.callback_metrics["sigma"].item() == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize("example", [("docs/metrics.md", "MetricCollection")], indirect=True)
@@ -115,15 +102,22 @@ def test_callback_of_the_page_on_landscapes(clean_place: None, parsed: list[GLSC
 
 
 def test_schedule_of_the_page_on_training(clean_place: None, parsed: list[GLSCLI]) -> None:
-    texts = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/training.md").read_text(), re.DOTALL)
-    Path("schedule.yaml").write_text(texts[0])
-    Path("schedules.yaml").write_text(texts[1])
-    for page in ("schedule.yaml", "schedules.yaml"):
-        main(["fit", "--config", str(ROOT / "tests/configs/tiny.yaml"), "--config", page])
-    assert parsed[0].model.scheduler_interval == "step"
-    assert parsed[0].model.scheduler(torch.optim.Adam([torch.zeros(1)])).total_steps == 2350
-    sections = parsed[1].config["fit"]
-    assert (sections.epsilon_annealing.shape, sections.sigma_decay.milestones) == ("cosine", [50, 60])
+    for text in re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/training.md").read_text(), re.DOTALL):
+        Path("schedule.yaml").write_text(text)
+        main(["fit", "--config", str(ROOT / "tests/configs/tiny.yaml"), "--config", "schedule.yaml"])
+    of_rates, of_values = parsed
+    assert of_rates.model.scheduler_interval == "step"
+    assert of_rates.model.scheduler(torch.optim.Adam([torch.zeros(1)])).total_steps == 2350
+    callbacks = {type(callback).__name__: callback for callback in of_values.trainer.callbacks}
+    assert callbacks["EpsilonAnnealing"].epochs.shape == "cosine"
+    assert callbacks["SigmaDecay"].epochs.milestones == [50, 60]
+    assert callbacks["AdaptiveRho"].epochs.last_epoch == 70
+
+
+@pytest.mark.parametrize("example", [("docs/training.md", "Waves")], indirect=True)
+def test_schedule_of_ones_own(example: dict[str, Any]) -> None:
+    waves = example["Waves"]()
+    assert [waves.fraction(step) for step in (0, 9, 10, 19, 20)] == [1, 1, 0.5, 0.5, 1]
 
 
 @pytest.mark.parametrize("example", [("docs/training.md", "warm_up_and_cosine")], indirect=True)

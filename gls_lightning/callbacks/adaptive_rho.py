@@ -5,62 +5,64 @@ from typing import Literal
 
 from lightning.pytorch import LightningModule, Trainer
 
-from gls_lightning.arguments import require
-from gls_lightning.callbacks.schedule_callback import EstimatorSchedule
+from gls_lightning.callbacks.estimator_schedule import EstimatorSchedule
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.schedules import Opposite, Shape
-from gls_lightning.training import certified_module
+from gls_lightning.schedules import Falling, Shape
+from gls_lightning.training import bounded_network
 
 
 class AdaptiveRho(EstimatorSchedule):
-    """Shortens SAM's ascent step during training.
+    """Shortens SAM's ascent step: as the radius grows, or on a schedule of its own.
 
-    By default it does so as the radius grows, ``rho0 * (1 - (1 - factor) * epsilon / target)``, which is CTBench's
-    adaptive option (Mao et al., 2024). The other shapes are those of ``SigmaDecay``, at epochs of their own. Rho is a
-    function of the number of batches so far, so nothing needs to be saved.
+    With ``epsilon``, rho is ``rho0 * (1 - 0.99 * epsilon / target)``, CTBench's adaptive option (Mao et al., 2024). It
+    depends on the training step alone, so no state is saved.
 
     Args:
-        factor: What the configured rho is multiplied by at the target radius, at each milestone, or in all between
-            ``start_epoch`` and ``end_epoch``.
-        shape: ``epsilon`` to follow the radius, ``step``, ``linear``, ``smooth`` or ``cosine``.
-        milestones: The epochs, counted from 0, that start with a shorter step, if the shape is ``step``.
-        start_epoch: The epoch with which rho starts to fall, if the shape is ``linear``, ``smooth`` or ``cosine``.
-        end_epoch: The epoch from which on rho stays the same, if the shape is one of these.
+        shape: ``epsilon``; or ``step``, ``linear``, ``smooth``, ``cosine`` with the following options.
+        factor: What rho is multiplied by: at the target radius, at each milestone, or at the end of a ramp.
+        milestones: For ``step``, the epochs, counted from 0, that start with another rho.
+        start_epoch: For a ramp, the epoch at which it starts.
+        end_epoch: For a ramp, the epoch from which on it has ended.
 
     Raises:
-        ConfigurationError: The factor is not positive, or the epochs are negative, in the wrong order, or not those of
-            the shape; when training starts: the estimator is not SAM, or the training data has no length.
+        ConfigurationError: The options are out of their ranges or contradict each other; when training starts: the
+            estimator is not SAM.
     """
 
-    scheduled = "rho"
+    section, quantity = "AdaptiveRho", "rho"
 
     def __init__(
         self,
         *,
-        factor: float = 0.01,
         shape: Shape | Literal["epsilon"] = "epsilon",
+        factor: float = 0.01,
         milestones: Sequence[int] = (),
         start_epoch: int = 0,
         end_epoch: int = 0,
     ) -> None:
-        self.factor = factor
-        if shape == "epsilon":
-            right = f"one with {'milestones' if milestones else 'a start_epoch and an end_epoch'}, or give none"
-            require(not (milestones or start_epoch or end_epoch), "AdaptiveRho.shape", shape, right)
-            self.in_epochs = self.read("AdaptiveRho", "step", 0, 0, (), factor)
-        else:
-            self.in_epochs = self.read("AdaptiveRho", shape, start_epoch, end_epoch, milestones, factor)
-            self.in_epochs.require_change()
+        self.follows_epsilon = shape == "epsilon"
+        super().__init__(factor, milestones, "step" if shape == "epsilon" else shape, start_epoch, end_epoch)
+        if self.follows_epsilon and milestones:
+            raise ConfigurationError(
+                f"AdaptiveRho.milestones is {list(milestones)}, but the shape is epsilon; they need the shape step"
+            )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Checks that there is a step to shorten."""
-        estimator = certified_module(self, pl_module).estimator
-        if self.scheduled not in estimator.schedulable:
+        estimator = bounded_network(self, pl_module).estimator
+        if "rho" not in estimator.schedulable:
             raise ConfigurationError(f"AdaptiveRho needs the estimator SAM, not {type(estimator).__name__}")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Sets the schedule."""
-        if self.in_epochs.rests:
-            module = certified_module(self, pl_module)
-            self.follow(module, Opposite(module.schedules, "epsilon", self.factor))
-        super().on_train_start(trainer, pl_module)
+        """Gives the module the schedule."""
+        if not self.follows_epsilon:
+            super().on_train_start(trainer, pl_module)
+            return
+        module = bounded_network(self, pl_module)
+        # Another callback may give the module its radius after this one.
+        module.estimator_schedules["rho"] = Falling(lambda step: module.epsilon_schedule.fraction(step), self.factor)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Takes the schedule back, and leaves the configured length."""
+        super().on_fit_end(trainer, pl_module)
+        bounded_network(self, pl_module).estimator.scale("rho", 1.0)

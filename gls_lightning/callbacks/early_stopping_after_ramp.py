@@ -1,24 +1,24 @@
 """Early stopping that knows the ramp of the perturbation radius."""
 
+from math import inf
 from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 
-from gls_lightning.training import certified_module
+from gls_lightning.training import BoundedNetwork
 
 
 class EarlyStoppingAfterRamp(EarlyStopping):
     """Ends training when the validation metric no longer improves, but looks at it only after the ramp of the radius.
 
     The metrics are of the target radius, and while the network learns a smaller one they say nothing about what is to
-    come: they may rest near zero, or fall. The first value that counts is that of the first epoch that trains with the
-    target radius throughout, ``end_epoch`` of ``EpsilonAnnealing`` or its last milestone; without a ramp, every one
-    does.
+    come: they may rest near zero, or fall. The first value that counts is that of the epoch ``end_epoch`` of
+    ``EpsilonAnnealing``, the first that trains with the target radius throughout; without a ramp, every one does.
 
     Args:
         monitor: The metric.
-        mode: ``max`` if more of it is better, ``min`` if less.
+        mode: Whether more (``max``) or less (``min``) of it is better.
         patience: After how many validations in a row without improvement training ends.
         **options: Further options of Lightning's ``EarlyStopping``.
     """
@@ -46,6 +46,7 @@ class EarlyStoppingAfterRamp(EarlyStopping):
 
     def _ramp_is_over(self, trainer: Trainer, pl_module: LightningModule) -> bool:
         """Says whether this epoch trains with the target radius throughout."""
-        loop = trainer.fit_loop.epoch_loop
-        first_step = loop.total_batch_idx - loop.batch_idx
-        return first_step >= certified_module(self, pl_module).schedules["epsilon"].settles()
+        if not isinstance(pl_module, BoundedNetwork) or trainer.num_training_batches == inf:
+            return True
+        first_step = trainer.current_epoch * int(trainer.num_training_batches)
+        return pl_module.epsilon_schedule.fraction(first_step) >= 1

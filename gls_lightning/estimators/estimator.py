@@ -73,6 +73,10 @@ class GradientEstimator(nn.Module, ABC):
         """Sets a schedulable value to a fraction of what was configured, without waiting for the device."""
         self.get_buffer(name).fill_(self.schedulable[name] * fraction)
 
+    def reported(self) -> Metrics:
+        """Returns what training logs of the estimator, by name; nothing by default."""
+        return {}
+
     def prepare(self, params: dict[str, Tensor]) -> None:
         """Makes the buffers that are learned for these parameters, so that a checkpoint can be loaded into them."""
 

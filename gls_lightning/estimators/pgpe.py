@@ -97,6 +97,10 @@ class PGPE(GradientEstimator):
         sigmas = [sigma.flatten().float() for sigma in self.sigmas.buffers()]
         return torch.cat(sigmas).mean() if sigmas else torch.tensor(self._start)
 
+    def reported(self) -> Metrics:
+        """Returns the mean of the standard deviations."""
+        return {"sigma": self.sigma}
+
     def prepare(self, params: dict[str, Tensor]) -> None:
         """See :meth:`GradientEstimator.prepare`."""
         known = dict(self.sigmas.named_buffers())

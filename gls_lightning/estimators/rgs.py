@@ -23,12 +23,14 @@ class RGS(GradientEstimator):
 
     Args:
         population_size: Number of perturbed copies per step, n_ps in the paper.
-        sigma: Standard deviation of the perturbation of every parameter. ``SigmaDecay`` may change it in training;
-            the buffer ``sigma``, 0-dim, holds the current one.
+        sigma: Standard deviation of the perturbation of every parameter. ``SigmaDecay`` may change it in training.
         antithetic: True for copies in pairs with opposite perturbations.
         relative_sigma: True for a ``sigma`` relative to the root mean square of each parameter tensor.
         chunk_size: How many copies are evaluated at once by ``torch.func.vmap``; 1 takes them one after the other. By
             default what suits the device and the sizes.
+
+    Attributes:
+        sigma: The current standard deviation, a 0-dim buffer.
 
     Raises:
         ConfigurationError: ``population_size`` is below 1, or odd with ``antithetic``; ``sigma`` is negative or not
@@ -70,6 +72,10 @@ class RGS(GradientEstimator):
         self.relative_sigma = relative_sigma
         self.chunk_size = chunk_size
         self.register_schedulable("sigma", sigma)
+
+    def reported(self) -> Metrics:
+        """Returns the standard deviation."""
+        return {"sigma": self.sigma}
 
     def forward(self, loss_function: LossFunction, params: dict[str, Tensor], step: Step) -> Estimate:
         """See :meth:`GradientEstimator.forward`."""

@@ -1,21 +1,21 @@
-"""Schedules: values that follow the training steps, as pure functions."""
+"""Schedules: shares of a configured value, as functions of the training step."""
 
-from gls_lightning.schedules.in_epochs import ScheduleInEpochs, Shape
-from gls_lightning.schedules.opposite import Opposite
+from gls_lightning.schedules.falling import Falling
+from gls_lightning.schedules.in_epochs import InEpochs, Shape
 from gls_lightning.schedules.ramps import Cosine, Linear, Ramp, Smooth
-from gls_lightning.schedules.schedule import Constant, Schedule, Schedules
-from gls_lightning.schedules.steps import Steps
+from gls_lightning.schedules.schedule import Constant, Schedule
+from gls_lightning.schedules.steps import Decay, Stairs
 
 __all__ = [
     "Constant",
     "Cosine",
+    "Decay",
+    "Falling",
+    "InEpochs",
     "Linear",
-    "Opposite",
     "Ramp",
     "Schedule",
-    "ScheduleInEpochs",
-    "Schedules",
     "Shape",
     "Smooth",
-    "Steps",
+    "Stairs",
 ]

@@ -1,38 +1,42 @@
-"""Schedules that jump."""
+"""Schedules that jump at milestones."""
 
+from bisect import bisect_right
 from dataclasses import dataclass
 
-from gls_lightning.arguments import require
 from gls_lightning.schedules.schedule import Schedule
 
 
 @dataclass(frozen=True)
-class Steps(Schedule):
-    """Fractions that change at milestones and nowhere else.
+class Decay(Schedule):
+    """The share that is multiplied by a factor at each milestone.
 
     Args:
-        milestones: The steps that begin with another fraction.
-        fractions: The fractions before, between and after the milestones, one more than these.
-
-    Raises:
-        ConfigurationError: There are more or fewer fractions.
+        milestones: Steps, in increasing order.
+        factor: Below 1 for a share that falls, above for one that grows.
 
     Example:
-        >>> [Steps(milestones=(2, 4), fractions=(1, 0.5, 0.25)).fraction(step) for step in range(6)]
-        [1, 1, 0.5, 0.5, 0.25, 0.25]
+        >>> [Decay((10, 20), factor=0.5).fraction(step) for step in (9, 10, 20)]
+        [1.0, 0.5, 0.25]
     """
 
     milestones: tuple[int, ...]
-    fractions: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        right = f"one more than the milestones {self.milestones}"
-        require(len(self.fractions) == len(self.milestones) + 1, "fractions", self.fractions, right)
+    factor: float
 
     def fraction(self, step: int) -> float:
         """See :meth:`Schedule.fraction`."""
-        return self.fractions[sum(milestone <= step for milestone in self.milestones)]
+        return self.factor ** bisect_right(self.milestones, step)
 
-    def settles(self) -> float:
-        """See :meth:`Schedule.settles`."""
-        return max(self.milestones, default=0)
+
+@dataclass(frozen=True)
+class Stairs(Schedule):
+    """The share that rises from 0 to 1, by the same height at each milestone.
+
+    Args:
+        milestones: Steps, in increasing order.
+    """
+
+    milestones: tuple[int, ...]
+
+    def fraction(self, step: int) -> float:
+        """See :meth:`Schedule.fraction`."""
+        return bisect_right(self.milestones, step) / len(self.milestones)
