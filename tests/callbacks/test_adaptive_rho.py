@@ -69,11 +69,11 @@ def test_needs_sam() -> None:
     ("options", "message"),
     [
         ({"factor": 0.0}, "AdaptiveRho.factor is 0.0; it must be positive and finite"),
-        ({"milestones": [1]}, "AdaptiveRho.shape is 'epsilon'; it must be one with milestones, or give none"),
-        ({"end_epoch": 1}, "AdaptiveRho.shape is 'epsilon'; it must be one with a start_epoch and an end_epoch"),
+        ({"milestones": [1]}, "AdaptiveRho.shape is 'epsilon'; it must be one that has milestones, or give none"),
+        ({"end_epoch": 1}, "AdaptiveRho.shape is 'epsilon'; it must be one that has a start_epoch and an end_epoch"),
         ({"shape": "step"}, r"AdaptiveRho.milestones is \[\]"),
         ({"shape": "cosine"}, "AdaptiveRho.end_epoch is 0"),
-        ({"shape": "other"}, "AdaptiveRho.shape is 'other'; it must be smooth, linear, cosine or step"),
+        ({"shape": "other"}, "AdaptiveRho.shape is 'other'; it must be one of smooth, linear, cosine, step"),
     ],
 )
 def test_bad_arguments(options: dict[str, Any], message: str) -> None:

@@ -13,7 +13,7 @@ CONFIG = str(Path(__file__).parents[1] / "configs/schedules.yaml")
 STEPS = range(8)
 EPSILON = [0.05 * math.sin(math.pi / 2 * min(step / 6, 1)) ** 2 for step in STEPS]  # a cosine over three epochs
 SIGMA = [0.01 * (1 - 0.8 * max(0, step - 4) / 4) for step in STEPS]
-RHO = [0.1, 0.05, 0.05, 0.025]  # of each epoch
+RHO = [0.1, 0.1, *[0.05] * 4, 0.025, 0.025]
 LEARNING_RATE = [5e-4, 5e-4, *[2.5e-4] * 6]
 
 
@@ -37,7 +37,7 @@ def test_each_follows_a_schedule_of_its_own_and_a_resumed_run_the_same() -> None
     whole = Path("runs/schedules/version_0")
     assert column(whole, "epsilon") == pytest.approx(EPSILON, rel=1e-6)
     assert column(whole, "sigma") == pytest.approx(SIGMA, rel=1e-6)
-    assert column(whole, "train/rho") == pytest.approx(RHO, rel=1e-6)
+    assert column(whole, "rho") == pytest.approx(RHO, rel=1e-6)
     assert column(whole, "learning_rate") == pytest.approx(LEARNING_RATE, rel=1e-6)
 
     with pytest.warns(UserWarning, match="training ends with") as warned:
@@ -60,11 +60,11 @@ def test_each_follows_a_schedule_of_its_own_and_a_resumed_run_the_same() -> None
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("--epsilon_annealing.milestones=[1]", "epsilon_annealing.milestones is [1]; it must be [] where shape is cos"),
-        ("--epsilon_annealing.shape=step", "epsilon_annealing.end_epoch is 3; it must be 0 where shape is step"),
+        ("--epsilon_annealing.milestones=[1]", "epsilon_annealing.milestones is [1], but the shape is cosine"),
+        ("--epsilon_annealing.shape=step", "epsilon_annealing.end_epoch is 3, but the shape is step"),
         ("--sigma_decay.start_epoch=5", "sigma_decay has start_epoch 5 and end_epoch 4"),
         ("--sigma_decay.shape=round", "round"),
-        ("--trainer.callbacks.milestones=[]", "AdaptiveRho.milestones is []; it must be a list of epochs"),
+        ("--trainer.callbacks.milestones=[]", "AdaptiveRho.milestones is []; it must be epochs for the shape step"),
     ],
 )
 def test_options_that_do_not_fit_together_are_one_line(
@@ -80,5 +80,5 @@ def test_help_explains_the_options(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["fit", "--help"])
     shown = " ".join(capsys.readouterr().out.split())
-    assert "The epochs that start with a larger radius, the last of them with the target" in shown
-    assert "What sigma is multiplied by at each milestone, or in all between" in shown
+    assert "For ``step``, the epochs that start with a larger radius" in shown
+    assert "What sigma is multiplied by: at each milestone, or between the start and the end of a ramp" in shown

@@ -1,12 +1,16 @@
 """An estimator with two values that schedules may change, for schedules.yaml."""
 
+from collections.abc import Mapping
+
 from torch import Tensor
 
 from gls_lightning.estimators import SAM, Estimate, LossFunction, Step, standard_normal
 
+Metrics = Mapping[str, Tensor]
+
 
 class NoisySAM(SAM):
-    """SAM from perturbed parameters, which reports rho.
+    """SAM from perturbed parameters, both of them reported.
 
     Args:
         rho: Length of the ascent step.
@@ -17,11 +21,13 @@ class NoisySAM(SAM):
         super().__init__(rho=rho)
         self.register_schedulable("sigma", sigma)
 
+    def reported(self) -> Metrics:
+        return {"sigma": self.sigma, "rho": self.rho}
+
     def forward(self, loss_function: LossFunction, params: dict[str, Tensor], step: Step) -> Estimate:
         noise = standard_normal(params, step, member=0)
 
-        def perturbed(copy: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-            loss, metrics = loss_function({name: p + self.sigma * noise[name] for name, p in copy.items()})
-            return loss, {**metrics, "rho": self.rho.clone()}
+        def perturbed(copy: dict[str, Tensor]) -> tuple[Tensor, Metrics]:
+            return loss_function({name: p + self.sigma * noise[name] for name, p in copy.items()})
 
         return super().forward(perturbed, params, step)

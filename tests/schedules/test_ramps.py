@@ -86,12 +86,3 @@ def test_short_ramps_rise_from_0_to_1(ramp: Any, length: int) -> None:
     assert values[:2] == [0, 0]
     assert values[-2:] == [1, 1]
     assert values == sorted(values)
-
-
-@every_ramp
-@given(start=st.integers(0, 100), length=st.integers(0, 100))
-def test_settles_where_it_no_longer_changes(ramp: type[Ramp], start: int, length: int) -> None:
-    schedule = ramp(start, start + length)
-    settled = int(schedule.settles())
-    assert {schedule.fraction(step) for step in range(settled, settled + 100)} == {1.0}
-    assert settled == 0 or schedule.fraction(settled - 1) < 1
