@@ -1,4 +1,4 @@
-"""An estimator with two values that schedules may change, for schedules.yaml."""
+"""An estimator with two values that schedules may change, which schedules.yaml imports."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ Metrics = Mapping[str, Tensor]
 
 
 class NoisySAM(SAM):
-    """SAM from perturbed parameters, both of them reported.
+    """SAM at perturbed parameters; reports rho and sigma.
 
     Args:
         rho: Length of the ascent step.
