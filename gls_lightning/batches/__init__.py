@@ -1,4 +1,4 @@
-"""The check that every batch of labelled images passes, wherever it comes from."""
+"""Batches of labelled images: every batch passes these checks before it is used."""
 
 from gls_lightning.batches.deferred_values import DeferredValues, reading_waits
 from gls_lightning.batches.labelled_images import LabelledImages, in_precision_of, read_batch

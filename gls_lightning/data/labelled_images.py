@@ -1,4 +1,4 @@
-"""The check that the images and labels of a data set pass before they are read."""
+"""The check of a data set's images and labels, before they are read."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,19 +19,19 @@ def require_labelled_images(
     input_shape: Sequence[int] | None = None,
     num_classes: int | None = None,
 ) -> None:
-    """Refuses images and labels that are not of a data set.
+    """Refuses images and labels that cannot be a data set.
 
     Args:
-        images: Should be uint8 images up to ``white``, ``[N, C, H, W]``, or indexed like that; the latter are asked for
-            their number at most.
-        labels: Should be their classes, integers from 0 on, ``[N]``.
-        source: Where they come from, for the message.
+        images: uint8 images up to ``white``, ``[N, C, H, W]``. Of other objects that are indexed like such a tensor, at
+            most the length is checked.
+        labels: Their classes, integers from 0 on, ``[N]``.
+        source: Origin of the images, for the message.
         white: The value that becomes 1.
-        input_shape: Shape of one image; not checked where absent.
-        num_classes: How many classes there are; not checked where absent.
+        input_shape: Shape of one image; not checked if None.
+        num_classes: Number of classes; not checked if None.
 
     Raises:
-        ConfigurationError: They are something else.
+        ConfigurationError: Images or labels are something else.
     """
     right = "they must be one integer for each image, the class counted from 0"
     if not isinstance(labels, Tensor) or labels.ndim != 1 or not _is_integer(labels):

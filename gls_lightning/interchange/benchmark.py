@@ -1,4 +1,4 @@
-"""A network and its robustness properties in a directory, as the tools of VNN-COMP take them."""
+"""A directory with a network and its robustness properties, for the tools of VNN-COMP."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from gls_lightning.arguments import Radius, read_radius
+from gls_lightning.arguments import Radius, read_radius, require
 from gls_lightning.batches import read_batch, require_values
 from gls_lightning.bounds import Box
 from gls_lightning.errors import ConfigurationError
@@ -77,9 +77,9 @@ def write_benchmark(
     Args:
         network: Maps images in [0, 1] to logits; stays as it is.
         samples: The images whose l-infinity balls, clipped to [0, 1], the properties are about.
-        directory: Where to; made if it is not there. Files of these names that are there are removed first.
+        directory: The directory; made if missing. Older files of these names are removed first.
         epsilon: Radius of the balls.
-        timeout: Seconds for each property, noted in ``instances.csv``.
+        timeout: Seconds for each property, written to ``instances.csv``.
 
     Raises:
         ConfigurationError: ``epsilon`` or ``timeout`` is out of range, or the network cannot be exported or has too few
@@ -87,8 +87,7 @@ def write_benchmark(
         ContradictionError: The ONNX file computes something else than the network.
     """
     epsilon = read_radius(epsilon)
-    if not timeout > 0:
-        raise ConfigurationError(f"timeout is {timeout}; it must be positive")
+    require(timeout > 0, "timeout", timeout, "positive")
     _require_outputs(network, samples)
     (directory / "vnnlib").mkdir(parents=True, exist_ok=True)
     for old in (directory / "instances.csv", *directory.glob("vnnlib/image_*.vnnlib")):

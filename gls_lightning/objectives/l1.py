@@ -6,9 +6,9 @@ from typing import Literal, TypeAlias, get_args
 from torch import Tensor
 from typing_extensions import override
 
+from gls_lightning.arguments import require
 from gls_lightning.bounds import Graph, Tensors
 from gls_lightning.bounds.operations import Convolution, Linear
-from gls_lightning.errors import ConfigurationError
 from gls_lightning.objectives.objective import Batch
 from gls_lightning.objectives.regularizer import Regularizer
 
@@ -21,19 +21,18 @@ class L1(Regularizer):
 
     Args:
         weight: Factor of the sum; 1e-6 to 1e-5 are usual.
-        scope: ``weights`` of linear and convolutional layers (Shi et al., 2021; CTBench), or ``all`` parameters with
-            biases and BatchNorm's (SABR's own code). A factor tuned for one is not for the other.
+        scope: ``weights`` of linear and convolutional layers (Shi et al., 2021; CTBench), or ``all`` parameters, biases
+            and BatchNorm's included (SABR's own code). Each needs a factor of its own.
 
     Raises:
-        ConfigurationError: If ``weight`` is negative or not finite, or ``scope`` is another one.
+        ConfigurationError: If ``weight`` is negative or not finite, or ``scope`` is unknown.
     """
 
     name = "l1"
 
     def __init__(self, *, weight: float, scope: L1Scope = "weights") -> None:
         super().__init__(weight=weight)
-        if scope not in get_args(L1Scope):
-            raise ConfigurationError(f"the scope of L1 is {scope!r}; it must be one of {', '.join(get_args(L1Scope))}")
+        require(scope in get_args(L1Scope), "scope of L1", scope, f"one of {', '.join(get_args(L1Scope))}")
         self.scope = scope
 
     @override
@@ -47,5 +46,5 @@ class L1(Regularizer):
 
 
 def _weights(graph: Graph) -> set[str]:
-    """Names of the weights of linear and convolutional layers."""
+    """Returns the names of the weights of linear and convolutional layers."""
     return {n.operation.weight for n in graph.nodes if isinstance(n.operation, Linear | Convolution)}

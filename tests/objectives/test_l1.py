@@ -92,10 +92,10 @@ def test_is_the_same_for_every_batch_and_radius() -> None:
 
 @pytest.mark.parametrize("weight", [-1e-6, float("nan"), float("inf")])
 def test_weights_out_of_range(weight: float) -> None:
-    with pytest.raises(ConfigurationError, match=f"weight is {weight}; the weight of L1 must be a finite number"):
+    with pytest.raises(ConfigurationError, match=f"weight of L1 is {weight}; it must be a finite number"):
         L1(weight=weight)
 
 
 def test_unknown_scope() -> None:
-    with pytest.raises(ConfigurationError, match="the scope of L1 is 'biases'; it must be one of weights, all"):
+    with pytest.raises(ConfigurationError, match="scope of L1 is 'biases'; it must be one of weights, all"):
         L1(weight=1.0, scope="biases")
