@@ -63,6 +63,16 @@ def in_precision_of(tensors: Iterable[Tensor], images: Tensor) -> Tensor:
     return images.to(next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), images.dtype))
 
 
+def is_integer(tensor: Tensor) -> bool:
+    """Says whether a tensor holds integers, and no booleans."""
+    return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
+
+
+def shown_shape(first: str, input_shape: Sequence[int]) -> str:
+    """Writes the shape of many images, with a name for their number: ``(B, 1, 8, 8)``."""
+    return str((first, *input_shape)).replace("'", "")
+
+
 def _entries(batch: Any, place: str) -> Sequence[Any]:
     if isinstance(batch, Mapping):
         keys = ", ".join(map(str, list(batch)[:5]))
@@ -85,7 +95,7 @@ def _images(images: Any, place: str, input_shape: Sequence[int] | None) -> Tenso
             f"{place}: images are {kind}; they must be dense floating-point numbers in [0, 1], such as float32: divide "
             "bytes by 255 (torchvision's ToTensor, or v2.ToDtype(torch.float32, scale=True))"
         )
-    expected = "[B, *input]" if input_shape is None else str(("B", *input_shape)).replace("'", "")
+    expected = "[B, *input]" if input_shape is None else shown_shape("B", input_shape)
     fits = images.ndim > 1 if input_shape is None else tuple(images.shape[1:]) == tuple(input_shape)
     if not fits or images.numel() == 0:
         raise ConfigurationError(
@@ -106,7 +116,7 @@ def _numbers(name: str, values: Any, images: Tensor, place: str) -> Tensor:
     if values.ndim != 1:
         like = ", as one-hot or soft labels are" if name == "labels" and values.ndim == 2 and shape[1] > 1 else ""
         raise ConfigurationError(f"{place}: {name} are of shape {shape}{like}; {right}, of shape ({number},)")
-    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
+    if not is_integer(values):
         raise ConfigurationError(f"{place}: {name} are of type {_name(values.dtype)}; {right}, as {name}.long() gives")
     return values.to(images.device, torch.int64)
 

@@ -36,6 +36,13 @@ class FlipAndCrop(Augmentation):
         padding: Pixels of zero padding on each side.
         num_images: Number of images in the data set.
         seed: Seed; with epoch and index it determines flips and crops.
+
+    Example:
+        >>> images, indices = torch.rand(2, 3, 32, 32), torch.tensor([7, 4])
+        >>> augmentation = FlipAndCrop(padding=2, num_images=10, seed=0)
+        >>> changed = augmentation(images, indices, epoch=5)
+        >>> changed.shape, torch.equal(changed[:1], augmentation(images[:1], indices[:1], epoch=5))
+        (torch.Size([2, 3, 32, 32]), True)
     """
 
     def __init__(self, *, padding: int, num_images: int, seed: int) -> None:

@@ -12,6 +12,7 @@ import torchvision  # type: ignore[import-untyped]
 from torch import Tensor
 from torchvision.datasets.utils import check_integrity, download_url  # type: ignore[import-untyped]
 
+from gls_lightning.batches import shown_shape
 from gls_lightning.data.downloaded_images import DownloadedImages
 from gls_lightning.errors import ConfigurationError
 
@@ -65,10 +66,8 @@ class IDXImages(DownloadedImages):
             raise ConfigurationError(f"data.root: {_fault(self.folder / name)}; name a folder with intact files")
         values = torch.from_numpy(read_idx(file))
         if values.shape[1:] != shape:
-            raise ConfigurationError(
-                f"data.root: {file} holds values of shape {tuple(values.shape)}; it must be "
-                f"{str(('N', *shape)).replace(repr('N'), 'N')}"
-            )
+            held, right = tuple(values.shape), shown_shape("N", shape)
+            raise ConfigurationError(f"data.root: {file} holds values of shape {held}; it must be {right}")
         return values
 
 

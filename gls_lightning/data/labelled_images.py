@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gls_lightning.batches import outside_classes, right_labels
+from gls_lightning.batches import is_integer, outside_classes, right_labels, shown_shape
 from gls_lightning.errors import ConfigurationError
 
 
@@ -34,7 +34,7 @@ def require_labelled_images(
         ConfigurationError: Images or labels are something else.
     """
     right = "they must be one integer for each image, the class counted from 0"
-    if not isinstance(labels, Tensor) or labels.ndim != 1 or not _is_integer(labels):
+    if not isinstance(labels, Tensor) or labels.ndim != 1 or not is_integer(labels):
         raise ConfigurationError(f"{source}: labels are {_described(labels)}; {right}, in a tensor [N]")
     if hasattr(images, "__len__") and len(images) != len(labels):
         raise ConfigurationError(f"{source}: there are {len(images)} images and {len(labels)} labels; {right}")
@@ -53,16 +53,12 @@ def _require_classes(labels: Tensor, source: str, num_classes: int | None) -> No
 
 
 def _require_bytes(images: Tensor, source: str, white: int, input_shape: Sequence[int] | None) -> None:
-    expected = "[N, C, H, W]" if input_shape is None else str(("N", *input_shape)).replace("'", "")
+    expected = "[N, C, H, W]" if input_shape is None else shown_shape("N", input_shape)
     fits = images.ndim == 4 if input_shape is None else tuple(images.shape[1:]) == tuple(input_shape)
     if images.dtype != torch.uint8 or not fits:
         raise ConfigurationError(f"{source}: images are {_described(images)}; they must be uint8 of shape {expected}")
     if white < 255 and (brightest := int(images.max())) > white:
         raise ConfigurationError(f"{source}: a pixel is {brightest}; white, which becomes 1, is {white}")
-
-
-def _is_integer(tensor: Tensor) -> bool:
-    return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
 
 
 def _described(value: Any) -> str:

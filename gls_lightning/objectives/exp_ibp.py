@@ -1,12 +1,12 @@
 """Exp-IBP."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
-from gls_lightning.attacks import Attack
 from gls_lightning.objectives.expressive import ExpressiveLoss
 
 
@@ -17,24 +17,13 @@ class EXPIBP(ExpressiveLoss):
     (``of_batch``). The former loss is at most the latter, and that at most the loss of ``MTLIBP``.
 
     Args:
-        alpha: Share of the bounds: 0 is adversarial training, 1 certified training.
-        attack: Finds the adversarial points. By default PGD of 10 steps and 3 restarts, as in CTBench.
-        attack_scale: Radius of the attack as a multiple of the bounds' one; its box, too, ends at 0 and 1.
-        natural_weight: Weight w of the cross-entropy on the clean samples; the loss is (1 - w) expressive + w natural.
         of_batch: Whether to combine the mean losses of the batch. Several processes that split batches then train on
             another loss than one process: their means are over smaller batches.
+        **options: The arguments of :class:`ExpressiveLoss`.
     """
 
-    def __init__(
-        self,
-        *,
-        alpha: float,
-        attack: Attack | None = None,
-        attack_scale: float = 1.0,
-        natural_weight: float = 0.0,
-        of_batch: bool = False,
-    ) -> None:
-        super().__init__(alpha=alpha, attack=attack, attack_scale=attack_scale, natural_weight=natural_weight)
+    def __init__(self, *, of_batch: bool = False, **options: Any) -> None:
+        super().__init__(**options)
         self.of_batch = of_batch
         self.uses_batch_statistics = of_batch
 

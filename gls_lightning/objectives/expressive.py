@@ -25,9 +25,9 @@ class ExpressiveLoss(RobustObjective):
     fraction proved by the relaxation, and ``adversarial_accuracy``, the fraction still correct after the attack.
 
     Args:
-        alpha: Share of the bounds, in [0, 1].
+        alpha: Share of the bounds: 0 is adversarial training, 1 certified training.
         attack: Finds the adversarial points. By default PGD of 10 steps and 3 restarts, as in CTBench.
-        attack_scale: Radius of the attack as a multiple of the bounds' one; its box, too, ends at 0 and 1.
+        attack_scale: Radius of the attack as a multiple of epsilon; its box is cut off at 0 and 1, too.
         natural_weight: Weight w of the cross-entropy on the clean samples; the loss is (1 - w) expressive + w natural.
 
     Raises:

@@ -26,6 +26,14 @@ class L1(Regularizer):
 
     Raises:
         ConfigurationError: If ``weight`` is negative or not finite, or ``scope`` is unknown.
+
+    Example:
+        >>> import torch
+        >>> from gls_lightning.bounds import trace
+        >>> tensors = {"weight": torch.tensor([[1.0, -2.0], [0.0, 3.0]]), "bias": torch.ones(2)}
+        >>> batch = Batch(torch.rand(4, 2), torch.zeros(4, dtype=torch.long), torch.tensor(0.1))
+        >>> L1(weight=0.5)(trace(torch.nn.Linear(2, 2), (2,)), tensors, batch, trainable=tensors.keys())
+        tensor(3.)
     """
 
     name = "l1"

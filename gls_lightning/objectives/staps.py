@@ -23,7 +23,7 @@ class STAPS(TAPS):
         subselection_ratio: Lambda, the radius of a small box as a share of the whole one's.
         radius: The whole radius in this ratio: "half_width", that of the box cut off at 0 and 1, in each coordinate
             (CTBench), or "epsilon" (the authors' code). Small boxes never leave the whole box.
-        **options: The arguments of ``TAPS``.
+        **options: The arguments of :class:`TAPS`.
     """
 
     attack: Attack

@@ -45,6 +45,18 @@ class TAPS(RobustObjective):
     Raises:
         ConfigurationError: If ``classifier_relus`` is negative, ``link_threshold`` is not in (0, 1], or
             ``gradient_scale`` is not positive.
+
+    Example:
+        >>> from gls_lightning.bounds import trace
+        >>> from gls_lightning.relaxations import IBP
+        >>> network = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+        >>> objective, graph = TAPS(classifier_relus=0), trace(network, (3,))
+        >>> (starts,) = objective.draw_starts(graph, torch.arange(2), 0)
+        >>> starts.shape  # restarts, samples, elements behind the ReLU
+        torch.Size([3, 2, 8])
+        >>> batch = Batch(torch.eye(3)[:2], torch.arange(2), torch.tensor(0.1), (starts,))
+        >>> sorted(objective(graph, IBP(), network.state_dict(), batch)[1])
+        ['certified_accuracy', 'latent_adversarial_accuracy', 'natural_accuracy']
     """
 
     proved = "certified_accuracy"
