@@ -16,6 +16,7 @@ from gls_lightning.diagnostics.propagation_tightness import propagation_tightnes
 from gls_lightning.diagnostics.relu_statistics import ReLUStates, preactivation_bounds, relu_states
 from gls_lightning.diagnostics.tightness import Tightness, TightnessMeter, radius_grid
 from gls_lightning.diagnostics.tightness_figure import tightness_figure
+from gls_lightning.diagnostics.toy_figure import toy_figure
 from gls_lightning.diagnostics.toy_functions import DISCONTINUOUS, SENSITIVE, PiecewiseLinear
 
 __all__ = [
@@ -41,4 +42,5 @@ __all__ = [
     "radius_grid",
     "relu_states",
     "tightness_figure",
+    "toy_figure",
 ]

@@ -6,6 +6,7 @@ from gls_lightning.diagnostics.landscape.directions import (
     GradientDirection,
     RandomDirection,
 )
+from gls_lightning.diagnostics.landscape.figures import curves_figure, scores_figure
 from gls_lightning.diagnostics.landscape.landscape import Curve, Landscape, LossLandscape
 from gls_lightning.diagnostics.landscape.log import keep_landscape, landscape_scores_by_name
 from gls_lightning.diagnostics.landscape.loss import landscape_loss
@@ -21,9 +22,11 @@ __all__ = [
     "LandscapeScores",
     "LossLandscape",
     "RandomDirection",
+    "curves_figure",
     "keep_landscape",
     "landscape_loss",
     "landscape_scores",
     "landscape_scores_by_name",
     "score_table",
+    "scores_figure",
 ]
