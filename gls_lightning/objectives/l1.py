@@ -45,7 +45,8 @@ class L1(Regularizer):
 
     @override
     def __call__(self, graph: Graph, tensors: Tensors, batch: Batch, trainable: Collection[str]) -> Tensor:
-        names = trainable if self.scope == "all" else _weights(graph).intersection(trainable)
+        counted = trainable if self.scope == "all" else _weights(graph)
+        names = [name for name in trainable if name in counted]  # in their order, on which rounding depends
         shared_once = {id(tensors[name]): tensors[name] for name in names}
         total = batch.inputs.new_zeros(())
         for parameter in shared_once.values():
