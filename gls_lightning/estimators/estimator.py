@@ -56,6 +56,19 @@ class GradientEstimator(nn.Module, ABC):
     def after_step(self) -> None:
         """Updates what the estimator learns; to be called after each step of the optimizer."""
 
+    @property
+    def scheduled(self) -> Mapping[str, float]:
+        """The configured values of what schedules may change, by the names of the 0-dim buffers that hold it."""
+        return {}
+
+    def scale(self, name: str, fraction: float) -> None:
+        """Sets one of the scheduled values to a share of what was configured."""
+        self.get_buffer(name).fill_(self.scheduled[name] * fraction)
+
+    def reported(self) -> Mapping[str, Tensor]:
+        """Returns what training logs of the estimator, 0-dim each, by name; nothing by default."""
+        return {}
+
     @abstractmethod
     def forward(self, loss_function: LossFunction, params: dict[str, Tensor], step: Step) -> Estimate:
         """Evaluates the loss and attaches the estimate.

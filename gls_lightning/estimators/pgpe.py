@@ -1,6 +1,7 @@
 """Policy Gradients with Parameter-based Exploration."""
 
 import math
+from collections.abc import Mapping
 from typing import get_args
 
 import torch
@@ -96,6 +97,10 @@ class PGPE(GradientEstimator):
         """Mean of the standard deviations of all coordinates, 0-dim."""
         sigmas = [sigma.flatten().float() for sigma in self.sigmas.buffers()]
         return torch.cat(sigmas).mean() if sigmas else torch.tensor(self._start)
+
+    def reported(self) -> Mapping[str, Tensor]:
+        """Returns the mean of the standard deviations."""
+        return {"sigma": self.sigma}
 
     def prepare(self, params: dict[str, Tensor]) -> None:
         """See :meth:`GradientEstimator.prepare`."""

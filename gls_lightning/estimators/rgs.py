@@ -1,7 +1,7 @@
 """Randomized Gradient Smoothing."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -63,6 +63,15 @@ class RGS(GradientEstimator):
         self.relative_sigma = relative_sigma
         self.chunk_size = chunk_size
         self.register_buffer("sigma", torch.tensor(sigma, dtype=torch.float32), persistent=False)
+
+    @property
+    def scheduled(self) -> Mapping[str, float]:
+        """The standard deviation."""
+        return {"sigma": self.initial_sigma}
+
+    def reported(self) -> Mapping[str, Tensor]:
+        """Returns the standard deviation."""
+        return {"sigma": self.sigma}
 
     def forward(self, loss_function: LossFunction, params: dict[str, Tensor], step: Step) -> Estimate:
         """See :meth:`GradientEstimator.forward`."""

@@ -1,6 +1,7 @@
 """Sharpness-Aware Minimization."""
 
 import math
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -41,6 +42,11 @@ class SAM(GradientEstimator):
         self.initial_rho = rho
         self.norm = norm
         self.register_buffer("rho", torch.tensor(rho, dtype=torch.float32), persistent=False)
+
+    @property
+    def scheduled(self) -> Mapping[str, float]:
+        """The length of the ascent step."""
+        return {"rho": self.initial_rho}
 
     def forward(self, loss_function: LossFunction, params: dict[str, Tensor], step: Step) -> Estimate:
         """See :meth:`GradientEstimator.forward`; the step draws nothing."""
