@@ -29,7 +29,7 @@ from gls_lightning.callbacks import (
 )
 from gls_lightning.certification import Certifier, summarise
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.estimators import RGS, Estimate, GradientEstimator, Step
+from gls_lightning.estimators import RGS, Estimate, GradientEstimator, Reducer, Step
 from gls_lightning.objectives import L1, Batch, Certified, L1Scope, Objective, Regularizer
 from gls_lightning.relaxations import DeepPoly, Relaxation
 from gls_lightning.training import (
@@ -177,12 +177,13 @@ class CertifiedTrainingModule(BoundedNetwork):
         progress = self.follow_schedules(step.batch)
         starts = self.objective.draw_starts(self.graph, indices, step.seed, step.batch, device=inputs.device)
         share = self._share(inputs, batch_idx)
-        reduce = reducer(self.trainer, share, of_population=self.population_parallel)
         with self.full_precision():
             loss = self.loss_of(Batch(inputs, labels, self.current_epsilon, starts, progress))
             if step.batch == 0 and self.estimator.population_size > 1:
                 rank_zero_info(f"members of a population that may be evaluated at once: {loss.members_at_once}")
-            estimate: Estimate = self.estimator(loss, self.trainable_parameters(), replace(step, reduce=reduce))
+            estimate: Estimate = self.estimator(
+                loss, self.trainable_parameters(), replace(step, reduce=self._reducer(share))
+            )
         self._log_training(estimate, len(labels))
         return estimate.loss * share
 
@@ -301,6 +302,9 @@ class CertifiedTrainingModule(BoundedNetwork):
             require_equal_batches(self.trainer, inputs)
         return 1.0
 
+    def _reducer(self, share: Tensor | float) -> Reducer:
+        return reducer(self.trainer, share, of_population=self.population_parallel)
+
     def _log_training(self, estimate: Estimate, batch_size: int) -> None:
         self.log("train/loss", estimate.loss.detach(), prog_bar=True, batch_size=batch_size, sync_dist=True)
         for name, value in estimate.metrics.items():
@@ -325,8 +329,9 @@ class CertifiedTrainingModule(BoundedNetwork):
         checkpoint["module_class"] = f"{type(self).__module__}:{type(self).__qualname__}"
         checkpoint["given_objects"] = self._given_objects
         checkpoint["unread_init_from"] = self._unread_init_from
-        if not self.trainer.is_last_batch and (begun := self.means.begun(self.trainer)):
-            checkpoint["begun_means"] = begun  # a run that goes on within an epoch logs the mean over all of it
+        if self.means.of_training and not self.trainer.is_last_batch:
+            # A run that goes on within an epoch logs the mean over all of it.
+            checkpoint["begun_means"] = self.means.begun(self.trainer)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses a checkpoint of another architecture, or with weights that are not finite.

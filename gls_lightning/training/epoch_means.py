@@ -1,7 +1,5 @@
 """Means over the samples of an epoch, of all processes, also of an epoch that was interrupted."""
 
-from typing import Any
-
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
@@ -47,12 +45,16 @@ class EpochMeans(nn.ModuleDict):
                 setattr(mean, part, value)
         return mean
 
+    @property
+    def of_training(self) -> list[str]:
+        """The names of the means over training batches."""
+        return [name for name in self if name.startswith("train/")]
+
     def begun(self, trainer: Trainer) -> dict[str, dict[str, Tensor]]:
         """Returns the state of the training's means over all processes, for a run that goes on within an epoch."""
-        means: dict[str, Any] = {name: mean for name, mean in self.items() if name.startswith("train/")}
         return {
-            name: {part: process_sum(trainer, getattr(mean, part).clone()) for part in _STATE}
-            for name, mean in means.items()
+            name: {part: process_sum(trainer, getattr(self[name], part).clone()) for part in _STATE}
+            for name in self.of_training
         }
 
     def go_on(self, begun: dict[str, dict[str, Tensor]]) -> None:
