@@ -13,6 +13,7 @@ from gls_lightning.arguments import alternatives
 from gls_lightning.configuration import check_arguments
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.module import CertifiedTrainingModule
+from gls_lightning.private_names import of_checkpoints
 from gls_lightning.weights import read_checkpoint
 
 _HYPERPARAMETERS = *CHECKPOINT_PAST_HPARAMS_KEYS, LightningModule.CHECKPOINT_HYPER_PARAMS_KEY
@@ -78,6 +79,6 @@ def _check_hyperparameters(
     names = signature(found.__init__).parameters  # type: ignore[misc]
     open_ended = any(parameter.kind == Parameter.VAR_KEYWORD for parameter in names.values())
     used = {name: value for name, value in saved.items() if open_ended or name in names}
-    if used.pop("_instantiator", saved.get("_instantiator")) is not None:
+    if used.pop(of_checkpoints.INSTANTIATOR, saved.get(of_checkpoints.INSTANTIATOR)) is not None:
         folders = [str(Path.cwd()), sys.path[0]]
         check_arguments(found, used, arguments.keys(), source, folders, "load(..., trust_run=True)")

@@ -12,8 +12,6 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import LRSchedulerTypeUnion, OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.parallel import DistributedDataParallel
 
 from gls_lightning.arguments import Radius, component, read_radius, require, shown, warn_of_large_radius
 from gls_lightning.attacks import PGD, Attack
@@ -31,6 +29,7 @@ from gls_lightning.certification import Certifier, summarise
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import RGS, Estimate, GradientEstimator, Reducer, Step
 from gls_lightning.objectives import L1, Batch, Certified, L1Scope, Objective, Regularizer
+from gls_lightning.private_names import of_torch
 from gls_lightning.relaxations import DeepPoly, Relaxation
 from gls_lightning.training import (
     ACCURACIES,
@@ -244,9 +243,7 @@ class CertifiedTrainingModule(BoundedNetwork):
         self._step(0).members(self.estimator.population_size)
         if self.trainer.world_size > 1 and not self.population_parallel:
             warn_of_batch_statistics(self, has_batch_norm=self._has_batch_norm)
-        # Identical on all processes as it is; DDP would send them with every batch.
-        learned = [name for name, _ in self.named_buffers() if name.startswith(ESTIMATOR)]
-        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, learned)
+        of_torch.leave_to_processes(self, [name for name, _ in self.named_buffers() if name.startswith(ESTIMATOR)])
 
     def on_fit_start(self) -> None:
         """Takes the weights of ``init_from``; only here is it known that the fit does not resume."""
@@ -322,7 +319,7 @@ class CertifiedTrainingModule(BoundedNetwork):
 
     @property
     def _has_batch_norm(self) -> bool:
-        return any(isinstance(module, _BatchNorm) for module in self.network.modules())
+        return any(isinstance(module, of_torch.BatchNorm) for module in self.network.modules())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Notes the class, so that ``load`` finds it, and the arguments that it must be given again."""

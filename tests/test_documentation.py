@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from gls_lightning.bounds import Box, margin_specification, trace
-from gls_lightning.bounds.operations.registry import BUILDERS
+from gls_lightning.bounds.operations import BUILDERS
 from gls_lightning.callbacks import LossLandscapeLogger, PeriodicCertification
 from gls_lightning.cli import GLSCLI
 from gls_lightning.estimators import Step

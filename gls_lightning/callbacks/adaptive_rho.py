@@ -50,7 +50,7 @@ class AdaptiveRho(EstimatorSchedule):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Checks that there is a step to shorten."""
         estimator = bounded_network(self, pl_module).estimator
-        if "rho" not in estimator.scheduled:
+        if "rho" not in estimator.schedulable:
             raise ConfigurationError(f"AdaptiveRho needs the estimator SAM, not {type(estimator).__name__}")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

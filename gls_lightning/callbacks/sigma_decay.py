@@ -45,7 +45,7 @@ class SigmaDecay(EstimatorSchedule):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Checks that there is a sigma to change."""
         estimator = bounded_network(self, pl_module).estimator
-        if self.epochs.changes and "sigma" not in estimator.scheduled:
+        if self.epochs.changes and "sigma" not in estimator.schedulable:
             given = (
                 f"milestones {list(self.epochs.milestones)}"
                 if self.epochs.milestones

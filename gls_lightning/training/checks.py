@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.objectives import Objective, Regularizer
+from gls_lightning.private_names import of_lightning
 from gls_lightning.schedules import Constant
 from gls_lightning.training.network import BoundedNetwork
 from gls_lightning.training.run_length import run_length
@@ -64,8 +65,7 @@ def check_estimator(module: BoundedNetwork, *, population_parallel: bool) -> Non
             f"population_parallel divides a population, and estimator {estimator} has none; "
             "set model.population_parallel: false"
         )
-    # Lightning has no public name for this option once the trainer is made.
-    if module.trainer.world_size > 1 and module.trainer._accelerator_connector.use_distributed_sampler:
+    if module.trainer.world_size > 1 and of_lightning.shares_batches(module.trainer):
         raise ConfigurationError(
             "population_parallel needs the same batch on every process; set trainer.use_distributed_sampler: false"
         )

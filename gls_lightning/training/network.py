@@ -130,13 +130,13 @@ class BoundedNetwork(LightningModule):
             step: Number of batches before this one in the whole run.
 
         Returns:
-            The share of the target radius.
+            The share of the target radius; 1 for a radius of 0, which nothing anneals.
         """
         fraction = self.epsilon_schedule.fraction(step)
         self.current_epsilon.fill_(self.epsilon * fraction)
         for name, schedule in self.estimator_schedules.items():
             self.estimator.scale(name, schedule.fraction(step))
-        return fraction
+        return fraction if self.epsilon else 1.0
 
     @contextmanager
     def evaluation(
