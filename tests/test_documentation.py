@@ -249,10 +249,11 @@ def _links(page: Path) -> list[tuple[Path, str]]:
     return [((page.parent / path).resolve() if path else page, anchor) for path, _, anchor in relative]
 
 
-MARKDOWN = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
+PLACES = "*.md", "docs/*.md", "benchmarks/*.md", "notebooks/*.ipynb"
+PAGES_AND_NOTEBOOKS = sorted(page for place in PLACES for page in ROOT.glob(place))
 
 
-@pytest.mark.parametrize("page", [*MARKDOWN, *sorted(ROOT.glob("notebooks/*.ipynb"))], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES_AND_NOTEBOOKS, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     for target, anchor in _links(page):
         assert target.exists(), f"{page.name} refers to {target}"
@@ -263,8 +264,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_the_index_lists_every_page() -> None:
     listed = {target for target, _ in _links(ROOT / "docs/index.md")}
-    pages = {*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("notebooks/*.ipynb")} - {ROOT / "docs/index.md"}
-    assert listed == pages
+    assert listed == {*PAGES_AND_NOTEBOOKS} - {ROOT / "docs/index.md"}
 
 
 def test_the_readme_is_short() -> None:
