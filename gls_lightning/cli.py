@@ -33,7 +33,9 @@ from gls_lightning.callbacks import (
 from gls_lightning.command_line.library_error import refused_by_lightning
 from gls_lightning.command_line.model_parser import ModelParser
 from gls_lightning.command_line.placement import log_into_run, loggers_of_evaluation, run_of_resumed
-from gls_lightning.commands.metrics_report import report_metrics
+from gls_lightning.commands import LIGHTNING_COMMANDS, MODEL_COMMANDS
+from gls_lightning.commands.shared import EvaluatedModel
+from gls_lightning.commands.shared.metrics_report import report_metrics
 from gls_lightning.configuration import TRUST_RUN, Trust, compose, prepare, restrict_parsers
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.module import CertifiedTrainingModule
@@ -43,7 +45,6 @@ from gls_lightning.version import __version__
 from gls_lightning.weights import read_checkpoint, require_of_run
 
 CHECKPOINTS = ("checkpoint", "latest", "recovery")
-OWN_COMMANDS = ("tightness", "landscape", "certify", "export")
 
 
 def _require_optimizer(path: str, checkpoint: dict[str, Any], given: str | None) -> None:
@@ -101,8 +102,8 @@ class GLSCLI(LightningCLI):
     def subcommands() -> dict[str, set[str]]:
         """The methods of the trainer that are commands, and which of their arguments are not options."""
         commands = LightningCLI.subcommands()
-        own = {name: {"model", "datamodule"} for name in OWN_COMMANDS}
-        return {name: commands[name] for name in ("fit", "validate", "test")} | own
+        own = {name: {"model", "datamodule"} for name in MODEL_COMMANDS}
+        return {name: commands[name] for name in LIGHTNING_COMMANDS} | own
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """A parser that knows what the command line trusts."""
@@ -115,7 +116,11 @@ class GLSCLI(LightningCLI):
         """Of the commands that do not run only the names are needed; the options of each take a tenth of a second."""
         if self._command not in (None, subcommand):
             return self.init_parser(**kwargs)
-        return super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand in MODEL_COMMANDS:
+            added = parser.add_class_arguments(EvaluatedModel, skip={"trainer", "model", "datamodule"})
+            self._subcommand_method_arguments[subcommand] += added
+        return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parses the command line, and refuses a seed that generators do not take."""
@@ -186,10 +191,10 @@ class GLSCLI(LightningCLI):
             rank_zero_warn(
                 f"gls {self.config.subcommand} without ckpt_path evaluates the network as it is initialised."
             )
-        of_network = self.config.subcommand in OWN_COMMANDS and Path(path or "").suffix == ".safetensors"
+        of_network = self.config.subcommand in MODEL_COMMANDS and Path(path or "").suffix == ".safetensors"
         if path not in (None, "last", "best", "hpc") and not of_network:
             checkpoint = read_checkpoint(path, weights_only=config.weights_only)
-            if self.config.subcommand not in OWN_COMMANDS:
+            if self.config.subcommand not in MODEL_COMMANDS:
                 require_of_run(path, checkpoint, resumable=self.config.subcommand == "fit")
             if self.config.subcommand == "fit":
                 _require_optimizer(path, checkpoint, config.get("model.init_args.optimizer.class_path"))
@@ -229,7 +234,8 @@ class GLSCLI(LightningCLI):
 
     def after_test(self) -> None:
         """Keeps the metrics."""
-        report_metrics(self.trainer, self.model, self._results, self._get(self.config, "ckpt_path"))
+        ckpt_path = self._get(self.config, "ckpt_path")
+        report_metrics(EvaluatedModel(self.trainer, self.model, self.datamodule, ckpt_path), self._results)
 
     after_validate = after_test
 

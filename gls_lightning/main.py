@@ -3,30 +3,13 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
-from importlib import import_module
 
 from gls_lightning.allocation import keep_freed_memory
 from gls_lightning.arguments import near
+from gls_lightning.commands import LIGHTNING_COMMANDS, MODEL_COMMANDS, PLAIN_COMMANDS, command, descriptions
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.run_files import STORAGE_ERRORS
 from gls_lightning.version import __version__
-
-MODEL_COMMANDS = {
-    "fit": "Train a network.",
-    "validate": "Measure a network on the validation images.",
-    "test": "Measure a network on the test images.",
-    "tightness": "Measure how tight relaxations are: certified accuracy over the radius, and the area under it.",
-    "landscape": "Look at the loss around the weights, as it is and smoothed, for several relaxations.",
-    "certify": "Decide for each test image whether its whole box is classified correctly; what is decided is kept.",
-    "export": "Write the network and the robustness of test images for other verifiers, as ONNX and VNN-LIB.",
-}
-"""The commands of Lightning's trainer, and what they do."""
-COMMANDS = {
-    "configs": "List the shipped configurations and what they train.",
-    "report": "Report runs as one page of HTML that needs no other file, and as Markdown.",
-    "verify": "Decide a VNN-LIB property of an ONNX network: unsat, sat with a counterexample, timeout, unknown.",
-}
-"""The commands that need no model, and what they do."""
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -49,7 +32,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def _help() -> str:
-    commands = MODEL_COMMANDS | COMMANDS
+    commands = descriptions()
     width = max(map(len, commands))
     return "\n".join(
         [
@@ -65,24 +48,24 @@ def _help() -> str:
 
 
 def _run(words: list[str]) -> None:
-    command = words[0] if words else ""
-    if command in COMMANDS:
-        import_module(f"gls_lightning.commands.{command}").run(words[1:])
+    name = words[0] if words else ""
+    if name in PLAIN_COMMANDS:
+        command(name)(words[1:])
         return
-    if command not in MODEL_COMMANDS and not command.startswith("-"):
-        known = [*MODEL_COMMANDS, *COMMANDS]
-        said = f"there is no command {command}" if command else "a command is missing"
-        hint = f"near: {', '.join(found)}; " if (found := near(command, known)) else ""
+    known = [*LIGHTNING_COMMANDS, *MODEL_COMMANDS, *PLAIN_COMMANDS]
+    if name not in known and not name.startswith("-"):
+        said = f"there is no command {name}" if name else "a command is missing"
+        hint = f"near: {', '.join(found)}; " if (found := near(name, known)) else ""
         raise ConfigurationError(f"{said}; {hint}the commands are {', '.join(known)}")
     from gls_lightning.cli import run  # takes seconds, which the commands above need not wait for
 
     run(words)
 
 
-def _checked(command: Callable[[list[str]], None], words: list[str]) -> None:
+def _checked(run: Callable[[list[str]], None], words: list[str]) -> None:
     """Runs a command, and ends with one line where its input is bad."""
     try:
-        command(words)
+        run(words)
     except BrokenPipeError:  # who reads the output has seen enough; Python would complain again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:

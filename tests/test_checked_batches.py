@@ -79,7 +79,7 @@ def trainer(**options: Any) -> Trainer:
 def deferred(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """The check of a CPU, and that of a GPU."""
     if request.param == "deferred":
-        monkeypatch.setattr("gls_lightning.module.reading_waits", lambda images: True)
+        monkeypatch.setattr("gls_lightning.training.network.reading_waits", lambda images: True)
     return request.param == "deferred"
 
 
@@ -97,7 +97,7 @@ def test_every_loop(command: str, part: str, fault: str, message: str, deferred:
 def test_clean_data_train_the_same_either_way(monkeypatch: pytest.MonkeyPatch) -> None:
     weights = []
     for reading_waits in (False, True):
-        monkeypatch.setattr("gls_lightning.module.reading_waits", lambda images, waits=reading_waits: waits)
+        monkeypatch.setattr("gls_lightning.training.network.reading_waits", lambda images, waits=reading_waits: waits)
         trained = module()
         trainer(max_steps=5).fit(trained, datamodule=SpoiltImages(part="", fault=""))
         weights.append(trained.network.state_dict())

@@ -12,7 +12,7 @@ from torch import nn
 
 from gls_lightning import CertifiedTrainingModule
 from gls_lightning.bounds import Box, margin_specification, trace
-from gls_lightning.bounds.operations.registry import BUILDERS
+from gls_lightning.bounds.operations import BUILDERS
 from gls_lightning.callbacks import LossLandscapeLogger, PeriodicCertification
 from gls_lightning.cli import GLSCLI
 from gls_lightning.data import Digits

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import gls_lightning
 from gls_lightning import CertifiedTrainingModule
 from gls_lightning.bounds import Box, Graph
-from gls_lightning.callbacks import BatchNormReset
+from gls_lightning.callbacks import BatchNormReset, EpsilonAnnealing
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import Backprop, Estimate, GradientEstimator, Step
 from gls_lightning.objectives import Batch, Certified, Objective, Standard
@@ -130,8 +130,7 @@ def test_validation_uses_the_target_radius_and_training_the_current_one() -> Non
             return super().__call__(graph, relaxation, tensors, batch)
 
     trained = module(objective=Recording())
-    trained.current_epsilon.zero_()
-    runner = trainer(num_sanity_val_steps=0)
+    runner = trainer(num_sanity_val_steps=0, callbacks=[EpsilonAnnealing(start_epoch=1, end_epoch=2)])
     runner.fit(trained, loader(), loader())
     assert radii == [0.0]
     assert runner.callback_metrics["val/certified_accuracy"] == pytest.approx(

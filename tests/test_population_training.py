@@ -160,6 +160,24 @@ def test_adaptive_rho_without_a_ramp_is_that_of_the_whole_radius_and_ends_with_t
     assert trained.estimator.rho.item() == pytest.approx(0.1)
 
 
+def test_adaptive_rho_on_a_schedule_of_its_own() -> None:
+    trained = module(SAM(rho=0.1))
+    seen = []
+
+    class Recorded(AdaptiveRho):
+        def on_train_batch_end(self, *args: Any) -> None:
+            seen.append(trained.estimator.rho.item())
+
+    callbacks = [EpsilonAnnealing(end_epoch=2), Recorded(shape="step", factor=0.5, milestones=[1])]
+    trainer(callbacks=callbacks).fit(trained, loader())
+    assert seen == pytest.approx([0.1] * 4 + [0.05] * 4)
+
+
+def test_adaptive_rho_has_no_milestones_where_it_follows_the_radius() -> None:
+    with pytest.raises(ConfigurationError, match=r"milestones is \[1\], but the shape is epsilon"):
+        AdaptiveRho(milestones=[1])
+
+
 def test_adaptive_rho_needs_sam() -> None:
     with pytest.raises(ConfigurationError, match="AdaptiveRho needs the estimator SAM, not RGS"):
         trainer(callbacks=[AdaptiveRho()]).fit(module(RGS()), loader())

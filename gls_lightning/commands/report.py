@@ -4,18 +4,20 @@ from pathlib import Path
 
 from gls_lightning.arguments import require_writable_directory
 from gls_lightning.command_line.parser import CommandParser
+from gls_lightning.commands import description
 from gls_lightning.errors import ConfigurationError
 
 
-def run(words: list[str]) -> None:
-    """Runs ``gls report`` with the words behind it.
+def report(words: list[str]) -> None:
+    """Reports runs as one page of HTML that needs no other file, and as Markdown.
+
+    Args:
+        words: The words behind the command.
 
     Raises:
         ConfigurationError: There is no such run, or the report cannot lie where it is to be written.
     """
-    parser = CommandParser(
-        prog="gls report", description="Report runs as one page of HTML that needs no other file, and as Markdown."
-    )
+    parser = CommandParser(prog="gls report", description=description("report"))
     parser.add_argument(
         "runs",
         nargs="+",

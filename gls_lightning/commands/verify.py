@@ -1,23 +1,24 @@
-"""``gls verify``: whether a property of a network holds, in the formats of VNN-COMP."""
+"""``gls verify``: the answer to a VNN-LIB property."""
 
 from pathlib import Path
 
 from gls_lightning.arguments import require_writable_directory
 from gls_lightning.command_line.parser import CommandParser
+from gls_lightning.commands import description
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.run_files import write_whole
 
 
-def run(words: list[str]) -> None:
-    """Runs ``gls verify`` with the words behind it.
+def verify(words: list[str]) -> None:
+    """Decides a VNN-LIB property of an ONNX network: unsat, sat with a counterexample, timeout, unknown.
+
+    Args:
+        words: The words behind the command.
 
     Raises:
         ConfigurationError: A file cannot be read, a package is missing, or an operation is not supported.
     """
-    parser = CommandParser(
-        prog="gls verify",
-        description="Decide a VNN-LIB property of an ONNX network: unsat, sat with a counterexample, timeout, unknown.",
-    )
+    parser = CommandParser(prog="gls verify", description=description("verify"))
     parser.add_argument("network", type=Path, help="The network, an ONNX file.")
     parser.add_argument("property", type=Path, help="The property, a VNN-LIB file.")
     parser.add_argument("--time_limit", type=float, default=100.0, help="Seconds.")

@@ -7,7 +7,6 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
 from gls_lightning.data.augmentation import Augmentation
@@ -16,6 +15,7 @@ from gls_lightning.data.labelled_images import require_labelled_images
 from gls_lightning.data.order import EvaluationOrder, TrainingOrder, even_batch_size
 from gls_lightning.data.resumable_loader import ResumableLoader
 from gls_lightning.errors import ConfigurationError
+from gls_lightning.private_names import of_lightning, of_torch
 from gls_lightning.randomness import keyed_generator
 
 _Batch = TypeVar("_Batch")
@@ -188,7 +188,7 @@ class ImageDataModule(LightningDataModule, ABC):
             return self.batch_size
         if self.drop_last is None and self.trainer is not None:
             modules = self.trainer.lightning_module.modules()
-            if any(isinstance(module, _BatchNorm) for module in modules):
+            if any(isinstance(module, of_torch.BatchNorm) for module in modules):
                 return min(2, self.batch_size)
         return 1
 
@@ -227,8 +227,7 @@ class ImageDataModule(LightningDataModule, ABC):
 
     @property
     def _shares_training(self) -> bool:
-        # Lightning has no public name for this option once the trainer is made.
-        return self.trainer is not None and self.trainer._accelerator_connector.use_distributed_sampler
+        return self.trainer is not None and of_lightning.shares_batches(self.trainer)
 
 
 def _as_read(batch: _Batch) -> _Batch:

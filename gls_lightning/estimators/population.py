@@ -5,9 +5,9 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
 
 from gls_lightning.errors import ConfigurationError
+from gls_lightning.private_names import of_torch
 
 Params = dict[str, Tensor]
 T = TypeVar("T")
@@ -30,7 +30,7 @@ def evaluate_members(
     for start in range(0, len(members), at_once):
         chunk = members[start : start + at_once]
         if at_once == 1:
-            yield tree_map(lambda value: value[None], function(member(chunk[0])))
+            yield of_torch.tree_map(lambda value: value[None], function(member(chunk[0])))
         else:
             yield torch.func.vmap(function)(_stacked([member(i) for i in chunk]))
 

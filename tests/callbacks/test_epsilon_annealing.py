@@ -8,59 +8,16 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from gls_lightning import CertifiedTrainingModule
 from gls_lightning.callbacks import EpsilonAnnealing
-from gls_lightning.callbacks.epsilon_annealing import linear_ramp, smooth_ramp
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import Backprop
 from gls_lightning.relaxations import IBP
-
-
-def published_ramp(step: int, start: int, end: int) -> float:
-    """The schedule as the facts of the field state it, for a radius that rises from 0 to 1."""
-    middle = int(0.25 * (end - start)) + start
-    t = (middle - start) ** 3
-    a = 1 / ((end - middle) * 4 * t + (middle - start) * t)
-    if step < start:
-        return 0.0
-    if step <= middle:
-        return a * (step - start) ** 4
-    at_middle = a * (middle - start) ** 4
-    return min(1.0, at_middle + (1 - at_middle) * (step - middle) / (end - middle))
-
-
-@pytest.mark.parametrize(("start", "end"), [(0, 8), (0, 4700), (391, 31671), (5, 105)])
-def test_smooth_ramp_is_the_published_one(start: int, end: int) -> None:
-    steps = range(0, end + 10, max(1, end // 500))
-    expected = [published_ramp(step, start, end) for step in steps]
-    assert [smooth_ramp(step, start, end) for step in steps] == pytest.approx(expected, abs=1e-12)
-
-
-def test_smooth_ramp_by_hand() -> None:
-    """From 0 to 8 the middle is 2 and a = 1 / (6 * 4 * 8 + 2 * 8) = 1 / 208."""
-    values = [smooth_ramp(step, 0, 8) for step in (0, 1, 2, 5, 8, 100)]
-    assert values == pytest.approx([0, 1 / 208, 16 / 208, (16 / 208 + 1) / 2, 1, 1])
-
-
-@pytest.mark.parametrize("ramp", [smooth_ramp, linear_ramp])
-@pytest.mark.parametrize("length", [1, 2, 3, 4, 5])
-def test_short_ramps_rise_from_0_to_1(ramp: Any, length: int) -> None:
-    values = [ramp(step, 3, 3 + length) for step in range(2, 5 + length)]
-    assert values[:2] == [0, 0]
-    assert values[-2:] == [1, 1]
-    assert values == sorted(values)
-
-
-def test_linear_ramp_by_hand() -> None:
-    assert [linear_ramp(step, 2, 6) for step in range(8)] == [0, 0, 0, 0.25, 0.5, 0.75, 1, 1]
 
 
 def test_counts_batches_and_not_optimizer_steps() -> None:
     radii = []
 
     class Recorder(EpsilonAnnealing):
-        def on_train_batch_start(
-            self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-        ) -> None:
-            super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
+        def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
             radii.append(pl_module.current_epsilon.item())  # type: ignore[union-attr, operator]
 
     module = CertifiedTrainingModule(
@@ -80,7 +37,7 @@ def test_counts_batches_and_not_optimizer_steps() -> None:
 
 
 def test_constant_by_default() -> None:
-    assert EpsilonAnnealing().fraction(0, 100) == 1
+    assert EpsilonAnnealing().schedule(Trainer(accelerator="cpu", logger=False)).fraction(0) == 1
 
 
 @pytest.mark.parametrize(
@@ -88,7 +45,11 @@ def test_constant_by_default() -> None:
     [
         ({"start_epoch": 3, "end_epoch": 2}, "start_epoch 3 and end_epoch 2"),
         ({"start_epoch": -1}, "start_epoch -1"),
-        ({"shape": "cubic"}, "shape is 'cubic'; it must be smooth or linear"),
+        ({"shape": "step"}, r"milestones is \[\]; it must be epochs for the shape step"),
+        ({"shape": "step", "milestones": [2], "end_epoch": 3}, "end_epoch is 3, but the shape is step"),
+        ({"milestones": [2]}, r"milestones is \[2\], but the shape is smooth; milestones need the shape step"),
+        ({"shape": "step", "milestones": [-1]}, r"milestones is \[-1\]; it must be epochs, counted from 0"),
+        ({"shape": "cubic"}, "epsilon_annealing.shape is 'cubic'; it must be one of smooth, linear, cosine, step"),
     ],
 )
 def test_bad_arguments(options: dict[str, Any], message: str) -> None:

@@ -148,7 +148,11 @@ def test_is_blamed_on_what_produced_it(arguments: dict[str, Any], parts: list[st
     ("name", "options", "parts"),
     [
         ("network.1.weight", {}, ["at step 2", "made the weights not finite (nan in network.1.weight)"]),
-        ("current_epsilon", {}, ["at step 2", "the weights are finite, but not a buffer: nan in current_epsilon"]),
+        (
+            "estimator.sigma",
+            {"estimator": RGS()},
+            ["at step 2", "the weights are finite, but not a buffer: nan in estimator.sigma"],
+        ),
     ],
 )
 def test_what_others_spoil_is_named(name: str, options: dict[str, Any], parts: list[str]) -> None:

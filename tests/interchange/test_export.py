@@ -13,11 +13,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import gls_lightning
+from gls_lightning.batches import LabelledImages
 from gls_lightning.bounds import Box
 from gls_lightning.certification import Certifier, Verdict
 from gls_lightning.data import Digits
 from gls_lightning.errors import ConfigurationError, ContradictionError
-from gls_lightning.interchange.benchmark import Sample, write_benchmark
+from gls_lightning.interchange.benchmark import write_benchmark
 from gls_lightning.interchange.onnx_export import write_onnx
 from gls_lightning.interchange.onnx_graph import read_graph
 from gls_lightning.interchange.onnx_network import OnnxNetwork
@@ -180,9 +181,9 @@ def test_networks_that_cannot_be_exported(network: nn.Module, message: str, tmp_
 
 
 def test_labels_beyond_the_outputs(tmp_path: Path) -> None:
-    sample = Sample(0, torch.zeros(4), 3)
+    samples = LabelledImages(torch.zeros(1, 4), torch.tensor([3]), torch.tensor([0]))
     with pytest.raises(ConfigurationError, match="the network has 3 outputs, but an image has the label 3"):
-        write_benchmark(nn.Linear(4, 3), [sample], tmp_path, epsilon=0.1, timeout=1)
+        write_benchmark(nn.Linear(4, 3), samples, tmp_path, epsilon=0.1, timeout=1)
 
 
 def test_the_network_stays_as_it_is(tmp_path: Path) -> None:
@@ -196,8 +197,8 @@ def test_the_network_stays_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--samples=0"], "start is 0 and samples 0; they must be at least 0 and 1"),
-        (["--start=50"], "start is 50, and there are no more test images than that"),
+        (["--samples=0"], "samples is 0; it must be at least 1"),
+        (["--start=50"], "start is 50; it must be below 50, the number of test images"),
         (["--epsilon=2"], "epsilon is 2.0; a radius for images in .0, 1. lies between 0 and 1"),
         (["--timeout=0"], "timeout is 0.0; it must be positive"),
     ],

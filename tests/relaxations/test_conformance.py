@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from gls_lightning.bounds import BackSubstitution, Box, Graph, margin_specification, trace
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.relaxations import CROWNIBP, IBP, AlphaCROWN, DeepPoly, HBox, Relaxation, linear_relaxation
-from gls_lightning.relaxations.linear_relaxation import LinearRelaxation
+from gls_lightning.relaxations import CROWNIBP, IBP, AlphaCROWN, DeepPoly, HBox, LinearRelaxation, Relaxation, memory
 
 RELAXATIONS: dict[str, Relaxation] = {
     "IBP": IBP(),
@@ -260,9 +259,9 @@ def test_chunks_of_a_node_change_nothing(
 ) -> None:
     problem, chunks = Problem(name, 12, 0.1), []
     loss = problem.loss(relaxation, problem.params)
-    monkeypatch.setattr(linear_relaxation, "_CPU_TENSOR_BYTES", 512)
+    monkeypatch.setattr(memory, "_CACHED_CHUNK_BYTES", 512)
     if all_samples:
-        monkeypatch.setattr(relaxation, "_samples_in_cache", lambda *_: len(problem.x))
+        monkeypatch.setattr(memory, "samples_in_cache", lambda *_: len(problem.x))
     lower_deviations = BackSubstitution._lower_deviations
 
     def counted(self: BackSubstitution, *arguments: Any) -> list[Tensor]:
@@ -368,7 +367,7 @@ def test_options_out_of_range(kind: Callable[..., Relaxation], option: str, valu
 
 
 def test_a_memory_budget_is_positive() -> None:
-    with pytest.raises(ConfigurationError, match="memory_budget is 0 GiB"):
+    with pytest.raises(ConfigurationError, match="memory_budget is 0; it must be positive, in GiB"):
         DeepPoly(memory_budget=0)
 
 

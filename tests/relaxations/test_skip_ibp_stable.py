@@ -48,7 +48,7 @@ def test_rows_chosen_one_by_one_are_the_same(
     problem: tuple[Graph, dict[str, Tensor], Box, Tensor], chunk_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = DeepPoly()(*problem)
-    monkeypatch.setattr("gls_lightning.relaxations.linear_relaxation._CPU_TENSOR_BYTES", chunk_bytes)
+    monkeypatch.setattr("gls_lightning.relaxations.memory._CACHED_CHUNK_BYTES", chunk_bytes)
     ours = OneByOne(skip_ibp_stable=True)(*problem)
     torch.testing.assert_close(ours, expected)
     params = [tensor for tensor in problem[1].values() if tensor.requires_grad]

@@ -1,1 +1,5 @@
-"""``gls certify``: whether each test image's whole box is classified correctly."""
+"""``gls certify``: complete certification of test images."""
+
+from gls_lightning.commands.certify.command import certify
+
+__all__ = ["certify"]

@@ -1,6 +1,8 @@
 """Complete certification in Lightning's test loop."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,37 +14,36 @@ from gls_lightning.certification import (
     Claims,
     Found,
     OpenSamples,
-    Record,
     RecordDirectory,
     RecordFile,
     Verdict,
     describe,
     fingerprint,
 )
-from gls_lightning.commands.certify.options import CertificationOptions
-from gls_lightning.commands.certify.progress import CertificationProgress
-from gls_lightning.commands.certify.report import CertificationReport
-from gls_lightning.commands.chosen_images import ChosenTestImages
+from gls_lightning.commands.shared import ChosenTestImages, progress_bar
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.module import CertifiedTrainingModule
 from gls_lightning.training import on_first_process
 
 
 class CertificationEvaluation(LightningModule):
-    """Certifies test images, in place of the module's own test, and keeps the records in a directory.
+    """Certification of test images, in place of the module's own test, with records in a directory.
 
     Only what the records there leave open is certified; all processes that are at work there share it.
 
     Args:
         module: The module with the network.
-        certifier: What decides.
+        certifier: The certifier, which decides.
         images: The test images.
-        options: What is to be done.
-        report: What is made of the records.
+        report: Called with the records' directory and the claims there at the end, on the first process.
+        epsilon: Radius.
+        output: Directory of the records.
+        counterexamples: Whether counterexamples are stored, too.
+        retry_unknown: Whether samples that earlier runs could not decide are tried again.
 
     Raises:
-        ConfigurationError: When the test starts: options do not fit the data, or the directory's records are of
-            something else or damaged; later: the directory takes no more.
+        ConfigurationError: When the test starts: the trainer is to test less than all, or the directory's records are
+            of something else or damaged; later: the directory takes no more.
     """
 
     def __init__(
@@ -50,15 +51,22 @@ class CertificationEvaluation(LightningModule):
         module: CertifiedTrainingModule,
         certifier: Certifier,
         images: ChosenTestImages,
-        options: CertificationOptions,
-        report: CertificationReport,
+        report: Callable[[RecordDirectory, Claims], None],
+        *,
+        epsilon: float,
+        output: Path,
+        counterexamples: bool,
+        retry_unknown: bool,
     ) -> None:
         super().__init__()
         self.module = module
         self.certifier = certifier
         self.images = images
-        self.options = options
         self.report = report
+        self.epsilon = epsilon
+        self.output = output
+        self.counterexamples = counterexamples
+        self.retry_unknown = retry_unknown
         self._file: RecordFile | None = None
 
     def setup(self, stage: str) -> None:
@@ -67,10 +75,9 @@ class CertificationEvaluation(LightningModule):
         if trainer.fast_dev_run or trainer.limit_test_batches != 1.0:
             raise ConfigurationError("trainer.fast_dev_run and trainer.limit_test_batches do not apply; use --samples")
         self.module.setup(stage)
-        self.chosen = self.options.chosen(self.images.available)
         # On one process alone, so that all agree whether there is anything to do, whatever others write meanwhile.
         self.directory, found, self._earlier = on_first_process(self.trainer, self._read)
-        open_ = [index for index in self.chosen if self._is_open(index, found)]
+        open_ = [index for index in self.images.positions if self._is_open(index, found)]
         if not open_:
             trainer.limit_test_batches = 0  # or Lightning warns of an empty loader
         self.claims = Claims(self.directory.claims)
@@ -84,21 +91,24 @@ class CertificationEvaluation(LightningModule):
             batch_size=self.certifier.batch_size,
             processes=trainer.world_size,
         )
-        self.progress = CertificationProgress(self.trainer, len(self.chosen), self._decided(found))
+        decided = self._decided(found)
+        number = len(self.images.positions)
+        self._bar = progress_bar(trainer, "certify", "sample", total=number, initial=decided.total())
+        self._show(decided)
 
     def _read(self) -> tuple[RecordDirectory, Found, set[str]]:
-        """The directory, what is there, and in which files of processes that have ended."""
+        """Returns the directory, what is there, and in which files of processes that have ended."""
         network = self.module.graph, self.module.tensors()
         name = type(self.images.data).__name__
         labels: list[int] = []
 
         def batches() -> Iterator[tuple[Tensor, Tensor]]:
-            for images, classes in self.images.read_all(self.module.graph.num_outputs):
+            for images, classes in self.images.read_all(self.certifier.batch_size, self.module.graph.num_outputs):
                 labels.extend(classes.tolist())
                 yield images, classes
 
-        of_all = fingerprint(*network, self.options.epsilon, name, batches())
-        directory = RecordDirectory(self.options.output, of_all, labels)
+        of_all = fingerprint(*network, self.epsilon, name, batches())
+        directory = RecordDirectory(self.output, of_all, labels)
         try:
             directory.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -113,40 +123,48 @@ class CertificationEvaluation(LightningModule):
         record = found.records.get(index)
         if record is None:
             return True
-        if self.options.counterexamples and record.verdict is Verdict.FALSIFIED:
+        if self.counterexamples and record.verdict is Verdict.FALSIFIED:
             return not self.directory.counterexample(index).is_file()
-        if record.verdict.decided or not self.options.retry_unknown or index in found.contradictory:
+        if record.verdict.decided or not self.retry_unknown or index in found.contradictory:
             return False
         return all(name in self._earlier or not attempts[index] for name, attempts in found.attempts.items())
 
-    def _decided(self, found: Found) -> list[Record]:
-        known = (index for index in self.chosen if index in found.records)
-        return [found.records[index] for index in known if not self._is_open(index, found)]
+    def _decided(self, found: Found) -> Counter[Verdict]:
+        """Counts the verdicts on the images that are not open, by whichever process."""
+        known = (index for index in self.images.positions if index in found.records)
+        return Counter(found.records[index].verdict for index in known if not self._is_open(index, found))
+
+    def _show(self, decided: Counter[Verdict]) -> None:
+        """Shows the verdicts beside the bar, which counts samples; Lightning's would count batches."""
+        self._bar.set_postfix({verdict.value: decided[verdict] for verdict in Verdict}, refresh=False)
+        self._bar.update(decided.total() - self._bar.n)
 
     def test_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Certifies a batch; each record is written as soon as its sample is decided."""
         if self._file is None:
             about = describe(self.certifier)
-            self._file = self.directory.new_file(self.chosen, self.global_rank, about)
+            self._file = self.directory.new_file(self.images.positions, self.global_rank, about)
             self.claims.own(self._file.path.name)
-        self.progress.show(self._decided(self.open.found))
+        decided = self._decided(self.open.found)
+        self._show(decided)
         with self.module.evaluation(batch, batch_idx) as (inputs, labels, _):
             indices = torch.tensor(self.open.batch, device=self.device)
             network = self.module.graph, self.module.tensors()
-            for record in self.certifier.decide(*network, inputs, labels, indices, self.options.epsilon):
-                if self.options.counterexamples:
+            for record in self.certifier.decide(*network, inputs, labels, indices, self.epsilon):
+                if self.counterexamples:
                     self.directory.store_counterexample(record)
                 self._file.append(record)
-                self.progress.add(record)
+                decided[record.verdict] += 1
+                self._show(decided)
         self._file.sync()
 
     def teardown(self, stage: str) -> None:
         """Reports on the records of all processes."""
-        self.progress.close()
+        self._bar.close()
         if self._file is not None:
             self._file.close()
         self.claims.give_back()
         self.trainer.strategy.barrier("certification")
         if self.trainer.is_global_zero:
-            self.report(self.trainer, self.module, self.directory, self.claims)
+            self.report(self.directory, self.claims)
         self.claims.close()

@@ -1,11 +1,10 @@
-"""What ``gls certify`` makes of the records."""
+"""Results of ``gls certify``."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_warn
 from rich.console import Console
@@ -24,62 +23,62 @@ from gls_lightning.certification import (
     refused_by_system,
     summarise,
 )
-from gls_lightning.commands.certify.options import CertificationOptions
-from gls_lightning.module import CertifiedTrainingModule
+from gls_lightning.commands.shared import EvaluatedModel
 from gls_lightning.run_files import write_whole
 from gls_lightning.training import ACCURACIES
 
+_SUMMARY = "summary.json"
 
-class CertificationReport:
+
+def report_certification(
+    evaluated: EvaluatedModel, options: Mapping[str, Any], directory: RecordDirectory, claims: Claims
+) -> None:
     """Prints a summary of a directory's records, writes it there as ``summary.json``, and logs it, to W&B with a table.
 
+    To be called on the first process.
+
     Args:
-        checkpoint: Where the weights come from; None for those of the initialisation.
-        options: What was to be done.
+        evaluated: The model that is certified.
+        options: Options of the command, as values of JSON, for the file.
+        directory: The directory.
+        claims: Claims of the processes that are at work there.
     """
+    network, path = evaluated.about["network"], directory.path / _SUMMARY
+    with claims.alone():  # so that of several processes that end at once the last one reads the records of all
+        found = directory.read()
+        missing = found.chosen - found.records.keys()
+        _warn(found, missing, claims)
+        if not found.records:
+            return
+        records = list(found.records.values())
+        summary = summarise(records)
+        about = {
+            "checkpoint": evaluated.ckpt_path,
+            "network": network,
+            "options": options,
+            "certifiers": found.certifiers,
+            "fingerprint": dict(directory.fingerprint),
+            "missing": len(missing),
+            "errors": errors_of(records),
+        }
+        _write(path, {**about, **_as_dict(summary)})
+    _log(evaluated.trainer.loggers, summary, records)
+    console = Console(soft_wrap=True)
+    console.print(_accuracies(summary, f"{network}: {_what(directory, summary)}"), _times(summary))
+    console.print(f"{'records':<16} {directory.path}\n{'summary':<16} {path}")
 
-    def __init__(self, checkpoint: str | None, options: CertificationOptions) -> None:
-        self.checkpoint = checkpoint
-        self.path = options.output / "summary.json"
-        self.options = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
 
-    def __call__(
-        self, trainer: Trainer, module: CertifiedTrainingModule, directory: RecordDirectory, claims: Claims
-    ) -> None:
-        """Reports; to be called on the first process."""
-        with claims.alone():  # so that of several processes that end at once the last one reads the records of all
-            found = directory.read()
-            missing = found.chosen - found.records.keys()
-            _warn(found, missing, claims)
-            if not found.records:
-                return
-            records = list(found.records.values())
-            summary = summarise(records)
-            network = type(module.network).__name__
-            about = {
-                "checkpoint": self.checkpoint,
-                "network": network,
-                "options": self.options,
-                "certifiers": found.certifiers,
-                "fingerprint": dict(directory.fingerprint),
-                "missing": len(missing),
-                "errors": errors_of(records),
-            }
-            self._write({**about, **_as_dict(summary)})
-        _log(trainer.loggers, summary, records)
-        console = Console(soft_wrap=True)
-        console.print(_accuracies(summary, f"{network}: {_what(directory, summary)}"), _times(summary))
-        console.print(f"{'records':<16} {directory.path}\n{'summary':<16} {self.path}")
+def _write(path: Path, content: dict[str, Any]) -> None:
+    text = json.dumps(content, indent=2, allow_nan=False)
+    with refused_by_system(path, "the records are whole, and the same command writes their summary"):
+        write_whole(path, lambda draft: draft.write_text(text + "\n"))
 
-    def _write(self, content: dict[str, Any]) -> None:
-        text = json.dumps(content, indent=2, allow_nan=False)
-        with refused_by_system(self.path, "the records are whole, and the same command writes their summary"):
-            write_whole(self.path, lambda draft: draft.write_text(text + "\n"))
 
-    def errors(self) -> str | None:
-        """Says which samples of the summary are errors, on whichever process; None if none is."""
-        errors = json.loads(self.path.read_text())["errors"] if self.path.is_file() else {}
-        return f"{describe_errors(errors)}; {self.path} lists all" if errors else None
+def reported_errors(directory: Path) -> str | None:
+    """Says which samples of a directory's summary are errors, on whichever process; returns None if none is."""
+    path = directory / _SUMMARY
+    errors = json.loads(path.read_text())["errors"] if path.is_file() else {}
+    return f"{describe_errors(errors)}; {path} lists all" if errors else None
 
 
 def _warn(found: Found, missing: set[int], claims: Claims) -> None:

@@ -1,1 +1,5 @@
-"""``gls tightness``: certified accuracy over the radius for several relaxations."""
+"""``gls tightness``: certified accuracy over the radius, for several relaxations."""
+
+from gls_lightning.commands.tightness.command import tightness
+
+__all__ = ["tightness"]

@@ -1,63 +1,56 @@
 """Tightness measured in Lightning's test loop."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from gls_lightning.commands.chosen_images import loader_of_test_images
-from gls_lightning.commands.tightness.report import TightnessReport
+from gls_lightning.commands.shared import ChosenTestImages
 from gls_lightning.diagnostics import TightnessMeter
-from gls_lightning.errors import ConfigurationError
 from gls_lightning.module import CertifiedTrainingModule
 from gls_lightning.training import process_sum
 
 
 class TightnessEvaluation(LightningModule):
-    """Measures tightness on the first test images, in place of the module's own test.
+    """Measurement of tightness on test images, in place of the module's own test.
 
     Logs ``tightness/auc/<relaxation>``. Several processes share the images.
 
     Args:
         module: The module with the network.
-        meter: What counts.
-        samples: How many images at most.
-        report: What is made of the result.
-
-    Raises:
-        ConfigurationError: ``samples`` is below 1; when the test starts: the data have no single DataLoader.
+        meter: The meter, which counts.
+        images: The test images.
+        report: Called with the meter at the end, on the first process.
     """
 
     def __init__(
-        self, module: CertifiedTrainingModule, meter: TightnessMeter, *, samples: int, report: TightnessReport
+        self,
+        module: CertifiedTrainingModule,
+        meter: TightnessMeter,
+        images: ChosenTestImages,
+        report: Callable[[TightnessMeter], None],
     ) -> None:
         super().__init__()
-        if samples < 1:
-            raise ConfigurationError(f"samples is {samples}; it must be at least 1")
         self.module = module
         self.meter = meter
-        self.samples = samples
+        self.images = images
         self.report = report
 
     def setup(self, stage: str) -> None:
-        """Checks the module, and lets the test end with the last sample."""
+        """Checks the module, and takes this process's share of the images."""
         self.module.setup(stage)
-        loader = loader_of_test_images(self.trainer.datamodule, "gls tightness")  # type: ignore[attr-defined]
-        assert loader.batch_size is not None
-        if self.trainer.limit_test_batches == 1.0 and isinstance(self.trainer.limit_test_batches, float):
-            self.trainer.limit_test_batches = -(-self._share(0) // loader.batch_size)
-
-    def _share(self, rank: int) -> int:
-        """How many of the samples this process measures."""
-        return len(range(rank, self.samples, self.trainer.world_size))
+        self._share = self.images.positions[self.trainer.global_rank :: self.trainer.world_size]
+        # Lightning ends the test of a process without batches, for whose sums the others would wait.
+        read = self._share or self.images.positions[:1]
+        size = self.images.batch_size
+        self.images.batches = [read[first : first + size] for first in range(0, len(read), size)]
 
     def test_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Measures a batch."""
-        left = self._share(self.global_rank) - self.meter.samples
-        if left > 0:
+        if self._share:
             with self.module.evaluation(batch, batch_idx) as (inputs, labels, _):
-                self.meter.add(self.module.graph, self.module.tensors(), inputs[:left], labels[:left])
+                self.meter.add(self.module.graph, self.module.tensors(), inputs, labels)
 
     def on_test_epoch_end(self) -> None:
         """Adds up the processes, and logs."""
@@ -72,4 +65,4 @@ class TightnessEvaluation(LightningModule):
     def teardown(self, stage: str) -> None:
         """Reports, below the progress bar, which ends only now."""
         if self.trainer.is_global_zero:
-            self.report(self.trainer, self.module, self.meter)
+            self.report(self.meter)

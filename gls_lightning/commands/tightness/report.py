@@ -1,18 +1,17 @@
-"""What ``gls tightness`` leaves behind."""
+"""Results of ``gls tightness``."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_warn
 from rich.console import Console
 from rich.table import Table
 
+from gls_lightning.commands.shared import EvaluatedModel
 from gls_lightning.diagnostics import Tightness, TightnessMeter, tightness_figure
-from gls_lightning.module import CertifiedTrainingModule
 from gls_lightning.relaxations import Relaxation
 from gls_lightning.run_files import write_whole
 
@@ -20,43 +19,28 @@ _COLUMNS = 6
 """The table shows at most so many radii."""
 
 
-class TightnessReport:
+def report_tightness(evaluated: EvaluatedModel, output: Path, meter: TightnessMeter) -> None:
     """Prints a table, writes ``tightness.json`` and ``tightness.png``, and charts in W&B.
 
-    With ``trainer.fast_dev_run`` it writes nothing.
-
-    Args:
-        checkpoint: Where the weights come from; None for those of the initialisation.
-        output: Directory for the files.
+    To be called on the first process. With ``trainer.fast_dev_run`` no files are written.
     """
-
-    def __init__(self, checkpoint: str | None, output: Path) -> None:
-        self.checkpoint = checkpoint
-        self.output = output
-
-    def __call__(self, trainer: Trainer, module: CertifiedTrainingModule, meter: TightnessMeter) -> None:
-        """Reports; to be called on the first process."""
-        tightness = meter.result()
-        about = {
-            "checkpoint": self.checkpoint,
-            "network": type(module.network).__name__,
-            "data": type(trainer.datamodule).__name__,  # type: ignore[attr-defined]
-            "epsilon": module.epsilon,
-        }
-        title = f"Tightness: {about['network']}, {tightness.samples} test images of {about['data']}"
-        for name, count in tightness.errors.items():
-            if count:
-                rank_zero_warn(f"{name} gave no number {count} times, each counted as not certified.")
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.experiment.log({"tightness/certified_accuracy": _chart(tightness, title)})
-        console = Console(soft_wrap=True)
-        console.print(_table(tightness, title))
-        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            content = {**about, "precision": "float64", **_as_dict(tightness, meter.relaxations)}
-            figure = tightness_figure(tightness, title=title, epsilon=module.epsilon)
-            for kind, path in _files(self.output, content, figure):
-                console.print(f"{kind:<16} {path}")
+    trainer, epsilon = evaluated.trainer, evaluated.model.epsilon
+    tightness = meter.result()
+    about = {**evaluated.about, "epsilon": epsilon}
+    title = f"Tightness: {about['network']}, {tightness.samples} test images of {about['data']}"
+    for name, count in tightness.errors.items():
+        if count:
+            rank_zero_warn(f"{name} gave no number {count} times, each counted as not certified.")
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.log({"tightness/certified_accuracy": _chart(tightness, title)})
+    console = Console(soft_wrap=True)
+    console.print(_table(tightness, title))
+    if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        content = {**about, "precision": "float64", **_as_dict(tightness, meter.relaxations)}
+        figure = tightness_figure(tightness, title=title, epsilon=epsilon)
+        for kind, path in _files(output, content, figure):
+            console.print(f"{kind:<16} {path}")
 
 
 def _as_dict(tightness: Tightness, relaxations: dict[str, Relaxation]) -> dict[str, Any]:
@@ -81,7 +65,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _files(directory: Path, content: dict[str, Any], figure: Any) -> Iterator[tuple[str, Path]]:
-    """Writes the files; gives the kind and the path of each."""
+    """Writes the files, and gives the kind and the path of each."""
     directory.mkdir(parents=True, exist_ok=True)
     curves, plot = directory / "tightness.json", directory / "tightness.png"
     write_whole(curves, lambda path: path.write_text(json.dumps(content, indent=2) + "\n"))

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from gls_lightning.objectives import Batch, Certified, Objective
-from gls_lightning.training import CertifiedModule, Images, TrainingLoss, parameter_names
+from gls_lightning.training import BoundedNetwork, Images, TrainingLoss, parameter_names
 
 
 def landscape_loss(
-    module: CertifiedModule, images: Images, *, objective: Objective | None = None, epsilon: float | None = None
+    module: BoundedNetwork, images: Images, *, objective: Objective | None = None, epsilon: float | None = None
 ) -> TrainingLoss:
     """The loss of some images as a function of the network's trainable parameters, in float64.
 

@@ -11,29 +11,26 @@ from lightning.pytorch.utilities import rank_zero_warn
 from rich.console import Console
 from torch.utils.data import DataLoader
 
-from gls_lightning.module import CertifiedTrainingModule
+from gls_lightning.commands.shared.evaluated_model import EvaluatedModel
 from gls_lightning.run_files import EVALUATED, STORAGE_ERRORS, write_whole
 
 
-def report_metrics(trainer: Trainer, module: CertifiedTrainingModule, directory: Path, checkpoint: str | None) -> None:
+def report_metrics(evaluated: EvaluatedModel, directory: Path) -> None:
     """Writes the metrics of the last evaluation into ``metrics.json``, on the first process.
 
     With ``trainer.fast_dev_run`` nothing is written, and where nothing can be, a warning says so.
 
     Args:
-        trainer: What evaluated.
-        module: What was evaluated.
+        evaluated: The model, after the evaluation.
         directory: Where the file goes.
-        checkpoint: Where the weights come from; None for those of the initialisation.
     """
+    trainer = evaluated.trainer
     if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
         return
     metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
     content = {
-        "checkpoint": checkpoint,
-        "network": type(module.network).__name__,
-        "data": type(trainer.datamodule).__name__,  # type: ignore[attr-defined]
-        "epsilon": module.epsilon,
+        **evaluated.about,
+        "epsilon": evaluated.model.epsilon,
         "samples": _samples(trainer),
         "metrics": {name: value if math.isfinite(value) else None for name, value in metrics.items()},
     }

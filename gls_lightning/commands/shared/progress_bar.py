@@ -7,7 +7,7 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 
 def progress_bar(trainer: Trainer, description: str, unit: str, *, total: int, initial: int = 0) -> Any:
-    """A bar in place of Lightning's; shown where that would be, on the first process."""
+    """Returns a bar in place of Lightning's, which is shown where that would be, on the first process."""
     shown = trainer.progress_bar_callback is not None and trainer.is_global_zero
     if trainer.progress_bar_callback is not None:
         trainer.progress_bar_callback.disable()

@@ -84,7 +84,7 @@ def test_certify_as_with_the_packages_own_data(files: None) -> None:
     assert records("bytes") == records("own"), "batches go through the data module's own hooks"
 
 
-@pytest.mark.parametrize("command", ["certify", "landscape"])
+@pytest.mark.parametrize("command", ["certify", "landscape", "tightness", "export"])
 def test_no_images(command: str, files: None, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main([command, "--config=plain.yaml", "--data=Empty"])
@@ -106,18 +106,10 @@ def test_landscape(files: None) -> None:
 
 
 def test_tightness(files: None, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["tightness", "--config=plain.yaml", "--num_radii=3", "--relaxations=[IBP,CROWNIBP]"])
+    words = ["tightness", "--num_radii=3", "--relaxations=[IBP,CROWNIBP]"]
+    main([*words, "--config=plain.yaml"])
     plain = capsys.readouterr().out
-    main(
-        [
-            "tightness",
-            "--config=plain.yaml",
-            "--num_radii=3",
-            "--relaxations=[IBP,CROWNIBP]",
-            "--data=Digits",
-            "--data.test_size=50",
-        ]
-    )
+    main([*words, "--config=plain.yaml", "--data=Digits", "--data.test_size=50"])
     own = capsys.readouterr().out
     assert "CROWNIBP" in plain
     assert [line for line in plain.splitlines() if "│" in line] == [line for line in own.splitlines() if "│" in line]

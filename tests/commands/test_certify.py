@@ -383,9 +383,9 @@ class TestRefusals:
         ("words", "message"),
         [
             (["--samples=0"], "samples is 0; it must be at least 1"),
-            (["--start=-1"], "start is -1; it must not be negative"),
-            (["--start=50"], "start is 50; there are 50 test images"),
-            (["--end=51"], "end is 51; there are 50 test images"),
+            (["--start=-1"], "start is -1; it must be at least 0"),
+            (["--start=50"], "start is 50; it must be below 50, the number of test images"),
+            (["--end=51"], "end is 51; it must be at most 50, the number of test images"),
             (["--start=9", "--end=9"], "end is 9; it must be above start, which is 9"),
             (["--samples=3", "--end=9"], "samples is 3 and end is 9; give one of them"),
             (["--epsilon=1.5"], "epsilon is 1.5; a radius"),
