@@ -1,6 +1,7 @@
 """The examples of README.md, CONTRIBUTING.md and docs/ work as they stand there, and links lead somewhere."""
 
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from gls_lightning.bounds import Box, margin_specification, trace
 from gls_lightning.bounds.operations import BUILDERS
 from gls_lightning.callbacks import LossLandscapeLogger, PeriodicCertification
 from gls_lightning.cli import GLSCLI
+from gls_lightning.commands.shared import EvaluatedModel
 from gls_lightning.data import Digits
 from gls_lightning.estimators import Step
 from gls_lightning.interchange.onnx_graph import CONVERTERS
@@ -185,6 +187,16 @@ def test_callback(example: dict[str, Any]) -> None:
     assert trainer.callback_metrics["weight_norm"].item() == pytest.approx(flat.norm().item())
 
 
+@pytest.mark.parametrize("example", [("CONTRIBUTING.md", "def sparsity")], indirect=True)
+def test_command(example: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    nn.init.constant_(network[1].weight, 0.5)
+    nn.init.zeros_(network[1].bias)
+    module = CertifiedTrainingModule(network=network, relaxation=IBP(), epsilon=0.05)
+    example["sparsity"](EvaluatedModel(quiet_trainer(), module, Digits()))
+    assert capsys.readouterr().out.endswith("1.5% of the parameters are at most 0.001\n")
+
+
 def conv_network(*layers: nn.Module) -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(1, 4, 3), *layers, nn.Flatten(), nn.Linear(16, 3)).double()
@@ -269,3 +281,11 @@ def test_the_index_lists_every_page() -> None:
 
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 130
+
+
+def test_the_table_of_layers_is_that_of_the_linter() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = [layer.replace("gls_lightning.", "").split(" | ") for layer in contracts[0]["layers"]]
+    section = (ROOT / "CONTRIBUTING.md").read_text().partition("## Layers")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE)
+    assert [re.findall(r"`(\w+)`", row) for row in rows] == layers
