@@ -248,7 +248,6 @@ class CertifiedTrainingModule(BoundedNetwork):
     def on_fit_start(self) -> None:
         """Takes the weights of ``init_from``; only here is it known that the fit does not resume."""
         self.estimator.start_fit()
-        self.forget_schedules()
         if self._unread_init_from is not None:
             path = self._unread_init_from
             self.network.load_state_dict(on_first_process(self.trainer, lambda: self._read_weights(path)))

@@ -108,11 +108,22 @@ def test_callback_of_the_page_on_landscapes(clean_place: None, parsed: list[GLSC
 
 
 def test_schedule_of_the_page_on_training(clean_place: None, parsed: list[GLSCLI]) -> None:
-    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/training.md").read_text(), re.DOTALL)
-    Path("schedule.yaml").write_text(text)
-    main(["fit", "--config", str(ROOT / "tests/configs/tiny.yaml"), "--config", "schedule.yaml"])
-    assert parsed[0].model.scheduler_interval == "step"
-    assert parsed[0].model.scheduler(torch.optim.Adam([torch.zeros(1)])).total_steps == 2350
+    for text in re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/training.md").read_text(), re.DOTALL):
+        Path("schedule.yaml").write_text(text)
+        main(["fit", "--config", str(ROOT / "tests/configs/tiny.yaml"), "--config", "schedule.yaml"])
+    of_rates, of_values = parsed
+    assert of_rates.model.scheduler_interval == "step"
+    assert of_rates.model.scheduler(torch.optim.Adam([torch.zeros(1)])).total_steps == 2350
+    callbacks = {type(callback).__name__: callback for callback in of_values.trainer.callbacks}
+    assert callbacks["EpsilonAnnealing"].epochs.shape == "cosine"
+    assert callbacks["SigmaDecay"].epochs.milestones == [50, 60]
+    assert callbacks["AdaptiveRho"].epochs.last_epoch == 70
+
+
+@pytest.mark.parametrize("example", [("docs/training.md", "Waves")], indirect=True)
+def test_schedule_of_ones_own(example: dict[str, Any]) -> None:
+    waves = example["Waves"]()
+    assert [waves.fraction(step) for step in (0, 9, 10, 19, 20)] == [1, 1, 0.5, 0.5, 1]
 
 
 @pytest.mark.parametrize("example", [("docs/training.md", "warm_up_and_cosine")], indirect=True)

@@ -63,5 +63,6 @@ class AdaptiveRho(EstimatorSchedule):
         module.estimator_schedules["rho"] = Falling(lambda step: module.epsilon_schedule.fraction(step), self.factor)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leaves the configured length."""
+        """Takes the schedule back, and leaves the configured length."""
+        super().on_fit_end(trainer, pl_module)
         bounded_network(self, pl_module).estimator.scale("rho", 1.0)

@@ -41,10 +41,12 @@ class EpsilonAnnealing(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Gives the module the schedule, and warns of one that ends behind the fit."""
+        if not self.epochs.changes:
+            return
         module = bounded_network(self, pl_module)
         module.epsilon_schedule = self.schedule(trainer)
         length, last = run_length(trainer), self.epochs.last_epoch
-        if self.epochs.changes and (last > length.epochs or self.epochs.start_epoch >= length.epochs):
+        if last > length.epochs or self.epochs.start_epoch >= length.epochs:
             final_step = max(0, round(length.epochs * batches_per_epoch(trainer, "epsilon_annealing")) - 1)
             largest = module.epsilon_schedule.fraction(final_step)
             rank_zero_warn(
@@ -53,10 +55,13 @@ class EpsilonAnnealing(Callback):
                 f"{module.epsilon:g}"
             )
 
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Takes the schedule back: it was made for this fit."""
+        if self.epochs.changes:
+            bounded_network(self, pl_module).epsilon_schedule = Constant()
+
     def schedule(self, trainer: Trainer) -> Schedule:
         """The share of the target radius, in the trainer's batches."""
-        if not self.epochs.changes:
-            return Constant()
         batches = batches_per_epoch(trainer, "epsilon_annealing")
         if self.epochs.shape == "step":
             return Stairs(self.epochs.steps(batches))

@@ -46,6 +46,10 @@ class EstimatorSchedule(Callback):
                 f"{self.quantity} does not get to {self.factor:g} of its first value"
             )
 
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Takes the schedule back: it was made for this fit."""
+        bounded_network(self, pl_module).estimator_schedules.pop(self.quantity, None)
+
     def schedule(self, trainer: Trainer) -> Schedule:
         """The share of the configured value, in the trainer's batches."""
         batches = batches_per_epoch(trainer, self.section)

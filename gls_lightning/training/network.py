@@ -36,9 +36,9 @@ class BoundedNetwork(LightningModule):
     Attributes:
         current_epsilon: The radius that training uses now, a 0-dim buffer; a function of the training step alone,
             therefore not part of checkpoints.
-        epsilon_schedule: The share of ``epsilon`` that each training step uses; a callback sets it when training
-            starts.
-        estimator_schedules: Likewise for the values that the estimator lets be scheduled, by their names.
+        epsilon_schedule: The share of ``epsilon`` that each training step uses; callbacks set it for a fit.
+        estimator_schedules: Likewise for the values that the estimator lets be scheduled, by their names; without one
+            they stay as they are.
         deferred_values: What checks of batches have noted on a GPU, read where metrics are.
     """
 
@@ -64,7 +64,8 @@ class BoundedNetwork(LightningModule):
         self.epsilon = epsilon
         self.seed = seed
         self.register_buffer("current_epsilon", torch.tensor(epsilon), persistent=False)
-        self.forget_schedules()
+        self.epsilon_schedule: Schedule = Constant()
+        self.estimator_schedules: dict[str, Schedule] = {}
         self.deferred_values = DeferredValues()
         self._graph: Graph | None = None
         self.estimator.prepare(self.trainable_parameters())
@@ -117,11 +118,6 @@ class BoundedNetwork(LightningModule):
         tensors = self.tensors()
         names = parameter_names(self, tensors)
         return TrainingLoss(self.graph, self.relaxation, self.objective, tensors, names, batch, self.regularizers)
-
-    def forget_schedules(self) -> None:
-        """Uses the target radius and the estimator's configured values, until callbacks set other schedules."""
-        self.epsilon_schedule: Schedule = Constant()
-        self.estimator_schedules: dict[str, Schedule] = {}
 
     def follow_schedules(self, step: int) -> float:
         """Sets the radius and the estimator's scheduled values of a training step.

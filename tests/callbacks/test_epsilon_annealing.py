@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 import torch
+from common.trainers import quiet_trainer
 from lightning.pytorch import LightningModule, Trainer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -11,6 +12,14 @@ from gls_lightning.callbacks import EpsilonAnnealing
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import Backprop
 from gls_lightning.relaxations import IBP
+from gls_lightning.schedules import Schedule, Smooth
+
+
+def module_and_data() -> tuple[CertifiedTrainingModule, DataLoader[Any]]:
+    """A module with radius 0.4, and two batches."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    module = CertifiedTrainingModule(network=network, epsilon=0.4, relaxation=IBP(), estimator=Backprop())
+    return module, DataLoader(TensorDataset(torch.rand(4, 1, 2, 2), torch.tensor([0, 1, 0, 1])), batch_size=2)
 
 
 def test_counts_batches_and_not_optimizer_steps() -> None:
@@ -20,24 +29,33 @@ def test_counts_batches_and_not_optimizer_steps() -> None:
         def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
             radii.append(pl_module.current_epsilon.item())  # type: ignore[union-attr, operator]
 
-    module = CertifiedTrainingModule(
-        network=nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), epsilon=0.4, relaxation=IBP(), estimator=Backprop()
-    )
-    Trainer(
-        accelerator="cpu",
-        max_epochs=4,
-        accumulate_grad_batches=2,
-        callbacks=[Recorder(start_epoch=1, end_epoch=3, shape="linear")],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    ).fit(module, DataLoader(TensorDataset(torch.rand(4, 1, 2, 2), torch.tensor([0, 1, 0, 1])), batch_size=2))
+    module, data = module_and_data()
+    callback = Recorder(start_epoch=1, end_epoch=3, shape="linear")
+    quiet_trainer(max_epochs=4, accumulate_grad_batches=2, callbacks=[callback]).fit(module, data)
     assert radii == pytest.approx([0, 0, 0, 0.1, 0.2, 0.3, 0.4, 0.4])
 
 
-def test_constant_by_default() -> None:
-    assert EpsilonAnnealing().schedule(Trainer(accelerator="cpu", logger=False)).fraction(0) == 1
+class Half(Schedule):
+    def fraction(self, step: int) -> float:
+        return 0.5
+
+
+@pytest.mark.parametrize(
+    ("callback", "expected"), [(None, 0.2), (EpsilonAnnealing(), 0.2), (EpsilonAnnealing(end_epoch=1), 0)]
+)
+def test_a_schedule_of_ones_own_holds_where_no_callback_sets_another(callback: Any, expected: float) -> None:
+    module, data = module_and_data()
+    module.epsilon_schedule = Half()
+    quiet_trainer(max_steps=1, max_epochs=1, callbacks=[callback] if callback else []).fit(module, data)
+    assert module.current_epsilon.item() == pytest.approx(expected)
+
+
+def test_the_schedule_ends_with_the_fit() -> None:
+    module, data = module_and_data()
+    quiet_trainer(max_epochs=1, callbacks=[EpsilonAnnealing(end_epoch=1)]).fit(module, data)
+    assert module.current_epsilon.item() == pytest.approx(0.4 * Smooth(0, 2).fraction(1))
+    quiet_trainer(max_steps=1, max_epochs=1).fit(module, data)
+    assert module.current_epsilon.item() == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize(
