@@ -52,7 +52,7 @@ class InEpochs:
 
     @property
     def changes(self) -> bool:
-        """Whether the share is ever another one than at the start of training."""
+        """True if the share ever differs from that at the start of training."""
         return bool(self.end_epoch or self.milestones)
 
     @property
