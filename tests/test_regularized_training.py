@@ -53,8 +53,8 @@ class TestCommandLine:
         ("flag", "message"),
         [
             ("--model.l1=-1", r"l1 is -1.0; it must be a finite number of at least 0"),
-            ("--model.objective.alpha=2", "alpha is 2.0; it must lie between 0 (adversarial) and 1 (certified)"),
-            ("--model.regularizer.weight=.nan", "weight is nan; the weight of ShiRegularizer must be a finite number"),
+            ("--model.objective.alpha=2", "alpha is 2.0; it must be between 0 (adversarial) and 1 (certified)"),
+            ("--model.regularizer.weight=.nan", "weight of ShiRegularizer is nan; it must be a finite number"),
         ],
     )
     def test_bad_values(self, flag: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -74,7 +74,7 @@ class PeriodicCertification(Callback):
 
 
 def _measured(trainer: Trainer, records: list[Record]) -> dict[str, Tensor]:
-    """What is logged, over the records of all processes, some of which may have none."""
+    """Returns the values to log, over the records of all processes; some may have none."""
     names = (*ACCURACIES, "unknown")
     counts = [0.0] * len(names)
     if records:

@@ -1,4 +1,4 @@
-"""What a training run prints at its end."""
+"""The last lines of a training run: its accuracies and its files."""
 
 import sys
 from pathlib import Path
@@ -61,7 +61,7 @@ def _validation_data(trainer: Trainer) -> str:
 
 
 def _files(trainer: Trainer) -> dict[str, str | Path]:
-    """What the run left behind, by what it is."""
+    """Returns the paths of the run's files, by what they hold."""
     files: dict[str, str | Path] = {**checkpoint_files(trainer)}
     directory = run_directory(trainer)
     if directory is not None and (directory / CONFIG).is_file():

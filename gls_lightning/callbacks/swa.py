@@ -47,7 +47,7 @@ class SWA(WeightAveraging):
 
     @property
     def averaging(self) -> bool:
-        """Whether there is an average yet."""
+        """True once there is an average."""
         return self._average_model is not None and bool(self._average_model.n_averaged > 0)
 
     @override

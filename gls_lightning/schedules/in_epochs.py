@@ -53,7 +53,7 @@ class InEpochs:
 
     @property
     def changes(self) -> bool:
-        """True if the share is ever another one than at the start of training."""
+        """True if the share ever differs from that at the start of training."""
         return bool(self.end_epoch or self.milestones)
 
     def behind(self, epochs: float) -> str:

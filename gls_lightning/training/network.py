@@ -88,7 +88,7 @@ class BoundedNetwork(LightningModule):
 
     @property
     def is_traced(self) -> bool:
-        """Whether there is a graph yet."""
+        """True once there is a graph."""
         return self._graph is not None
 
     def trace(self, input_shape: Sequence[int]) -> None:

@@ -1,4 +1,4 @@
-"""What a checkpoint holds of a module beside its tensors, and whether its tensors fit."""
+"""The arguments of a module that its checkpoints keep, and a check of the tensors in them."""
 
 import warnings
 from collections.abc import Mapping

@@ -13,7 +13,7 @@ from gls_lightning.training.network import BoundedNetwork
 
 
 class Validation(NamedTuple):
-    """What validation finds out about a batch.
+    """The findings of validation about a batch.
 
     Attributes:
         natural: Which images are classified correctly, ``[B]``, bool.

@@ -112,7 +112,7 @@ def test_nothing_is_left_of_a_trial(checkpoint: Path) -> None:
     [
         ("--samples=0", "samples is 0; it must be at least 1"),
         ("--epsilon=2", "epsilon is 2.0; a radius for images"),
-        ("--sigmas=[-1]", r"sigmas is [-1.0]; give positive, finite numbers"),
+        ("--sigmas=[-1]", r"sigmas is [-1.0]; it must be positive, finite numbers"),
         ("--points=1", "points is 1; it must be at least 3"),
         ("--direction=CheckpointDirection --direction.path=no.ckpt", "there is no checkpoint no.ckpt"),
         ("--direction=GradientDirection --direction.relaxation=AlphaCROWN", "has no useful gradients"),

@@ -146,7 +146,7 @@ def test_a_picture_that_fails_leaves_the_one_before(checkpoint: Path, monkeypatc
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--radii=[0.1]"], "radii is [0.1]; give at least two"),
+        (["--radii=[0.1]"], "radii is [0.1]; it must be at least two"),
         (["--radii=[0,0.1]", "--max_epsilon=0.1"], "give one of them"),
         (["--model.epsilon=0"], "max_epsilon is 0"),
         (["--samples=0"], "samples is 0; it must be at least 1"),

@@ -98,7 +98,7 @@ def test_an_image_is_augmented_alike_in_every_batch_and_subset(random_images: Mo
 )
 def test_bad_sizes_are_found_before_training(random_images: Module, options: dict[str, int]) -> None:
     key, value = next(iter(options.items()))
-    with pytest.raises(ConfigurationError, match=rf"data\.{key}: {value} "):
+    with pytest.raises(ConfigurationError, match=rf"data\.{key} is {value}; it must be at "):
         random_images(**options).setup("fit")
 
 
