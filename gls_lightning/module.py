@@ -206,7 +206,7 @@ class CertifiedTrainingModule(BoundedNetwork):
         """Makes the optimizer of all trainable parameters, and its schedule."""
         trainable = list(self.trainable_parameters().values())
         factories = self.optimizer, self.scheduler
-        return optimizer_and_schedule(self.trainer, trainable, *factories, self.scheduler_interval)
+        return optimizer_and_schedule(self, trainable, *factories, self.scheduler_interval)
 
     def configure_callbacks(self) -> list[Callback]:
         """Lists what every training needs: guards, BatchNorm statistics of the data, best accuracies in W&B."""

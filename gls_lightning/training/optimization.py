@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
 from torch import Tensor
@@ -13,13 +13,13 @@ from gls_lightning.errors import ConfigurationError
 
 
 def optimizer_and_schedule(
-    trainer: Trainer,
+    module: LightningModule,
     trainable: list[Tensor],
     make_optimizer: OptimizerCallable,
     make_schedule: LRSchedulerCallable | None,
     interval: str,
 ) -> OptimizerLRScheduler:
-    """Makes the optimizer of some parameters, and its learning rate schedule.
+    """Makes the optimizer of some parameters of a module, and its learning rate schedule.
 
     Raises:
         ConfigurationError: There is no parameter, an argument of the two is wrong, or the schedule does not fit the
@@ -34,7 +34,7 @@ def optimizer_and_schedule(
     with configuration_of("model.scheduler"):
         schedule = make_schedule(optimizer)
     if isinstance(schedule, ReduceLROnPlateau):
-        return {"optimizer": optimizer, "lr_scheduler": _watching(trainer, schedule, interval)}
+        return {"optimizer": optimizer, "lr_scheduler": _watching(module.trainer, schedule, interval)}
     if interval == "step":
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
     return {"optimizer": optimizer, "lr_scheduler": schedule}
