@@ -5,10 +5,10 @@ from math import cos, pi
 from pathlib import Path
 
 import pytest
+from common.runs import TINY
 
 from gls_lightning.main import main
 
-TINY = str(Path(__file__).parents[1] / "configs/tiny.yaml")
 SCHEDULES = """
 epsilon_annealing: {shape: step, milestones: [1, 3]}
 sigma_decay: {shape: cosine, factor: 5, start_epoch: 1, end_epoch: 3}
