@@ -16,7 +16,7 @@ import gls_lightning.optimizers  # noqa: F401
 from gls_lightning.arguments import Radius, read_radius, require_writable_directory, warn_of_large_radius
 from gls_lightning.certification import Certifier, complete_certifier, select_stages
 from gls_lightning.checkpoint_io import WholeCheckpointIO
-from gls_lightning.command_line.trainer_options import check_trainer_options
+from gls_lightning.command_line.model_commands.trainer_options import check_trainer_options
 from gls_lightning.commands.certify.evaluation import CertificationEvaluation
 from gls_lightning.commands.certify.options import CertificationOptions
 from gls_lightning.commands.certify.report import CertificationReport

@@ -64,7 +64,7 @@ def _shown(value: str) -> str:
 
 def _unknown_option(key: str, option: str, path: str) -> str:
     """That a class has no such option, but perhaps a near one, or that another class of its kind has it."""
-    from gls_lightning.command_line.components import KINDS, components, imported, kind_of, options_of
+    from gls_lightning.command_line.model_commands.components import KINDS, components, imported, kind_of, options_of
 
     if not isinstance(owner := imported(path), type):
         return f"{key}.{option}: there is no such option"
@@ -81,7 +81,13 @@ def _unknown_option(key: str, option: str, path: str) -> str:
 
 def _wrong_class(failure: ParseFailure, given: str) -> str:
     """That there is no such class, or that it is of another kind."""
-    from gls_lightning.command_line.components import KINDS, article, components, expected_kind, kind_named
+    from gls_lightning.command_line.model_commands.components import (
+        KINDS,
+        article,
+        components,
+        expected_kind,
+        kind_named,
+    )
 
     if asked := _HELP.match(failure.value):
         failure = replace(failure, key=f"{failure.key}.{asked[1]}", outer=failure.owner, expected="")

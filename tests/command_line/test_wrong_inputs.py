@@ -114,7 +114,7 @@ def test_commands(words: str, line: str, capsys: pytest.CaptureFixture[str]) -> 
         ("trainer.max_epochs=abc", "trainer.max_epochs is abc; it must be an integer or null$"),
         ("trainer.precision=17", "trainer.precision is 17; it must be one of 64, 32, 16, .*bf16 or null$"),
         ("seed_everything=abc", "seed_everything is abc; it must be an integer$"),
-        ("seed_everything=-1", "seed_everything is -1; it must lie between 0 and 4294967295$"),
+        ("seed_everything=-1", "seed_everything is -1; it must be between 0 and 4294967295$"),
         ("trainer.max_epochs", "--trainer.max_epochs: expected one argument$"),
         ("model.epsilon=abc", "model.epsilon is abc; it must be a number such as 0.1 or a fraction such as 8/255$"),
         ("model.epsilon=1/0", "model.epsilon is 1/0; it must be a number such as 0.1 or a fraction"),

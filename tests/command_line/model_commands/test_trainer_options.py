@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
 from gls_lightning.cli import GLSTrainer
-from gls_lightning.command_line.trainer_options import check_trainer_options
+from gls_lightning.command_line.model_commands.trainer_options import check_trainer_options
 from gls_lightning.errors import ConfigurationError
 
 

@@ -15,7 +15,7 @@ from gls_lightning.configuration.composition import SHIPPED, compose, merge
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.main import main
 
-TINY = (Path(__file__).parent / "configs" / "tiny.yaml").resolve()
+TINY = (Path(__file__).parents[1] / "configs" / "tiny.yaml").resolve()
 
 
 pytestmark = pytest.mark.usefixtures("clean_place")
@@ -230,7 +230,7 @@ def test_the_main_experiment_is_what_it_was_as_one_file() -> None:
 class TestPage:
     """docs/configs.md."""
 
-    page = (Path(__file__).parents[1] / "docs" / "configs.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "configs.md").read_text()
     blocks = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
 
     def test_examples(self) -> None:

@@ -1,21 +1,23 @@
 """The parser of the commands that have a model: its options are also read from configurations."""
 
 import re
+from argparse import SUPPRESS, Action
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import Namespace
+from jsonargparse import ActionConfigFile, Namespace  # type: ignore[attr-defined]  # exported by a computed list
 from lightning.pytorch.cli import LightningArgumentParser
 from torch.optim import Adam
 
-from gls_lightning.command_line.components import options_of
-from gls_lightning.command_line.config_places import place
+from gls_lightning.command_line.model_commands.components import options_of
+from gls_lightning.command_line.model_commands.config_places import place
 from gls_lightning.command_line.parse_failure import read_failure
 from gls_lightning.command_line.parser import CommandParser
 from gls_lightning.command_line.refusal import refused_key
-from gls_lightning.configuration import Trust, check_values, compose
+from gls_lightning.configuration import Trust, check_values, compose, find_config
 from gls_lightning.data import Digits
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import RGS
@@ -25,6 +27,23 @@ _OPTION = re.compile(r"(?:Subcommand|Group) '([^']+)' does not accept option '([
 _EARLY = re.compile(r"Option '(\w+)[^']*' is not accepted before subcommand '(\w+)'")
 _USUAL = {"model": CertifiedTrainingModule, "model.estimator": RGS, "model.optimizer": Adam, "data": Digits}
 """Options of these classes are suggested where only their last names are given."""
+
+
+class EarlyFlag(Action):
+    """A flag that has been read before parsing: an option of the command line alone, that no configuration has."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        super().__init__(option_strings, SUPPRESS, nargs=0, default=SUPPRESS, **options)
+
+    def __call__(self, *args: Any) -> None:
+        """Does nothing."""
+
+
+class _NamedConfig(ActionConfigFile):
+    """A configuration that is named by its path, by its run's directory, or as one of those shipped."""
+
+    def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
+        super().__call__(parser, cfg, str(find_config(values)), option_string)  # type: ignore[no-untyped-call]
 
 
 class ModelParser(CommandParser, LightningArgumentParser):
@@ -38,6 +57,7 @@ class ModelParser(CommandParser, LightningArgumentParser):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.register("action", ActionConfigFile, _NamedConfig)
         self._files: list[Path] = []
         self._reading: list[Path] = []
 
