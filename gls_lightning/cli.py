@@ -77,38 +77,42 @@ class GLSCLI(LightningCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """The methods of the trainer that are commands, and which of their arguments are not options."""
+        """Lists the methods of the trainer that are commands, and which of their arguments are not options."""
         commands = LightningCLI.subcommands()
         own = {name: {"model", "datamodule"} for name in OWN_COMMANDS}
         return {name: commands[name] for name in ("fit", "validate", "test")} | own
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
-        """A parser that knows what the command line trusts."""
+        """Makes a parser that knows what the command line trusts."""
         parser = super().init_parser(**kwargs)
         assert isinstance(parser, ModelParser)
         parser.trust = self.trust
         return parser
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
-        """Of the commands that do not run only the names are needed; the options of each take a tenth of a second."""
+        """Leaves the commands that do not run without options, which take a tenth of a second for each."""
         if self._command not in (None, subcommand):
             return self.init_parser(**kwargs)
         return super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parses the command line, and refuses a seed that generators do not take."""
+        """Parses the command line, and refuses numbers with which generators and schedules fail later."""
         super().parse_arguments(parser, args)
-        seed = self.config[self.config.subcommand].seed_everything
+        config = self.config[self.config.subcommand]
+        seed = config.seed_everything
         require(0 <= seed < 2**32, "seed_everything", seed, f"between 0 and {2**32 - 1}")
+        for name in ("step_size", "T_max"):  # by which schedules of PyTorch divide after the first epoch
+            value = config.get(f"model.init_args.scheduler.init_args.{name}")
+            require(not isinstance(value, int | float) or value > 0, f"model.scheduler.{name}", value, "above 0")
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """One seed for everything."""
+        """Adds one seed for everything."""
         parser.add_argument(
             "--seed_everything", type=int, default=0, help="Seed of initialisation, data order, noise and attacks."
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Schedules and checkpoints have keys of their own, which configurations, flags and sweeps can set singly."""
+        """Gives schedules and checkpoints keys of their own, which configurations, flags and sweeps can set singly."""
         parser.add_argument(
             TRUST_RUN,
             action=EarlyFlag,

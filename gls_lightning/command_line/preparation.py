@@ -94,12 +94,12 @@ class _Source(NamedTuple):
         return list(dict.fromkeys([*beside, *self.names("import_paths")]))
 
     def names(self, key: str) -> list[str]:
-        """The list that it has under a key."""
+        """Reads the list that it has under a key."""
         return as_list(self.composition.content.get(key), f"{key} of {self.config}")
 
 
 def _source_of_checkpoint(checkpoint: Path, options: EarlyOptions, words: list[str]) -> tuple[list[_Source], list[str]]:
-    """The configuration of the checkpoint's run, if it has one; and the words that name it, too."""
+    """Reads the configuration of the checkpoint's run, if it has one, and lets the words name it."""
     if not checkpoint.is_file():
         raise ConfigurationError(f"--ckpt_path is {checkpoint}, where there is no file; without one, give --config")
     config = config_of_checkpoint(checkpoint)

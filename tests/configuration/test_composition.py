@@ -116,6 +116,12 @@ class TestComposition:
         with pytest.raises(ConfigurationError, match=r"bases of mine\.yaml is .*; it must be a list"):
             content("mine.yaml", bases=bases)
 
+    @pytest.mark.parametrize("key", ["imports", "import_paths"])
+    @pytest.mark.parametrize("value", [3, [1], {"a": 1}, "[", [["a"]]])
+    def test_imports_that_are_no_list_of_names(self, key: str, value: Any) -> None:
+        with pytest.raises(ConfigurationError, match=rf"{key} of mine\.yaml is .*; it must be a list of names"):
+            content("mine.yaml", bases=[write("base.yaml", imports=["a"]).name], **{key: value})
+
     @pytest.mark.parametrize(("text", "message"), [("a: [", "part.yaml is no valid YAML"), ("[1]", "part.yaml holds")])
     def test_a_base_that_cannot_be_read(self, text: str, message: str) -> None:
         Path("part.yaml").write_text(text)

@@ -93,7 +93,7 @@ class ModelParser(CommandParser, LightningArgumentParser):
                     raise ConfigurationError(self.unknown_key(f"{name}.{inner}"))
 
     def refusal(self, message: str, ex: Exception | None) -> str:
-        """The line about an input that was refused, with its place."""
+        """Writes the line about an input that was refused, with its place."""
         if unknown := _OPTION.match(message):
             parser = getattr(ex, "subcommand_parser", self)
             return str(parser.unknown_key(unknown[2] if parser is not self else f"{unknown[1]}.{unknown[2]}"))
@@ -105,7 +105,7 @@ class ModelParser(CommandParser, LightningArgumentParser):
         return line + _in(place(refused_key(read_failure(ex)), self._reading) or str(self._reading[-1]))
 
     def unknown_key(self, key: str) -> str:
-        """The line about a key of a configuration that is no option."""
+        """Writes the line about a key of a configuration that is no option."""
         known = self.option_names()
         parts = key.split(".")
         depth = next((n for n in range(1, len(parts)) if not any(k.startswith(".".join(parts[:n])) for k in known)), 0)
@@ -113,12 +113,12 @@ class ModelParser(CommandParser, LightningArgumentParser):
         return f"{name}: there is no such key{self.near_options(name)}{_in(place(name, self._files))}"
 
     def near_options(self, name: str, dashes: str = "") -> str:
-        """Says of the options, and of one without its section, where it stands."""
+        """Names near options as every parser does, and the whole name of one that lacks its section."""
         usual = [f"{key}.{option}" for key, cls in _USUAL.items() for option in options_of(cls) if option == name]
         return f"; near: {', '.join(dashes + key for key in usual)}" if usual else super().near_options(name, dashes)
 
     def missing(self, names: list[str]) -> str:
-        """The line about arguments that are required but not given, which usually stand in a configuration."""
+        """Writes the line about required arguments that are not given, which usually stand in a configuration."""
         command = names[0].partition(".")[0]
         what = " and ".join(name.removeprefix(f"{command}.") for name in names)
         return (

@@ -50,7 +50,7 @@ def check_trainer_options(options: Mapping[str, Any]) -> None:
 
 
 def _what_would_be_right(name: str, value: Any) -> str:
-    """Says it of a number or a word that is wrong; nothing of others."""
+    """Says what would be right in place of a wrong number or word; empty for any other value."""
     if isinstance(value, str):
         choices = _CHOICES.get(name, (value,))
         return "" if value.lower() in choices else f"one of {', '.join(choices)}"
@@ -76,7 +76,7 @@ def _check_name(options: Mapping[str, Any], key: str, names: Iterable[str]) -> N
 
 
 def _check_accelerator(options: Mapping[str, Any]) -> None:
-    """Looks whether there is one, and as many devices of it as are asked for."""
+    """Checks that the accelerator is there, and as many devices of it as are asked for."""
     _check_name(options, "accelerator", [*AcceleratorRegistry.available_accelerators(), "auto", "gpu"])
     accelerator = str(options.get("accelerator", "auto")).lower()
     counts: dict[str, Callable[[], int]] = {"cuda": torch.cuda.device_count, "mps": torch.mps.device_count}
@@ -108,7 +108,7 @@ def _right_devices(devices: Any, there: int) -> str:
 
 
 def _check_folders(options: Mapping[str, Any]) -> None:
-    """Looks whether the results can lie where they are to."""
+    """Checks that results can be written where they are to lie."""
     loggers = options.get("logger", [])
     loggers = [loggers] if isinstance(loggers, Logger) else loggers
     folders = [("trainer.default_root_dir", options.get("default_root_dir"))]
