@@ -76,9 +76,13 @@ class ModelParser(CommandParser, LightningArgumentParser):
         return parsed
 
     def _require_sections(self, content: dict[str, Any]) -> None:
-        """Refuses what jsonargparse lets pass: unknown keys without content, and values in place of sections."""
+        """Refuses what jsonargparse lets pass: further files, unknown keys without content, and values for sections."""
         names = self.option_names()
-        if "trainer.max_epochs" not in names:  # the content is about several commands
+        of_command = "trainer.max_epochs" in names  # else the content is about several
+        for section in [content] if of_command else [content, *content.values()]:
+            if isinstance(section, dict) and "config" in section:  # read without being prepared and trusted
+                raise ConfigurationError(f"config is {section['config']} in a configuration; name it under bases")
+        if not of_command:
             return
         sections = {name.partition(".")[0] for name in names if "." in name and not name.endswith(".help")}
         for key, value in content.items():
