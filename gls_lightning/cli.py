@@ -4,8 +4,6 @@ import logging
 import signal
 import sys
 import warnings
-from argparse import SUPPRESS, Action
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,6 @@ from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 # Components are found by their class names alone once they are imported.
@@ -21,6 +18,7 @@ import gls_lightning.certification
 import gls_lightning.data
 import gls_lightning.networks
 import gls_lightning.optimizers  # noqa: F401
+from gls_lightning.arguments import require
 from gls_lightning.callbacks import (
     EpsilonAnnealing,
     MetricsFile,
@@ -30,42 +28,22 @@ from gls_lightning.callbacks import (
     SaveRunConfig,
     SigmaDecay,
 )
-from gls_lightning.command_line.library_error import refused_by_lightning
-from gls_lightning.command_line.model_parser import ModelParser
-from gls_lightning.command_line.placement import log_into_run, loggers_of_evaluation, run_of_resumed
+from gls_lightning.command_line.model_commands.checkpoints import check_checkpoint
+from gls_lightning.command_line.model_commands.library_error import refused_by_lightning
+from gls_lightning.command_line.model_commands.model_parser import EarlyFlag, ModelParser
+from gls_lightning.command_line.model_commands.placement import log_into_run, loggers_of_evaluation, run_of_resumed
+from gls_lightning.command_line.preparation import prepare
 from gls_lightning.commands import LIGHTNING_COMMANDS, MODEL_COMMANDS
 from gls_lightning.commands.shared import EvaluatedModel
 from gls_lightning.commands.shared.metrics_report import report_metrics
-from gls_lightning.configuration import TRUST_RUN, Trust, compose, prepare, restrict_parsers
+from gls_lightning.configuration import TRUST_RUN, Trust, compose, restrict_parsers
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.module import CertifiedTrainingModule
 from gls_lightning.run_files import CONFIG, evaluation_directory
 from gls_lightning.trainer import GLSTrainer
 from gls_lightning.version import __version__
-from gls_lightning.weights import read_checkpoint, require_of_run
 
 CHECKPOINTS = ("checkpoint", "latest", "recovery")
-
-
-def _require_optimizer(path: str, checkpoint: dict[str, Any], given: str | None) -> None:
-    """Refuses to go on with an optimizer that cannot have the state of the checkpoint's."""
-    arguments = checkpoint.get("hyper_parameters")
-    saved = arguments.get("optimizer") if isinstance(arguments, dict) else None
-    name = saved.get("class_path") if isinstance(saved, dict) else None
-    if None not in (name, given) and name != given:
-        raise ConfigurationError(
-            f"model.optimizer is {given}, but {path} holds the state of {name}; model.init_from takes its weights alone"
-        )
-
-
-class _Noted(Action):
-    """A flag that has been read before parsing: an option of the command line alone, that no configuration has."""
-
-    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
-        super().__init__(option_strings, SUPPRESS, nargs=0, default=SUPPRESS, **options)
-
-    def __call__(self, *args: Any) -> None:
-        """Does nothing."""
 
 
 class GLSCLI(LightningCLI):
@@ -100,20 +78,20 @@ class GLSCLI(LightningCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """The methods of the trainer that are commands, and which of their arguments are not options."""
+        """Lists the methods of the trainer that are commands, and which of their arguments are not options."""
         commands = LightningCLI.subcommands()
         own = {name: {"model", "datamodule"} for name in MODEL_COMMANDS}
         return {name: commands[name] for name in LIGHTNING_COMMANDS} | own
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
-        """A parser that knows what the command line trusts."""
+        """Makes a parser that knows what the command line trusts."""
         parser = super().init_parser(**kwargs)
         assert isinstance(parser, ModelParser)
         parser.trust = self.trust
         return parser
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
-        """Of the commands that do not run only the names are needed; the options of each take a tenth of a second."""
+        """Leaves the commands that do not run without options, which take a tenth of a second for each."""
         if self._command not in (None, subcommand):
             return self.init_parser(**kwargs)
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
@@ -123,23 +101,26 @@ class GLSCLI(LightningCLI):
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parses the command line, and refuses a seed that generators do not take."""
+        """Parses the command line, and refuses numbers with which generators and schedules fail later."""
         super().parse_arguments(parser, args)
-        seed = self.config[self.config.subcommand].seed_everything
-        if not 0 <= seed < 2**32:
-            raise ConfigurationError(f"seed_everything is {seed}; it must lie between 0 and {2**32 - 1}")
+        config = self.config[self.config.subcommand]
+        seed = config.seed_everything
+        require(0 <= seed < 2**32, "seed_everything", seed, f"between 0 and {2**32 - 1}")
+        for name in ("step_size", "T_max"):  # by which schedules of PyTorch divide after the first epoch
+            value = config.get(f"model.init_args.scheduler.init_args.{name}")
+            require(not isinstance(value, int | float) or value > 0, f"model.scheduler.{name}", value, "above 0")
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """One seed for everything."""
+        """Adds one seed for everything."""
         parser.add_argument(
             "--seed_everything", type=int, default=0, help="Seed of initialisation, data order, noise and attacks."
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Schedules and checkpoints have keys of their own, which configurations, flags and sweeps can set singly."""
+        """Gives schedules and checkpoints keys of their own, which configurations, flags and sweeps can set singly."""
         parser.add_argument(
             TRUST_RUN,
-            action=_Noted,
+            action=EarlyFlag,
             help="Trust a run's directory, or a configuration beside a checkpoint, as if you had written it: it may "
             "import modules of its own folder and choose any class.",
         )
@@ -177,8 +158,8 @@ class GLSCLI(LightningCLI):
 
     def _parse_ckpt_path(self) -> None:
         """Lets the configuration rule: Lightning would let a checkpoint's hyperparameters override the command line."""
-        config = self.config[self.config.subcommand]
-        path = config.get("ckpt_path")
+        command = self.config.subcommand
+        config = self.config[command]
         if config.get("weights_only") is False and not self.trust.pickles:
             files = ", ".join(map(str, config.get("config") or self.config.get("config") or ()))
             raise ConfigurationError(
@@ -187,17 +168,7 @@ class GLSCLI(LightningCLI):
             )
         # Not None, for which Lightning unpickles checkpoints that it fetches by HTTP.
         config.weights_only = not self.trust.pickles
-        if path is None and self.config.subcommand != "fit":
-            rank_zero_warn(
-                f"gls {self.config.subcommand} without ckpt_path evaluates the network as it is initialised."
-            )
-        of_network = self.config.subcommand in MODEL_COMMANDS and Path(path or "").suffix == ".safetensors"
-        if path not in (None, "last", "best", "hpc") and not of_network:
-            checkpoint = read_checkpoint(path, weights_only=config.weights_only)
-            if self.config.subcommand not in MODEL_COMMANDS:
-                require_of_run(path, checkpoint, resumable=self.config.subcommand == "fit")
-            if self.config.subcommand == "fit":
-                _require_optimizer(path, checkpoint, config.get("model.init_args.optimizer.class_path"))
+        check_checkpoint(command, config, own=command in MODEL_COMMANDS)
 
     def before_fit(self) -> None:
         """Leaves out of the run's record that objects may be unpickled: that holds for this command line."""

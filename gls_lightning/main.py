@@ -90,7 +90,7 @@ def _disk_error(error: OSError) -> str:
 
 
 def _bad_input(error: BaseException | None) -> ConfigurationError | None:
-    """The error that a component raised; jsonargparse wraps it once for every level at which it stands."""
+    """Finds the error that a component raised; jsonargparse wraps it once for every level at which it stands."""
     while error is not None and not isinstance(error, ConfigurationError):
         error = error.__cause__
     return error

@@ -8,7 +8,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from gls_lightning.checkpoint_io import WholeCheckpointIO
-from gls_lightning.command_line.trainer_options import check_trainer_options
+from gls_lightning.command_line.model_commands.trainer_options import check_trainer_options
 from gls_lightning.commands import MODEL_COMMANDS, command
 from gls_lightning.commands.shared import EvaluatedModel
 from gls_lightning.module import CertifiedTrainingModule

@@ -397,6 +397,26 @@ def class_of_a_run_below(download: Download) -> list[str]:
     return evaluate(download)
 
 
+@attack(NOT_IMPORTED, TRUSTS, letter="-c")
+@attack(NOT_IMPORTED, TRUSTS, letter="--config=")
+def class_of_a_run_below_whose_name_follows_the_option_at_once(download: Download, letter: str) -> list[str]:
+    package = move_below(download, f"below_at_once_{len(letter)}")
+    download.write("found.py", TOUCH + COMPONENT.format(name="Found"))
+    download.say(model={"init_args": {"relaxation": f"{package}.found.Found"}})
+    return ["test", f"{letter}{download.config}"]
+
+
+@attack("name it under bases", place="inside", words="test --config mine.yaml")
+@attack("name it under bases", place="whole", words="--config mine.yaml test")
+def class_of_a_run_that_a_configuration_names(download: Download, place: str, words: str) -> list[str]:
+    package = move_below(download, f"below_named_{place}")
+    download.write("found.py", TOUCH + COMPONENT.format(name="Found"))
+    download.say(model={"init_args": {"relaxation": f"{package}.found.Found"}})
+    named = {"config": str(download.config)}
+    Path("mine.yaml").write_text(yaml.safe_dump(named if place == "inside" else {"test": named}))
+    return words.split()
+
+
 @attack(REFUSED, TRUSTS, text="class_path: {}.found.Found")
 @attack(REFUSED, TRUSTS, text='{{"class\\u005fpath": {}.found.Found}}')
 def class_of_a_run_below_in_a_file_that_is_named(download: Download, text: str) -> list[str]:
@@ -491,7 +511,7 @@ def class_of_a_program(download: Download) -> list[str]:
     return evaluate(download)
 
 
-@attack("3, which is not the name of a module")
+@attack("imports of .* is 3; it must be a list of names")
 def number_for_a_module(download: Download) -> list[str]:
     download.say(imports=3)
     return evaluate(download)

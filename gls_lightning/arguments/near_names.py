@@ -8,7 +8,7 @@ FEW = 12
 
 
 def near(word: str, names: Iterable[str]) -> list[str]:
-    """At most three of the names that the word may have meant, the nearest first, whatever the case of the letters."""
+    """Finds at most three names that the word may have meant, the nearest first, whatever the case of the letters."""
     by_lower, lower = {name.lower(): name for name in sorted(names)}, word.lower()
     close = get_close_matches(lower, by_lower, n=3, cutoff=0.6)
     longer = [name for name in by_lower if lower and (name.startswith(lower) or (len(lower) > 3 and lower in name))]
@@ -16,7 +16,7 @@ def near(word: str, names: Iterable[str]) -> list[str]:
 
 
 def alternatives(word: str, names: Iterable[str], before: str = "", behind: str = "") -> str:
-    """What to say behind the message that a word is none of the names: those near it, or all if they are few.
+    """Ends the message that a word is none of the names: with those near it, or with all if they are few.
 
     Args:
         word: The word.

@@ -46,7 +46,7 @@ _LIBRARIES = ("torch", "torchvision", "torchmetrics", "lightning", "lightning_fa
 
 
 def kind_of(cls: Any) -> type | None:
-    """The base class of the kind that a class is of."""
+    """Finds the base class of the kind that a class is of."""
     return next((base for base in KINDS if isinstance(cls, type) and issubclass(cls, base)), None)
 
 
@@ -57,12 +57,12 @@ def imported(path: str) -> Any:
 
 
 def article(noun: str) -> str:
-    """The noun with its indefinite article."""
+    """Puts the indefinite article before a noun."""
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def components(base: type) -> dict[str, type]:
-    """The classes of a kind that are imported, by name; networks without the layers of PyTorch and its companions."""
+    """Finds the imported classes of a kind, by name; of networks not the layers of PyTorch and its companions."""
     found = {cls.__name__: cls for cls in _subclasses(base) if kind_of(cls) is base and _is_offered(cls)}
     return found if base is not nn.Module else {n: c for n, c in found.items() if _root(c) not in _LIBRARIES}
 
@@ -89,7 +89,7 @@ def _is_offered(cls: type) -> bool:
 
 
 def expected_kind(hint: str, owner: str, key: str) -> type | None:
-    """The kind of component that is expected for a key.
+    """Finds the kind of component that is expected for a key.
 
     Args:
         hint: The types that are expected, as jsonargparse writes them; may be empty.
@@ -113,7 +113,7 @@ def _annotation(owner: Any, argument: str) -> Any:
 
 @cache
 def options_of(cls: type) -> tuple[str, ...]:
-    """The names of the options of a class, with those that it passes on to others."""
+    """Lists the names of the options of a class, with those that it passes on to others."""
     parser = ArgumentParser(exit_on_error=False)
     filled_in = {1} if issubclass(cls, Optimizer | LRScheduler) else set[int | str]()
     try:
@@ -123,6 +123,6 @@ def options_of(cls: type) -> tuple[str, ...]:
 
 
 def kind_named(name: str) -> type | None:
-    """The kind of the component of this name, if there is one; a common layer is a network."""
+    """Finds the kind of the component of this name, if there is one; a common layer is a network."""
     kinds = {cls.__name__: nn.Module for cls in (nn.ReLU, nn.Linear, nn.Conv2d, nn.Sequential)}
     return (kinds | {known: kind for kind in reversed(KINDS) for known in components(kind)}).get(name)

@@ -32,7 +32,7 @@ class CommandParser(ArgumentParser):
         raise ConfigurationError(self.refusal(message, ex)) from ex
 
     def refusal(self, message: str, ex: Exception | None) -> str:
-        """The line about an input that was refused."""
+        """Writes the line about an input that was refused."""
         if message.startswith(_UNRECOGNIZED):
             return self.unknown_word(message.removeprefix(_UNRECOGNIZED).split()[0])
         if missing := _REQUIRED.match(message):
@@ -42,12 +42,12 @@ class CommandParser(ArgumentParser):
         return one_line(message) if ex is None else explain(read_failure(ex))
 
     def option_names(self) -> list[str]:
-        """The names of all options, without the dashes."""
+        """Lists the names of all options, without the dashes."""
         names = [name for action in self._actions for name in action.option_strings]
         return [name[2:] for name in names if name.startswith("--") and not name.endswith("+")]
 
     def unknown_word(self, word: str) -> str:
-        """The line about a word that is no option."""
+        """Writes the line about a word that is no option."""
         if not word.startswith("-"):
             hint = f"--config {word}" if word.endswith(".yaml") else "options begin with --"
             return f"there is no argument {word!r} here; {hint}"
@@ -55,7 +55,7 @@ class CommandParser(ArgumentParser):
         return f"there is no option {word.partition('=')[0]}{self.near_options(name, '--')}"
 
     def near_options(self, name: str, dashes: str = "") -> str:
-        """Says of the options behind the message that there is none of this name."""
+        """Ends the message that there is no option of this name, with those whose names are near."""
         names = self.option_names()
         root, dot, rest = name.partition(".")
         roots = {known.partition(".")[0] for known in names}
@@ -70,5 +70,5 @@ class CommandParser(ArgumentParser):
         return alternatives(name, roots, dashes)
 
     def missing(self, names: list[str]) -> str:
-        """The line about arguments that are required but not given."""
+        """Writes the line about arguments that are required but not given."""
         return f"{self.prog} needs {' and '.join(names)}"

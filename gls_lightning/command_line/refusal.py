@@ -26,7 +26,7 @@ LONGEST_VALUE = 60
 
 
 def explain(failure: ParseFailure) -> str:
-    """The line about a failure below a key, such as ``model.epsilon is 'abc'; it must be a number``."""
+    """Writes the line about a failure below a key, such as ``model.epsilon is 'abc'; it must be a number``."""
     reason = failure.reason
     if unknown := _UNKNOWN_OPTION.search(reason):
         return _unknown_option(failure.key, unknown[1], failure.owner)
@@ -47,13 +47,13 @@ def explain(failure: ParseFailure) -> str:
 
 
 def refused_key(failure: ParseFailure) -> str:
-    """The key that the failure is about, which may be an unknown one."""
+    """Names the key that the failure is about, which may be an unknown one."""
     unknown = _UNKNOWN_OPTION.search(failure.reason)
     return f"{failure.key}.{unknown[1]}" if unknown else failure.key
 
 
 def one_line(text: object) -> str:
-    """A text without its line breaks."""
+    """Removes the line breaks of a text."""
     return " ".join(str(text).split())
 
 
@@ -63,7 +63,7 @@ def _shown(value: str) -> str:
 
 
 def _unknown_option(key: str, option: str, path: str) -> str:
-    """That a class has no such option, but perhaps a near one, or that another class of its kind has it."""
+    """Says that a class has no such option, but perhaps a near one, or that another class of its kind has it."""
     from gls_lightning.command_line.components import KINDS, components, imported, kind_of, options_of
 
     if not isinstance(owner := imported(path), type):
@@ -80,8 +80,14 @@ def _unknown_option(key: str, option: str, path: str) -> str:
 
 
 def _wrong_class(failure: ParseFailure, given: str) -> str:
-    """That there is no such class, or that it is of another kind."""
-    from gls_lightning.command_line.components import KINDS, article, components, expected_kind, kind_named
+    """Says that there is no such class, or that it is of another kind."""
+    from gls_lightning.command_line.components import (
+        KINDS,
+        article,
+        components,
+        expected_kind,
+        kind_named,
+    )
 
     if asked := _HELP.match(failure.value):
         failure = replace(failure, key=f"{failure.key}.{asked[1]}", outer=failure.owner, expected="")
@@ -105,7 +111,7 @@ def _wrong_class(failure: ParseFailure, given: str) -> str:
 
 
 def _section(given: str) -> list[str] | None:
-    """The keys of a mapping that was printed."""
+    """Reads the keys of a mapping that was printed; None of anything else."""
     try:
         value = literal_eval(given)
     except (ValueError, SyntaxError):

@@ -1,12 +1,12 @@
 """Configurations that are composed of others."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
+from gls_lightning.arguments import alternatives, require
 from gls_lightning.configuration.yaml_files import read_yaml
 from gls_lightning.errors import ConfigurationError
 
@@ -51,17 +51,33 @@ def compose(config: Path, above: tuple[Path, ...] = ()) -> Composition:
         base = compose(_find_base(name, config), (*above, config))
         content, files = _over(content, base.content), files + base.files
     content.pop(PAPER, None)
+    for key in IMPORTS:
+        as_list(own.get(key), f"{key} of {config}")
     return Composition(_over(content, own), (*files, config))
 
 
-def as_list(value: Any) -> list[str]:
-    """The strings of a list, which may be a single one or written as YAML."""
-    parsed = yaml.safe_load(value) if isinstance(value, str) else value
-    return list(parsed or []) if isinstance(parsed, list | tuple | None) else [parsed]
+def as_list(value: Any, name: str) -> list[str]:
+    """Reads names, which may be a list, a single one, or either written as YAML.
+
+    Args:
+        value: What was given; None for no names.
+        name: What it was given as, for the message.
+
+    Raises:
+        ConfigurationError: It is something else.
+    """
+    try:
+        parsed = yaml.safe_load(value) if isinstance(value, str) else value
+    except yaml.YAMLError:
+        parsed = False
+    names = [parsed] if isinstance(parsed, str) else [] if parsed is None else parsed
+    fits = isinstance(names, list) and all(isinstance(each, str) for each in names)
+    require(fits, name, value, "a list of names")
+    return list(names)
 
 
 def merge(lower: Any, upper: Any) -> Any:
-    """A section of a configuration with a later one over it.
+    """Merges a later section of a configuration over an earlier one.
 
     Mappings merge key by key; anything else is replaced, and so is a section whose class changes, with all its
     arguments. A list under a key that ends with ``+`` is appended.
@@ -83,16 +99,16 @@ def merge(lower: Any, upper: Any) -> Any:
 
 
 def _over(lower: dict[str, Any], upper: dict[str, Any]) -> dict[str, Any]:
-    """One whole configuration over another."""
+    """Merges one whole configuration over another."""
     merged: dict[str, Any] = merge(lower, upper)
     for key in IMPORTS:
-        if names := [*as_list(lower.get(key)), *as_list(upper.get(key))]:
+        if names := [*as_list(lower.get(key), key), *as_list(upper.get(key), key)]:
             merged[key] = list(dict.fromkeys(names))
     return merged
 
 
 def _is_another_class(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> bool:
-    """Whether both name a class, and not the same; a bare name is the same as a path that ends with it."""
+    """Says whether both name a class, and not the same; a bare name is the same as a path that ends with it."""
     names = [section.get("class_path") for section in (lower, upper)]
     if not all(isinstance(name, str) for name in names):
         return False
@@ -101,9 +117,9 @@ def _is_another_class(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> boo
 
 
 def _bases(value: Any, config: Path) -> list[str]:
-    if not (isinstance(value, list) and all(isinstance(name, str) for name in value)):
-        raise ConfigurationError(f"bases of {config} is {value!r}; it must be a list of configurations")
-    return value
+    fits = isinstance(value, list) and all(isinstance(name, str) for name in value)
+    require(fits, f"bases of {config}", value, "a list of configurations")
+    return list(value)
 
 
 def _find_base(name: str, config: Path) -> Path:
@@ -112,10 +128,9 @@ def _find_base(name: str, config: Path) -> Path:
             return path
     names = [path.relative_to(SHIPPED).as_posix() for path in SHIPPED.rglob("*.yaml")]
     names += [path.name for path in (config.parent / name).parent.glob("*.yaml")]
-    near = get_close_matches(name, names, n=3, cutoff=0.4)
     raise ConfigurationError(
         f"bases of {config} names {name}, which is neither a file relative to it nor a shipped configuration"
-        + (f"; near: {', '.join(near)}" if near else "")
+        + alternatives(name, names)
     )
 
 

@@ -87,7 +87,7 @@ def check_values(values: Any, source: str, folders: Sequence[str], remedy: str =
 def check_arguments(
     of: type, saved: Mapping[str, Any], given: Collection[str], source: str, folders: Sequence[str], remedy: str
 ) -> None:
-    """Does the same with the saved arguments from which Lightning will make an object.
+    """Refuses likewise what stands in the saved arguments from which Lightning will make an object.
 
     Args:
         of: The object's class.
@@ -113,7 +113,7 @@ def check_arguments(
 
 
 def _named(value: Any, key: str) -> Iterator[tuple[str, str, Any]]:
-    """All that is no plain value: its key, what it is called, and the object."""
+    """Yields all that is no plain value: its key, its name, and the object."""
     if isinstance(value, Namespace):
         value = vars(value)
     if isinstance(value, str):
@@ -136,7 +136,7 @@ def _named(value: Any, key: str) -> Iterator[tuple[str, str, Any]]:
 
 
 def _settings(section: Mapping[str, Any], key: str) -> Iterator[tuple[str, str, Any]]:
-    """The option of W&B's logger that says to which server it sends the user's key."""
+    """Yields the option of W&B's logger that says to which server it sends the user's key."""
     if _name(_resolve(section["class_path"])) != WANDB:
         return
     for part in ("init_args", "dict_kwargs"):
@@ -156,7 +156,7 @@ def _unwrapped(text: str) -> Any:
 
 
 def _resolve(path: Any) -> Any:
-    """The object of this name, of what the parser has imported; None if there is none."""
+    """Finds the object of this name in what the parser has imported; None if there is none."""
     parts = str(path).split(".")
     for count in range(len(parts) - 1, 0, -1):
         found: Any = sys.modules.get(".".join(parts[:count]))

@@ -50,7 +50,7 @@ class Foreign(NamedTuple):
 
 
 def runs_around(config: Path) -> list[Path]:
-    """The directories of runs, which others may have made, that a configuration lies in.
+    """Finds the directories of runs, which others may have made, that a configuration lies in.
 
     The working directory is one only for the files right in it, and what is above does not count for what lies below: a
     project with the files of a run at its root keeps its configurations.
@@ -60,14 +60,14 @@ def runs_around(config: Path) -> list[Path]:
 
 
 def unpacked_with(run: Path) -> list[Path]:
-    """A run's directory, and the folder right below the working directory that holds it: it may have come with it."""
+    """Adds to a run's directory the folder of the working directory that holds it and may have come with it."""
     here, place = Path.cwd(), run.absolute()
     between = place.relative_to(here).parts[:1] if place.is_relative_to(here) else ()
     return [run, *(here / part for part in between)]
 
 
 def _folders_around(file: Path, roots: Iterable[Path]) -> set[Path]:
-    """The folders that a file lies in below the roots, or all if it lies in none of them; also by way of links."""
+    """Finds the folders that a file lies in below the roots, or all if it lies in none; also by way of links."""
     ends = {place for root in roots for place in (root.absolute(), root.resolve())}
     named = _below(file.absolute(), ends)
     ways = [file.resolve(), *(folder.resolve() / file.name for folder in named)]
@@ -234,7 +234,7 @@ def _installed_spec(name: str) -> ModuleSpec | None:
 
 
 def _way_to(name: str, folders: Sequence[str]) -> list[ModuleSpec]:
-    """The packages on the way to a module, and the module, as far as there are any; imports nothing."""
+    """Finds the packages on the way to a module, and the module, as far as there are any; imports nothing."""
     specs, places = list[ModuleSpec](), [*sys.path, *folders]
     for part in name.split("."):  # without the names of its parents, which finders look for among what is imported
         spec = PathFinder.find_spec(part, places)
@@ -248,7 +248,7 @@ def _way_to(name: str, folders: Sequence[str]) -> list[ModuleSpec]:
 
 
 def _files(specs: Sequence[ModuleSpec]) -> list[str]:
-    """The files that are executed on the way to a module, and if there is none for it, what is in its folders."""
+    """Lists the files that are executed on the way to a module; if it has none, what is in its folders."""
     last = [str(Path(place, "any.py")) for spec in specs[-1:] for place in spec.submodule_search_locations or ()]
     return [*filter(None, map(_origin_as_named, specs)), *last]
 
@@ -258,10 +258,10 @@ def _origin_as_named(spec: ModuleSpec | None) -> str | None:
 
 
 def _origin(spec: ModuleSpec | None) -> str | None:
-    """The file of a module; None of one that has none: of a built-in one, or of a folder that is no regular package."""
+    """Finds the file of a module; None if it has none, as a built-in one or a folder without ``__init__``."""
     return str(Path(spec.origin).resolve()) if spec is not None and spec.has_location and spec.origin else None
 
 
 def _places(spec: ModuleSpec) -> set[str | None]:
-    """The file of a module, or else the folders of its package."""
+    """Finds the file of a module, or else the folders of its package."""
     return {_origin(spec)} - {None} or {str(Path(place).resolve()) for place in spec.submodule_search_locations or ()}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gls_lightning.command_line.config_places import place
+from gls_lightning.command_line.model_commands.config_places import place
 
 CONFIG = """\
 # a comment

@@ -15,7 +15,7 @@ from gls_lightning.configuration.composition import SHIPPED, compose, merge
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.main import main
 
-TINY = (Path(__file__).parent / "configs" / "tiny.yaml").resolve()
+TINY = (Path(__file__).parents[1] / "configs" / "tiny.yaml").resolve()
 
 
 pytestmark = pytest.mark.usefixtures("clean_place")
@@ -115,6 +115,12 @@ class TestComposition:
     def test_no_list_of_names(self, bases: Any) -> None:
         with pytest.raises(ConfigurationError, match=r"bases of mine\.yaml is .*; it must be a list"):
             content("mine.yaml", bases=bases)
+
+    @pytest.mark.parametrize("key", ["imports", "import_paths"])
+    @pytest.mark.parametrize("value", [3, [1], {"a": 1}, "[", [["a"]]])
+    def test_imports_that_are_no_list_of_names(self, key: str, value: Any) -> None:
+        with pytest.raises(ConfigurationError, match=rf"{key} of mine\.yaml is .*; it must be a list of names"):
+            content("mine.yaml", bases=[write("base.yaml", imports=["a"]).name], **{key: value})
 
     @pytest.mark.parametrize(("text", "message"), [("a: [", "part.yaml is no valid YAML"), ("[1]", "part.yaml holds")])
     def test_a_base_that_cannot_be_read(self, text: str, message: str) -> None:
@@ -230,7 +236,7 @@ def test_the_main_experiment_is_what_it_was_as_one_file() -> None:
 class TestPage:
     """docs/configs.md."""
 
-    page = (Path(__file__).parents[1] / "docs" / "configs.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "configs.md").read_text()
     blocks = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
 
     def test_examples(self) -> None:

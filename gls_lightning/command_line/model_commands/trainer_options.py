@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import StrategyRegistry
 
-from gls_lightning.arguments import alternatives, require_writable_directory
+from gls_lightning.arguments import alternatives, require, require_writable_directory
 from gls_lightning.errors import ConfigurationError
 
 _SHARES = ("limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches", "overfit_batches")
@@ -38,8 +38,8 @@ def check_trainer_options(options: Mapping[str, Any]) -> None:
     """
     given = {name: value for name, value in options.items() if value is not None}
     for name, value in given.items():
-        if right := _what_would_be_right(name, value):
-            raise ConfigurationError(f"trainer.{name} is {value}; it must be {right}")
+        right = _what_would_be_right(name, value)
+        require(not right, f"trainer.{name}", value, right)
     for unit in ("epochs", "steps"):
         least, most = given.get(f"min_{unit}", 0), given.get(f"max_{unit}", -1)
         if 0 <= most < least:
@@ -50,7 +50,7 @@ def check_trainer_options(options: Mapping[str, Any]) -> None:
 
 
 def _what_would_be_right(name: str, value: Any) -> str:
-    """Says it of a number or a word that is wrong; nothing of others."""
+    """Says what would be right in place of a wrong number or word; empty for any other value."""
     if isinstance(value, str):
         choices = _CHOICES.get(name, (value,))
         return "" if value.lower() in choices else f"one of {', '.join(choices)}"
@@ -76,7 +76,7 @@ def _check_name(options: Mapping[str, Any], key: str, names: Iterable[str]) -> N
 
 
 def _check_accelerator(options: Mapping[str, Any]) -> None:
-    """Looks whether there is one, and as many devices of it as are asked for."""
+    """Checks that the accelerator is there, and as many devices of it as are asked for."""
     _check_name(options, "accelerator", [*AcceleratorRegistry.available_accelerators(), "auto", "gpu"])
     accelerator = str(options.get("accelerator", "auto")).lower()
     counts: dict[str, Callable[[], int]] = {"cuda": torch.cuda.device_count, "mps": torch.mps.device_count}
@@ -87,8 +87,9 @@ def _check_accelerator(options: Mapping[str, Any]) -> None:
             f"trainer.accelerator is {accelerator}, which PyTorch does not find on this machine; give cpu or auto"
         )
     number = there.get(accelerator, there["gpu"] if accelerator == "auto" else 0)
-    if right := _right_devices(options.get("devices", "auto"), number):
-        raise ConfigurationError(f"trainer.devices is {options['devices']}; it must be {right}")
+    devices = options.get("devices", "auto")
+    right = _right_devices(devices, number)
+    require(not right, "trainer.devices", devices, right)
 
 
 def _right_devices(devices: Any, there: int) -> str:
@@ -108,7 +109,7 @@ def _right_devices(devices: Any, there: int) -> str:
 
 
 def _check_folders(options: Mapping[str, Any]) -> None:
-    """Looks whether the results can lie where they are to."""
+    """Checks that results can be written where they are to lie."""
     loggers = options.get("logger", [])
     loggers = [loggers] if isinstance(loggers, Logger) else loggers
     folders = [("trainer.default_root_dir", options.get("default_root_dir"))]

@@ -23,7 +23,7 @@ PLACE = ("trainer.logger.init_args.save_dir", "trainer.logger.init_args.name")
 
 
 def run_of_resumed(checkpoint: Path, loggers: Any, config: str) -> Path | None:
-    """The directory in which a fit goes on: that of its checkpoint, where this is a run of the same configuration.
+    """Finds the directory in which a fit goes on: its checkpoint's, if that is a run of the same configuration.
 
     Args:
         checkpoint: What the fit goes on from.
@@ -72,7 +72,7 @@ def log_into_run(loggers: Any, run: Path) -> None:
 
 
 def loggers_of_evaluation(loggers: Any, directory: Path) -> Any:
-    """The section for a command that makes no run: what files have no reader is left out.
+    """Leaves out loggers whose files nothing reads, for a command that makes no run.
 
     Args:
         loggers: The section of the configuration.

@@ -1,21 +1,23 @@
 """The parser of the commands that have a model: its options are also read from configurations."""
 
 import re
+from argparse import SUPPRESS, Action
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import Namespace
+from jsonargparse import ActionConfigFile, Namespace  # type: ignore[attr-defined]  # exported by a computed list
 from lightning.pytorch.cli import LightningArgumentParser
 from torch.optim import Adam
 
 from gls_lightning.command_line.components import options_of
-from gls_lightning.command_line.config_places import place
+from gls_lightning.command_line.model_commands.config_places import place
 from gls_lightning.command_line.parse_failure import read_failure
 from gls_lightning.command_line.parser import CommandParser
 from gls_lightning.command_line.refusal import refused_key
-from gls_lightning.configuration import Trust, check_values, compose
+from gls_lightning.configuration import Trust, check_values, compose, find_config
 from gls_lightning.data import Digits
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import RGS
@@ -25,6 +27,23 @@ _OPTION = re.compile(r"(?:Subcommand|Group) '([^']+)' does not accept option '([
 _EARLY = re.compile(r"Option '(\w+)[^']*' is not accepted before subcommand '(\w+)'")
 _USUAL = {"model": CertifiedTrainingModule, "model.estimator": RGS, "model.optimizer": Adam, "data": Digits}
 """Options of these classes are suggested where only their last names are given."""
+
+
+class EarlyFlag(Action):
+    """A flag that has been read before parsing: an option of the command line alone, that no configuration has."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        super().__init__(option_strings, SUPPRESS, nargs=0, default=SUPPRESS, **options)
+
+    def __call__(self, *args: Any) -> None:
+        """Does nothing."""
+
+
+class _NamedConfig(ActionConfigFile):
+    """A configuration that is named by its path, by its run's directory, or as one of those shipped."""
+
+    def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
+        super().__call__(parser, cfg, str(find_config(values)), option_string)  # type: ignore[no-untyped-call]
 
 
 class ModelParser(CommandParser, LightningArgumentParser):
@@ -38,6 +57,7 @@ class ModelParser(CommandParser, LightningArgumentParser):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.register("action", ActionConfigFile, _NamedConfig)
         self._files: list[Path] = []
         self._reading: list[Path] = []
 
@@ -56,9 +76,13 @@ class ModelParser(CommandParser, LightningArgumentParser):
         return parsed
 
     def _require_sections(self, content: dict[str, Any]) -> None:
-        """Refuses what jsonargparse lets pass: unknown keys without content, and values in place of sections."""
+        """Refuses what jsonargparse lets pass: further files, unknown keys without content, and values for sections."""
         names = self.option_names()
-        if "trainer.max_epochs" not in names:  # the content is about several commands
+        of_command = "trainer.max_epochs" in names  # else the content is about several
+        for section in [content] if of_command else [content, *content.values()]:
+            if isinstance(section, dict) and "config" in section:  # read without being prepared and trusted
+                raise ConfigurationError(f"config is {section['config']} in a configuration; name it under bases")
+        if not of_command:
             return
         sections = {name.partition(".")[0] for name in names if "." in name and not name.endswith(".help")}
         for key, value in content.items():
@@ -73,7 +97,7 @@ class ModelParser(CommandParser, LightningArgumentParser):
                     raise ConfigurationError(self.unknown_key(f"{name}.{inner}"))
 
     def refusal(self, message: str, ex: Exception | None) -> str:
-        """The line about an input that was refused, with its place."""
+        """Writes the line about an input that was refused, with its place."""
         if unknown := _OPTION.match(message):
             parser = getattr(ex, "subcommand_parser", self)
             return str(parser.unknown_key(unknown[2] if parser is not self else f"{unknown[1]}.{unknown[2]}"))
@@ -85,7 +109,7 @@ class ModelParser(CommandParser, LightningArgumentParser):
         return line + _in(place(refused_key(read_failure(ex)), self._reading) or str(self._reading[-1]))
 
     def unknown_key(self, key: str) -> str:
-        """The line about a key of a configuration that is no option."""
+        """Writes the line about a key of a configuration that is no option."""
         known = self.option_names()
         parts = key.split(".")
         depth = next((n for n in range(1, len(parts)) if not any(k.startswith(".".join(parts[:n])) for k in known)), 0)
@@ -93,12 +117,12 @@ class ModelParser(CommandParser, LightningArgumentParser):
         return f"{name}: there is no such key{self.near_options(name)}{_in(place(name, self._files))}"
 
     def near_options(self, name: str, dashes: str = "") -> str:
-        """Says of the options, and of one without its section, where it stands."""
+        """Names near options as every parser does, and the whole name of one that lacks its section."""
         usual = [f"{key}.{option}" for key, cls in _USUAL.items() for option in options_of(cls) if option == name]
         return f"; near: {', '.join(dashes + key for key in usual)}" if usual else super().near_options(name, dashes)
 
     def missing(self, names: list[str]) -> str:
-        """The line about arguments that are required but not given, which usually stand in a configuration."""
+        """Writes the line about required arguments that are not given, which usually stand in a configuration."""
         command = names[0].partition(".")[0]
         what = " and ".join(name.removeprefix(f"{command}.") for name in names)
         return (

@@ -12,7 +12,7 @@ from gls_lightning.configuration.yaml_files import read_yaml
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.main import main
 
-TINY = Path(__file__).parent / "configs" / "tiny.yaml"
+TINY = Path(__file__).parents[1] / "configs" / "tiny.yaml"
 
 pytestmark = pytest.mark.usefixtures("clean_place")
 

@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
 from gls_lightning.cli import GLSTrainer
-from gls_lightning.command_line.trainer_options import check_trainer_options
+from gls_lightning.command_line.model_commands.trainer_options import check_trainer_options
 from gls_lightning.errors import ConfigurationError
 
 
@@ -40,7 +40,7 @@ from gls_lightning.errors import ConfigurationError
 )
 def test_ranges(name: str, wrong: list[Any], right: list[Any]) -> None:
     for value in wrong:
-        with pytest.raises(ConfigurationError, match=rf"^trainer\.{name} is {value}[;,] .*\b(must be|near:) "):
+        with pytest.raises(ConfigurationError, match=rf"^trainer\.{name} is '?{value}'?[;,] .*\b(must be|near:) "):
             check_trainer_options({name: value})
     for value in right:
         check_trainer_options({name: value})
@@ -59,12 +59,12 @@ def test_a_smallest_above_the_largest() -> None:
         (0, "cpu", 0, "trainer.devices is 0; it must be auto or a number of processes from 1 on"),
         (0, "auto", -1, "trainer.devices is -1; it must be auto or a number of processes"),
         (0, "auto", [0, 1], "trainer.devices is .0, 1.; it must be auto or a number of processes"),
-        (0, "auto", "two", "trainer.devices is two; it must be auto or a number"),
+        (0, "auto", "two", "trainer.devices is 'two'; it must be auto or a number"),
         (1, "gpu", 2, "trainer.devices is 2; it must be auto, or from 1 to 1, the GPUs there are"),
         (2, "gpu", 0, "trainer.devices is 0; it must be auto, or from 1 to 2"),
         (2, "auto", [0, 2], "trainer.devices is .0, 2.; it must be a list of different numbers from 0 to 1"),
         (2, "auto", [0, 0], "it must be a list of different numbers"),
-        (2, "auto", "1,3", "trainer.devices is 1,3; it must be a list of different numbers from 0 to 1"),
+        (2, "auto", "1,3", "trainer.devices is '1,3'; it must be a list of different numbers from 0 to 1"),
     ],
 )
 def test_devices(gpus: int, accelerator: str, devices: Any, message: str, monkeypatch: pytest.MonkeyPatch) -> None:

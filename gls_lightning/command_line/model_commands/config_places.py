@@ -10,7 +10,7 @@ _TRANSPARENT = ("init_args", "dict_kwargs")
 
 
 def place(key: str, files: Iterable[Path]) -> str:
-    """File and line of a key, such as ``mine.yaml, line 3``; empty if it stands in none of the files.
+    """Finds file and line of a key, such as ``mine.yaml, line 3``; empty if it stands in none of the files.
 
     Args:
         key: The key with those above it, such as ``model.estimator.sigma``.
@@ -27,7 +27,7 @@ def place(key: str, files: Iterable[Path]) -> str:
 
 
 def _line(node: yaml.Node | None, path: list[str]) -> int | None:
-    """The line, counted from 0."""
+    """Finds the line, counted from 0."""
     found: list[int | None] = []
     if isinstance(node, yaml.MappingNode):
         for name, value in node.value:

@@ -8,7 +8,7 @@ from gls_lightning.errors import ConfigurationError
 
 
 def refused_by_lightning(error: Exception) -> ConfigurationError | None:
-    """The error as bad input, if Lightning itself raised it about what it was given; None for any other."""
+    """Turns an error that Lightning raised about its input into bad input; any other into None."""
     first: BaseException = error
     while first.__cause__ is not None:
         first = first.__cause__
@@ -21,7 +21,7 @@ def refused_by_lightning(error: Exception) -> ConfigurationError | None:
 
 
 def _raised_in(error: BaseException) -> tuple[str, str]:
-    """The names of the module and of the class whose method raised it."""
+    """Names the module and the class whose method raised it."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
