@@ -32,7 +32,7 @@ def gradient_statistics(
     estimator: GradientEstimator,
     objective: LossFunction,
     params: dict[str, Tensor],
-    keys: Sequence[Step],
+    steps: Sequence[Step],
     differentiable: bool = True,
 ) -> GradientStatistics:
     """Evaluates a copy of an estimator several times at the same parameters.
@@ -41,21 +41,21 @@ def gradient_statistics(
         estimator: The estimator, which is not changed.
         objective: The function to differentiate.
         params: The parameters by name; not changed either.
-        keys: The randomness of each estimate; at least two.
+        steps: Each determines the random numbers of one estimate; at least two.
         differentiable: Whether the objective has a gradient to compare with.
     """
     estimator = deepcopy(estimator)
     gradient = _gradient(objective, params) if differentiable else None
     mean, scatter, cosines = torch.zeros(()), torch.zeros(()), []
-    for number, key in enumerate(keys, 1):
-        estimate = _gradient(partial(estimator, objective, key=key), params)
+    for number, step in enumerate(steps, 1):
+        estimate = _gradient(partial(estimator, objective, step=step), params)
         change = estimate - mean  # Welford's recurrence, exact where all estimates are the same
         mean = mean + change / number
         scatter = scatter + change @ (estimate - mean)
         if gradient is not None:
             cosines.append(estimate @ gradient / (estimate.norm() * gradient.norm()))
-    trace = scatter / (len(keys) - 1)
-    squared_norm = mean.square().sum() - trace / len(keys)
+    trace = scatter / (len(steps) - 1)
+    squared_norm = mean.square().sum() - trace / len(steps)
     return GradientStatistics(
         trace / squared_norm.clamp_min(0),
         torch.stack(cosines).mean() if cosines else None,

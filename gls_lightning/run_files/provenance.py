@@ -30,7 +30,7 @@ def _checked_out_commit() -> str:
     Git is asked about this package's own folder alone: the settings of a repository that somebody else made can start
     programs.
     """
-    git = ["git", "-C", str(Path(__file__).parent)]
+    git = ["git", "-C", str(Path(__file__).parents[1])]
     try:
         subprocess.run([*git, "ls-files", "--error-unmatch", "version.py"], capture_output=True, check=True, timeout=10)
         words = [*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]

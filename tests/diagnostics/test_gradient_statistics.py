@@ -17,12 +17,12 @@ class Given(GradientEstimator):
         super().__init__()
         self.gradients = gradients
 
-    def forward(self, objective, params: dict[str, Tensor], key: Step) -> Estimate:
-        gradient = {"x": torch.tensor(self.gradients[key.batch])}
+    def forward(self, objective, params: dict[str, Tensor], step: Step) -> Estimate:
+        gradient = {"x": torch.tensor(self.gradients[step.batch])}
         return Estimate(attach(torch.zeros(()), gradient, params), {})
 
 
-def keys(number: int) -> list[Step]:
+def steps_of(number: int) -> list[Step]:
     return [Step(0, batch) for batch in range(number)]
 
 
@@ -31,7 +31,7 @@ def linear(*slopes: float):
 
 
 def of_given(*gradients: list[float]) -> GradientStatistics:
-    return gradient_statistics(Given(*gradients), linear(4.0, 3.0), {"x": torch.zeros(2)}, keys(len(gradients)))
+    return gradient_statistics(Given(*gradients), linear(4.0, 3.0), {"x": torch.zeros(2)}, steps_of(len(gradients)))
 
 
 def test_three_estimates_by_hand() -> None:
@@ -74,7 +74,7 @@ def quadratic(params: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
 
 def test_the_variance_of_rgs_on_a_quadratic(params: dict[str, Tensor]) -> None:
     """The estimate is A theta plus the mean of n vectors sigma A e, whose covariance is sigma^2 A A^T / n."""
-    found = gradient_statistics(RGS(population_size=4, sigma=0.5), quadratic, params, keys(300))
+    found = gradient_statistics(RGS(population_size=4, sigma=0.5), quadratic, params, steps_of(300))
     gradient = CURVATURE @ joined(params)
     expected = 0.5**2 * CURVATURE.square().sum() / 4 / gradient.square().sum()
     assert found.relative_variance.item() == pytest.approx(expected.item(), rel=0.1)
@@ -84,7 +84,7 @@ def test_the_variance_of_rgs_on_a_quadratic(params: dict[str, Tensor]) -> None:
 
 @pytest.mark.parametrize("estimator", [Backprop(), SAM(rho=0.1)], ids=["Backprop", "SAM"])
 def test_without_random_numbers_nothing_varies(estimator: GradientEstimator, params: dict[str, Tensor]) -> None:
-    found = gradient_statistics(estimator, quadratic, params, keys(3))
+    found = gradient_statistics(estimator, quadratic, params, steps_of(3))
     assert found.relative_variance == 0
     if isinstance(estimator, Backprop):
         assert found.cosine.item() == pytest.approx(1, abs=1e-12)
@@ -97,7 +97,7 @@ def test_the_directions_of_pgpe_are_few() -> None:
     d, pairs = 600, 3
     slopes = torch.randn(d, generator=torch.Generator().manual_seed(2))
     estimator = PGPE(population_size=2 * pairs, initial_sigma=0.1)
-    found = gradient_statistics(estimator, linear(*slopes.tolist()), {"x": torch.zeros(d)}, keys(80))
+    found = gradient_statistics(estimator, linear(*slopes.tolist()), {"x": torch.zeros(d)}, steps_of(80))
     assert found.relative_variance.item() == pytest.approx((d + 1) / pairs, rel=0.35)
     assert found.cosine.item() == pytest.approx(sqrt(pairs / d), rel=0.15)
 
@@ -107,7 +107,7 @@ def test_without_gradient_there_is_a_variance_alone(params: dict[str, Tensor]) -
         assert not torch.is_grad_enabled()
         return joined(params).ceil().sum(), {}
 
-    found = gradient_statistics(PGPE(population_size=8), steps, params, keys(4), differentiable=False)
+    found = gradient_statistics(PGPE(population_size=8), steps, params, steps_of(4), differentiable=False)
     assert found.relative_variance > 0
     assert found.cosine is None
     assert found.norm is None
@@ -120,7 +120,7 @@ def test_estimator_and_parameters_stay_as_they_are(params: dict[str, Tensor]) ->
     estimator(quadratic, params, Step(5, 0))  # which waits for the optimizer's step
     before = {name: gradient.clone() for name, gradient in estimator._sigma_gradients.items()}
     with torch.no_grad():
-        gradient_statistics(estimator, quadratic, params, keys(3))
+        gradient_statistics(estimator, quadratic, params, steps_of(3))
     assert all(torch.equal(estimator._sigma_gradients[name], gradient) for name, gradient in before.items())
     assert estimator._batches == 1
     assert all(parameter.grad is None for parameter in params.values())
