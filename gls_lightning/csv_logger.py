@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from gls_lightning.run_files import METRICS, append_whole, flush, write_whole
+from gls_lightning.run_files import HPARAMS, METRICS, append_whole, flush, write_whole
 
 
 class MetricRows:
@@ -53,7 +53,7 @@ class MetricRows:
     def log_hparams(self, params: Mapping[str, Any]) -> None:
         """Writes what the run was configured as."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        write_whole(self.directory / "hparams.yaml", lambda draft: save_hparams_to_yaml(draft, dict(params)))
+        write_whole(self.directory / HPARAMS, lambda draft: save_hparams_to_yaml(draft, dict(params)))
 
     def save(self) -> None:
         """Writes the rows that are not written yet, except those of a resumed run before its first checkpoint.
