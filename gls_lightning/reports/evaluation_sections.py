@@ -41,7 +41,10 @@ def tightness_sections(run: Path, name: str) -> list[Section]:
         name: Begins the names of the pictures.
     """
     file = TightnessCurves.FILE
-    paths = [*run.glob(file), *evaluation_files(run, "tightness", file)]  # earlier versions left it in the run itself
+    paths = [
+        *run.glob(file),
+        *evaluation_files(run, TightnessCurves.DIRECTORY, file),
+    ]  # earlier versions left it in the run itself
     return [_tightness(path, run, f"{name}-tightness-{number}") for number, path in enumerate(paths)]
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gls_lightning.reports.document import Picture, Section
-from gls_lightning.run_files import DAMAGE, LANDSCAPE, PICTURES, LandscapeDescription, epoch_landscapes, picture_file
+from gls_lightning.run_files import DAMAGE, PICTURES, LandscapeDescription, epoch_landscapes, picture_file
 
 
 def landscape_sections(run: Path, name: str) -> list[Section]:
@@ -13,7 +13,7 @@ def landscape_sections(run: Path, name: str) -> list[Section]:
         run: The directory of the run.
         name: Begins the names of the pictures.
     """
-    landscape, epochs = run / LANDSCAPE, epoch_landscapes(run)
+    landscape, epochs = run / LandscapeDescription.DIRECTORY, epoch_landscapes(run)
     folders = {"Loss landscape": landscape}
     folders |= {f"Loss landscape of {path.name}": path for path in sorted(landscape.glob("*")) if path.is_dir()}
     folders = {heading: path for heading, path in folders.items() if path not in epochs.values()}

@@ -97,7 +97,9 @@ def _read_config(path: Path) -> tuple[FlatConfig, str, str]:
 def _read_summaries(run: Path) -> tuple[dict[str, CertificationSummary], list[str]]:
     """Returns the summaries of ``gls certify`` by their directories in the run, and what is wrong with them."""
     summaries, notes, name = {}, [], CertificationSummary.FILE
-    folders = sorted(_folders(run, name), key=lambda folder: (folder.parts[0] != "certification", folder))
+    folders = sorted(
+        _folders(run, name), key=lambda folder: (folder.parts[0] != CertificationSummary.DIRECTORY, folder)
+    )
     for folder in folders:
         try:
             summaries[str(folder)] = CertificationSummary.read(run / folder)

@@ -6,7 +6,6 @@ from gls_lightning.run_files.checksum import is_archive, is_damaged, seal
 from gls_lightning.run_files.evaluated_metrics import EvaluatedMetrics
 from gls_lightning.run_files.json_file import DAMAGE
 from gls_lightning.run_files.landscape_files import (
-    LANDSCAPE,
     PICTURES,
     LandscapeDescription,
     epoch_landscape,
@@ -41,7 +40,6 @@ __all__ = [
     "CONFIG",
     "DAMAGE",
     "HPARAMS",
-    "LANDSCAPE",
     "METRICS",
     "PICTURES",
     "RECORDS",

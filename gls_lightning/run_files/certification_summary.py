@@ -76,6 +76,7 @@ class CertificationSummary:
         errors: The reasons of the images that are errors, by their indices.
     """
 
+    DIRECTORY: ClassVar[str] = "certification"
     FILE: ClassVar[str] = "summary.json"
 
     checkpoint: str | None

@@ -9,8 +9,6 @@ from typing import Any, ClassVar, Self
 
 from gls_lightning.run_files.json_file import write_json
 
-LANDSCAPE = "landscape"
-"""Name of the directory of a run that has its landscapes."""
 PICTURES = ("curves", "scores", "population", "surface")
 """Names of the pictures of landscapes; some are of lines alone or of planes alone."""
 
@@ -25,17 +23,6 @@ def picture_file(name: str) -> str:
     return f"{name}.png"
 
 
-def epoch_landscape(run: Path, epoch: int) -> Path:
-    """Returns the directory for the landscape of an epoch of training."""
-    return run / LANDSCAPE / f"epoch={epoch}"
-
-
-def epoch_landscapes(run: Path) -> dict[int, Path]:
-    """Returns the directories with landscapes of training, by the epoch; those of checkpoints have other names."""
-    matches = ((re.fullmatch(r"epoch=(\d+)", path.name), path) for path in (run / LANDSCAPE).glob("epoch=*"))
-    return {int(match[1]): path for match, path in matches if match}
-
-
 @dataclass(frozen=True)
 class LandscapeDescription:
     """Content of ``landscape.json``: what the numbers and pictures beside it are of.
@@ -47,6 +34,7 @@ class LandscapeDescription:
         lengths: What 1 on each axis is in the l2 norm of the parameters.
     """
 
+    DIRECTORY: ClassVar[str] = "landscape"
     FILE: ClassVar[str] = "landscape.json"
 
     title: str
@@ -73,3 +61,17 @@ class LandscapeDescription:
         content = json.loads((directory / cls.FILE).read_text())
         title, axes, lengths = str(content.pop("title")), tuple(content.pop("axes")), tuple(content.pop("lengths"))
         return cls(title, content, axes, lengths)
+
+
+def epoch_landscape(run: Path, epoch: int) -> Path:
+    """Returns the directory for the landscape of an epoch of training."""
+    return run / LandscapeDescription.DIRECTORY / f"epoch={epoch}"
+
+
+def epoch_landscapes(run: Path) -> dict[int, Path]:
+    """Returns the directories with landscapes of training, by the epoch; those of checkpoints have other names."""
+    matches = (
+        (re.fullmatch(r"epoch=(\d+)", path.name), path)
+        for path in (run / LandscapeDescription.DIRECTORY).glob("epoch=*")
+    )
+    return {int(match[1]): path for match, path in matches if match}

@@ -46,6 +46,7 @@ class TightnessCurves:
         relaxations: The curves, by the relaxations' names.
     """
 
+    DIRECTORY: ClassVar[str] = "tightness"
     FILE: ClassVar[str] = "tightness.json"
     PICTURE: ClassVar[str] = "tightness.png"
 
