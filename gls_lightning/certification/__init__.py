@@ -14,9 +14,8 @@ from gls_lightning.certification.record_directory import Found, RecordDirectory
 from gls_lightning.certification.record_file import RecordFile
 from gls_lightning.certification.record_line import as_json
 from gls_lightning.certification.stages import AttackStage, Evidence, Problem, RelaxationStage, Stage
-from gls_lightning.certification.summary import accuracy_intervals, summarise
+from gls_lightning.certification.summary import Summary, summarise
 from gls_lightning.certification.system_errors import refused_by_system
-from gls_lightning.run_files import Summary
 
 __all__ = [
     "AttackStage",
@@ -34,7 +33,6 @@ __all__ = [
     "Stage",
     "Summary",
     "Verdict",
-    "accuracy_intervals",
     "as_json",
     "complete_certifier",
     "describe",

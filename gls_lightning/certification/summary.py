@@ -1,17 +1,42 @@
 """Accuracies from records."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 from gls_lightning.certification.clopper_pearson import clopper_pearson
 from gls_lightning.certification.record import Record, Verdict
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.run_files import Summary, Time
+from gls_lightning.run_files import ACCURACY_METRICS, Share
 
 
-def accuracy_intervals(summary: Summary) -> dict[str, tuple[float, float]]:
-    """Returns the 95 % Clopper-Pearson intervals of the accuracies, by their short names."""
-    samples = summary.total.samples
-    return {name: clopper_pearson(round(value * samples), samples) for name, value in summary.accuracies.items()}
+@dataclass(frozen=True)
+class Summary:
+    """Accuracies as certified training counts them: fractions of all samples.
+
+    Attributes:
+        natural_accuracy: Classified correctly.
+        certified_accuracy: Certified.
+        adversarial_accuracy: Classified correctly and not falsified: an upper bound of the robust accuracy.
+        verdicts: The samples with each verdict.
+        stages: The samples that each stage decided, the stage that decided most of them first.
+        hard: The samples that branch and bound examined, or that no stage decided.
+        total: All samples.
+    """
+
+    natural_accuracy: float
+    certified_accuracy: float
+    adversarial_accuracy: float
+    verdicts: Mapping[str, Share]
+    stages: Mapping[str, Share]
+    hard: Share
+    total: Share
+
+    @property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """The 95 % Clopper-Pearson intervals of the accuracies, by their names."""
+        samples = self.total.samples
+        return {name: clopper_pearson(round(getattr(self, name) * samples), samples) for name in ACCURACY_METRICS}
 
 
 def summarise(records: Sequence[Record]) -> Summary:
@@ -22,22 +47,23 @@ def summarise(records: Sequence[Record]) -> Summary:
     """
     if not records:
         raise ConfigurationError("there is no certified sample to summarise; certify at least 1")
+    share = partial(_share, whole=len(records))
     natural = sum(record.prediction == record.label for record in records)
-    verdicts: dict[str, Time] = {verdict: _time(r for r in records if r.verdict is verdict) for verdict in Verdict}
+    verdicts = {verdict.value: share(r for r in records if r.verdict is verdict) for verdict in Verdict}
     decided = [record for record in records if record.verdict.decided]
-    stages = {name: _time(r for r in decided if r.stage == name) for name in {r.stage: None for r in decided} if name}
+    stages = {name: share(r for r in decided if r.stage == name) for name in {r.stage: None for r in decided} if name}
     return Summary(
         natural_accuracy=natural / len(records),
         certified_accuracy=verdicts[Verdict.CERTIFIED].samples / len(records),
         adversarial_accuracy=(natural - verdicts[Verdict.FALSIFIED].samples) / len(records),
         verdicts=verdicts,
         stages=dict(sorted(stages.items(), key=lambda stage: -stage[1].samples)),
-        hard=_time(r for r in records if r.subdomains or r.verdict is Verdict.UNKNOWN),
-        total=_time(records),
+        hard=share(r for r in records if r.subdomains or r.verdict is Verdict.UNKNOWN),
+        total=share(records),
     )
 
 
-def _time(records: Iterable[Record]) -> Time:
-    """Returns the time of these records; all 0 if there are none."""
+def _share(records: Iterable[Record], whole: int) -> Share:
     seconds = [record.seconds for record in records]
-    return Time(len(seconds), sum(seconds), max(seconds, default=0.0))
+    samples, total, longest = len(seconds), sum(seconds), max(seconds, default=0.0)
+    return Share(samples, total, longest, mean=total / max(samples, 1), share=samples / whole)

@@ -82,7 +82,7 @@ def measurements(group: RunGroup) -> tuple[dict[str, Measurement], list[str]]:
 
 def _why_unused(summaries: Sequence[CertificationSummary], runs: int) -> str:
     """Says why summaries are not used, or nothing."""
-    images = {(of.dataset, of.summary.total.samples) for of in summaries}
+    images = {(of.dataset, of.total.samples) for of in summaries}
     if 0 < len(summaries) < runs:
         return f"only {len(summaries)} of {runs} seeds have a summary of gls certify at the target radius"
     if len(images) > 1:
@@ -93,9 +93,10 @@ def _why_unused(summaries: Sequence[CertificationSummary], runs: int) -> str:
 
 def _certified(summaries: Sequence[CertificationSummary]) -> Measurement:
     first, *others = summaries
-    intervals = {} if others else {name: (100 * low, 100 * high) for name, (low, high) in first.intervals.items()}
-    source = f"{CERTIFY}, {first.summary.total.samples} images"
-    return Measurement(source, [_percent(of.summary.accuracies) for of in summaries], intervals)
+    ends = {} if others else {name: first.interval(name) for name in ACCURACIES}
+    intervals = {name: (100 * low, 100 * high) for name, (low, high) in ends.items()}
+    source = f"{CERTIFY}, {first.total.samples} images"
+    return Measurement(source, [_percent(of.accuracies) for of in summaries], intervals)
 
 
 def _percent(accuracies: Mapping[str, float]) -> dict[str, float]:

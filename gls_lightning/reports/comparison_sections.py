@@ -72,9 +72,9 @@ def _runs(groups: Sequence[RunGroup]) -> ReportTable:
 def _accuracies(run: Run) -> list[str]:
     _, validated = run.metrics.last_validation()
     certified = run.summary_at_target
-    sources = validated, certified.summary.accuracies if certified else {}
+    sources = validated, certified.accuracies if certified else {}
     accuracies = [f"{100 * of[name]:.2f}" if name in of else DASH for of in sources for name in ACCURACIES]
-    return [*accuracies, str(certified.summary.total.samples) if certified else DASH]
+    return [*accuracies, str(certified.total.samples) if certified else DASH]
 
 
 def _pareto(groups: Sequence[RunGroup], measured: Sequence[Mapping[str, Measurement]]) -> list[Picture]:

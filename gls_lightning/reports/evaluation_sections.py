@@ -40,11 +40,8 @@ def tightness_sections(run: Path, name: str) -> list[Section]:
         run: The directory of the run.
         name: Begins the names of the pictures.
     """
-    file = TightnessCurves.FILE
-    paths = [
-        *run.glob(file),
-        *evaluation_files(run, TightnessCurves.DIRECTORY, file),
-    ]  # earlier versions left it in the run itself
+    directory, file = TightnessCurves.DIRECTORY, TightnessCurves.FILE
+    paths = [*run.glob(file), *evaluation_files(run, directory, file)]  # the first is where earlier versions left it
     return [_tightness(path, run, f"{name}-tightness-{number}") for number, path in enumerate(paths)]
 
 

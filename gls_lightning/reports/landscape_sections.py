@@ -34,7 +34,7 @@ def _landscape(folder: Path, heading: str, name: str) -> Section | None:
         return None
     notes, title, text = list[str](), "loss landscape", list[str]()
     try:
-        description = LandscapeDescription.read(folder)
+        description = LandscapeDescription.read(folder / LandscapeDescription.FILE)
         title, text = description.title, _about(description)
     except DAMAGE as error:
         file = LandscapeDescription.FILE

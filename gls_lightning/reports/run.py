@@ -61,7 +61,7 @@ class Run:
         """The summary of most images among those at the model's radius."""
         epsilon = number(self.config, f"{MODEL}.epsilon")
         matching = [s for s in self.summaries.values() if epsilon is None or isclose(s.epsilon, epsilon, rel_tol=1e-6)]
-        return max(matching, key=lambda content: content.summary.total.samples, default=None)
+        return max(matching, key=lambda summary: summary.total.samples, default=None)
 
 
 def read_runs(directories: Sequence[Path]) -> list[Run]:
@@ -97,12 +97,11 @@ def _read_config(path: Path) -> tuple[FlatConfig, str, str]:
 def _read_summaries(run: Path) -> tuple[dict[str, CertificationSummary], list[str]]:
     """Returns the summaries of ``gls certify`` by their directories in the run, and what is wrong with them."""
     summaries, notes, name = {}, [], CertificationSummary.FILE
-    folders = sorted(
-        _folders(run, name), key=lambda folder: (folder.parts[0] != CertificationSummary.DIRECTORY, folder)
-    )
+    first = CertificationSummary.DIRECTORY
+    folders = sorted(_folders(run, name), key=lambda folder: (folder.parts[0] != first, folder))
     for folder in folders:
         try:
-            summaries[str(folder)] = CertificationSummary.read(run / folder)
+            summaries[str(folder)] = CertificationSummary.read(run / folder / name)
         except DAMAGE as error:
             notes.append(f"{folder}/{name} is no summary of gls certify: {type(error).__name__}, {error}")
     begun = _folders(run, RECORDS).difference(folders)

@@ -10,7 +10,7 @@ from gls_lightning.reports.landscape_sections import landscape_sections
 from gls_lightning.reports.metric_table import Curve
 from gls_lightning.reports.run import Run
 from gls_lightning.reports.run_config import choices
-from gls_lightning.run_files import ACCURACIES, CertificationSummary, Time
+from gls_lightning.run_files import ACCURACIES, CertificationSummary, Share
 
 TRAINING = {"train/loss": "training loss", "epsilon": "epsilon", "sigma": "sigma", "learning_rate": "learning rate"}
 VALIDATION = {f"val/{name}_accuracy": f"{name} accuracy" for name in ACCURACIES}
@@ -65,35 +65,32 @@ def _certification(run: Run) -> Section:
     notes = list(run.summary_notes)
     if not run.summaries and not notes:
         notes = ["gls certify has left no summary here"]
-    return Section(
-        "Certification", notes, sections=[_summary(directory, content) for directory, content in run.summaries.items()]
-    )
+    sections = [_summary(directory, summary) for directory, summary in run.summaries.items()]
+    return Section("Certification", notes, sections=sections)
 
 
-def _summary(directory: str, content: CertificationSummary) -> Section:
-    summary = content.summary
-    missing = [f"{content.missing} more images have no record yet"] if content.missing else []
+def _summary(directory: str, summary: CertificationSummary) -> Section:
+    missing = [f"{summary.missing} more images have no record yet"] if summary.missing else []
     about = (
-        f"{summary.total.samples} test images of {content.dataset}, epsilon {content.epsilon:.6g}, "
-        f"{summary.total.seconds:.1f} seconds. Weights: {content.checkpoint or INITIAL}"
+        f"{summary.total.samples} test images of {summary.dataset}, epsilon {summary.epsilon:.6g}, "
+        f"{summary.total.seconds:.1f} seconds. Weights: {summary.checkpoint or INITIAL}"
     )
     accuracies = ReportTable(
         "accuracies in percent",
         ["accuracy", "%", "95 % interval (Clopper-Pearson)"],
         [
-            [name, f"{100 * summary.accuracies[name]:.2f}", " to ".join(f"{100 * end:.2f}" for end in interval)]
-            for name, interval in content.intervals.items()
+            [name, f"{100 * accuracy:.2f}", " to ".join(f"{100 * end:.2f}" for end in summary.interval(name))]
+            for name, accuracy in summary.accuracies.items()
         ],
     )
     tables = [accuracies, _shares("verdicts", summary.verdicts), _shares("deciding stages", summary.stages)]
     return Section(f"{directory}/", missing, [about], tables)
 
 
-def _shares(caption: str, shares: Mapping[str, Time]) -> ReportTable:
+def _shares(caption: str, shares: Mapping[str, Share]) -> ReportTable:
     rows = [[n, str(s.samples), *(f"{t:.3f}" for t in (s.seconds, s.mean, s.longest))] for n, s in shares.items()]
-    return ReportTable(
-        caption, [caption.rpartition(" ")[2].removesuffix("s"), "images", "seconds", "mean", "longest"], rows
-    )
+    header = [caption.rpartition(" ")[2].removesuffix("s"), "images", "seconds", "mean", "longest"]
+    return ReportTable(caption, header, rows)
 
 
 def _diagnostics(run: Run, name: str) -> list[Section]:

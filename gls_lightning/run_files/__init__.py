@@ -1,10 +1,9 @@
 """A run on disk: names and places of its files, writing them whole, and reading those with results."""
 
 from gls_lightning.run_files.accuracies import ACCURACIES, ACCURACY_METRICS
-from gls_lightning.run_files.certification_summary import RECORDS, CertificationSummary, Summary, Time
+from gls_lightning.run_files.certification_summary import RECORDS, CertificationSummary, Share
 from gls_lightning.run_files.checksum import is_archive, is_damaged, seal
 from gls_lightning.run_files.evaluated_metrics import EvaluatedMetrics
-from gls_lightning.run_files.json_file import DAMAGE
 from gls_lightning.run_files.landscape_files import (
     PICTURES,
     LandscapeDescription,
@@ -30,6 +29,7 @@ from gls_lightning.run_files.places import (
     run_of_folder,
     set_metrics_aside,
 )
+from gls_lightning.run_files.result_file import DAMAGE
 from gls_lightning.run_files.tightness_curves import RelaxationCurve, TightnessCurves
 from gls_lightning.run_files.whole_file import STORAGE_ERRORS, append_whole, flush, write_or_undo, write_whole
 
@@ -50,9 +50,8 @@ __all__ = [
     "EvaluatedMetrics",
     "LandscapeDescription",
     "RelaxationCurve",
-    "Summary",
+    "Share",
     "TightnessCurves",
-    "Time",
     "append_whole",
     "config_of_checkpoint",
     "epoch_landscape",

@@ -21,11 +21,11 @@ from PIL import Image
 from gls_lightning.main import main
 from gls_lightning.run_files import (
     ACCURACIES,
+    ACCURACY_METRICS,
     CertificationSummary,
     LandscapeDescription,
-    Summary,
+    Share,
     TightnessCurves,
-    Time,
 )
 
 TINY = str(Path(__file__).parents[1] / "configs/tiny.yaml")
@@ -145,12 +145,17 @@ def write_run(
 
 
 def write_summary(folder: Path, counts: dict[str, int], epsilon: float = 0.1) -> None:
-    time = Time(counts["total"], seconds=3.0, longest=1.0)
-    accuracies = {f"{name}_accuracy": counts[name] / counts["total"] for name in ACCURACIES}
-    summary = Summary(**accuracies, verdicts={"certified": time}, stages={"IBP": time}, hard=time, total=time)
-    intervals = dict.fromkeys(ACCURACIES, (0.125, 0.875))
-    fingerprint = {"epsilon": epsilon, "dataset": "MNIST"}
-    CertificationSummary("last.ckpt", "CNN3", {}, fingerprint, 0, summary, intervals).write(folder)
+    share = Share(counts["total"], seconds=3.0, longest=1.0, mean=0.1, share=1.0)
+    CertificationSummary(
+        checkpoint="last.ckpt",
+        network="CNN3",
+        options={},
+        fingerprint={"epsilon": epsilon, "dataset": "MNIST"},
+        missing=0,
+        **{f"{name}_accuracy": counts[name] / counts["total"] for name in ACCURACIES},
+        intervals=dict.fromkeys(ACCURACY_METRICS, (0.125, 0.875)),
+        **{"total": share, "verdicts": {"certified": share}, "stages": {"IBP": share}, "hard": share},
+    ).write(folder)
 
 
 def fails(capsys: pytest.CaptureFixture[str], *words: str) -> str:

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from gls_lightning.run_files import (
     ACCURACIES,
+    ACCURACY_METRICS,
     DAMAGE,
     CertificationSummary,
     EvaluatedMetrics,
     LandscapeDescription,
     RelaxationCurve,
-    Summary,
+    Share,
     TightnessCurves,
-    Time,
 )
 
 names, counts, seconds = st.text(max_size=5), st.integers(0, 10**6), st.floats(0, 1e9)
@@ -25,30 +25,25 @@ fractions = st.floats(0, 1)
 plain = st.none() | st.booleans() | counts | seconds | names
 options = st.dictionaries(names, plain, max_size=3)
 about = {"checkpoint": st.none() | st.text(min_size=1, max_size=5), "network": names, "data": names}
-times = st.builds(Time, counts, seconds, seconds)
+known = st.builds(lambda name, epsilon: {"dataset": name, "epsilon": epsilon}, names, seconds)
+shares = st.builds(Share, counts, seconds, seconds, seconds, fractions)
+by_name = st.dictionaries(names, shares, max_size=3)
 
 summaries = st.builds(
     CertificationSummary,
     checkpoint=about["checkpoint"],
     network=names,
     options=options,
-    fingerprint=options.flatmap(
-        lambda others: st.builds(lambda name, epsilon: {**others, "dataset": name, "epsilon": epsilon}, names, seconds)
-    ),
+    certifiers=st.tuples() | st.tuples(options, options),
+    fingerprint=st.builds(lambda others, known: others | known, options, known),
     missing=counts,
-    summary=st.builds(
-        Summary,
-        fractions,
-        fractions,
-        fractions,
-        verdicts=st.dictionaries(names, times, max_size=3),
-        stages=st.dictionaries(names, times, max_size=3),
-        hard=times,
-        total=times.filter(lambda time: time.samples > 0),
-    ),
-    intervals=st.fixed_dictionaries({name: st.tuples(fractions, fractions) for name in ACCURACIES}),
-    certifiers=st.lists(options, max_size=2),
     errors=st.dictionaries(counts, st.none() | names, max_size=3),
+    **dict.fromkeys(ACCURACY_METRICS, fractions),
+    intervals=st.fixed_dictionaries(dict.fromkeys(ACCURACY_METRICS, st.tuples(fractions, fractions))),
+    total=shares,
+    verdicts=by_name,
+    stages=by_name,
+    hard=shares,
 )
 metrics = st.builds(
     EvaluatedMetrics,
@@ -86,58 +81,59 @@ def test_what_is_read_is_what_was_written(tmp_path_factory: pytest.TempPathFacto
     directory = tmp_path_factory.mktemp("results") / "new/place"
     path = result.write(directory)
     assert path == directory / result.FILE
-    of_directories = isinstance(result, CertificationSummary | LandscapeDescription)
-    assert type(result).read(directory if of_directories else path) == result
+    assert type(result).read(path) == result
 
 
-@given(summaries)
-def test_shares_of_time_are_those_of_the_records(
-    tmp_path_factory: pytest.TempPathFactory, content: CertificationSummary
-) -> None:
-    written = json.loads(content.write(tmp_path_factory.mktemp("results")).read_text())
-    total = content.summary.total
-    for verdict, time in content.summary.verdicts.items():
-        mean = time.seconds / time.samples if time.samples else time.seconds
-        expected = {**time._asdict(), "mean": mean, "share": time.samples / total.samples}
-        assert written["verdicts"][verdict] == expected
+SHARE = {"samples": 2, "seconds": 3.0, "longest": 2.0, "mean": 1.5, "share": 1.0}
+SUMMARY = {
+    "checkpoint": None,
+    "network": "CNN3",
+    "options": {},
+    "fingerprint": {"dataset": "MNIST", "epsilon": 0.1},
+    "missing": 0,
+    **dict.fromkeys(ACCURACY_METRICS, 0.5),
+    "intervals": dict.fromkeys(ACCURACY_METRICS, (0.1, 0.9)),
+    **{"total": SHARE, "verdicts": {"certified": SHARE}, "stages": {}, "hard": SHARE},
+}
+"""Content of a file of the first version, which names neither certifiers nor errors."""
+
+
+def read_summary(folder: Path, content: dict[str, Any]) -> CertificationSummary:
+    path = folder / "summary.json"
+    path.write_text(json.dumps(content))
+    return CertificationSummary.read(path)
+
+
+def test_a_summary_of_the_first_version(tmp_path: Path) -> None:
+    read = read_summary(tmp_path, SUMMARY)
+    assert (read.dataset, read.epsilon, read.certifiers, read.errors) == ("MNIST", 0.1, (), {})
+    assert read.verdicts == {"certified": Share(2, 3.0, 2.0, 1.5, 1.0)}
+    assert read.accuracies == dict.fromkeys(ACCURACIES, 0.5)
+    assert read.interval("natural") == (0.1, 0.9)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"natural_accuracy": 1.5}, "an accuracy is 1.5"),
-        ({"intervals": {f"{name}_accuracy": [0, -1] for name in ACCURACIES}}, "an accuracy is -1"),
+        ({"intervals": dict.fromkeys(ACCURACY_METRICS, (0, -1))}, "an accuracy is -1"),
+        ({"intervals": dict.fromkeys(ACCURACY_METRICS, (0,))}, "not enough values"),
         ({"fingerprint": {"epsilon": 0.1}}, "dataset"),
-        ({"total": {"samples": 3, "seconds": None, "longest": 1}}, "NoneType"),
+        ({"total": SHARE | {"seconds": None}}, "NoneType"),
+        ({"hard": []}, "list indices"),
     ],
 )
-@given(content=summaries)
-def test_a_summary_that_says_something_else(
-    tmp_path_factory: pytest.TempPathFactory, content: CertificationSummary, change: dict[str, Any], message: str
-) -> None:
-    path = content.write(tmp_path_factory.mktemp("results"))
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+def test_a_summary_that_says_something_else(change: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(DAMAGE, match=message):
-        CertificationSummary.read(path.parent)
+        read_summary(tmp_path, SUMMARY | change)
 
 
-def test_a_summary_of_an_earlier_version(tmp_path: Path) -> None:
-    """Which names neither certifiers nor errors."""
-    share = {"samples": 2, "seconds": 3.0, "mean": 1.5, "longest": 2.0, "share": 1.0}
-    content = {
-        "checkpoint": None,
-        "network": "CNN3",
-        "options": {},
-        "fingerprint": {"dataset": "MNIST", "epsilon": 0.1},
-        "missing": 0,
-        **{f"{name}_accuracy": 0.5 for name in ACCURACIES},
-        "intervals": {f"{name}_accuracy": [0.1, 0.9] for name in ACCURACIES},
-        **{"total": share, "verdicts": {"certified": share}, "stages": {}, "hard": share},
-    }
-    (tmp_path / "summary.json").write_text(json.dumps(content))
-    read = CertificationSummary.read(tmp_path)
-    assert (read.dataset, read.epsilon, read.certifiers, read.errors) == ("MNIST", 0.1, (), {})
-    assert read.summary.verdicts == {"certified": (2, 3.0, 2.0)}
+def test_curves_with_another_number_of_radii(tmp_path: Path) -> None:
+    curve = RelaxationCurve("IBP", {}, 0.5, (0.5, 0.5), 0)
+    path = TightnessCurves(None, "CNN3", "MNIST", 0.1, "float64", 3, (0.0, 0.1), {"IBP": curve}).write(tmp_path)
+    path.write_text(path.read_text().replace('"radii": [', '"radii": [1,'))
+    with pytest.raises(DAMAGE, match="IBP has 2 accuracies at 3 radii"):
+        TightnessCurves.read(path)
 
 
 def test_numbers_that_are_not_finite_are_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from gls_lightning.certification import (
     Found,
     Record,
     RecordDirectory,
-    accuracy_intervals,
+    Summary,
     as_json,
     describe_errors,
     errors_of,
@@ -22,7 +22,7 @@ from gls_lightning.certification import (
     summarise,
 )
 from gls_lightning.commands.shared import EvaluatedModel
-from gls_lightning.run_files import CertificationSummary, Summary
+from gls_lightning.run_files import ACCURACY_METRICS, CertificationSummary
 
 
 def report_certification(
@@ -54,8 +54,8 @@ def report_certification(
             fingerprint=dict(directory.fingerprint),
             missing=len(missing),
             errors=errors_of(records),
-            summary=summary,
-            intervals=accuracy_intervals(summary),
+            intervals=summary.intervals,
+            **vars(summary),
         )
         path = directory.path / CertificationSummary.FILE
         with refused_by_system(path, "the records are whole, and the same command writes their summary"):
@@ -69,7 +69,7 @@ def report_certification(
 def reported_errors(directory: Path) -> str | None:
     """Says which samples of a directory's summary are errors, on whichever process; returns None if none is."""
     path = directory / CertificationSummary.FILE
-    errors = CertificationSummary.read(directory).errors if path.is_file() else {}
+    errors = CertificationSummary.read(path).errors if path.is_file() else {}
     return f"{describe_errors(errors)}; {path} lists all" if errors else None
 
 
@@ -83,10 +83,10 @@ def _warn(found: Found, missing: set[int], claims: Claims) -> None:
 
 
 def _accuracies(content: CertificationSummary) -> Table:
-    images = f"{content.summary.total.samples} test images of {content.dataset}, epsilon {content.epsilon:.6g}"
+    images = f"{content.total.samples} test images of {content.dataset}, epsilon {content.epsilon:.6g}"
     table = Table("accuracy", "", "95 % interval", title=f"{content.network}: {images}")
-    for name, accuracy in content.summary.accuracies.items():
-        low, high = content.intervals[name]
+    for name, accuracy in content.accuracies.items():
+        low, high = content.interval(name)
         table.add_row(name, f"{accuracy:.2%}", f"{low:.2%} to {high:.2%}")
     return table
 
@@ -95,21 +95,20 @@ def _times(summary: Summary) -> Table:
     table = Table("", "samples", "share", "seconds", "mean", "longest", caption="hard: branch and bound, or unknown")
     sections = (
         summary.verdicts,
-        {f"by {name}": time for name, time in summary.stages.items()},
+        {f"by {name}": of for name, of in summary.stages.items()},
         {"hard": summary.hard, "total": summary.total},
     )
     for section in sections:
-        for name, time in section.items():
-            share = f"{time.samples / summary.total.samples:.2%}"
-            seconds = (f"{value:.3f}" for value in (time.seconds, time.mean, time.longest))
-            table.add_row(name, str(time.samples), share, *seconds)
+        for name, of in section.items():
+            seconds = (f"{value:.3f}" for value in (of.seconds, of.mean, of.longest))
+            table.add_row(name, str(of.samples), f"{of.share:.2%}", *seconds)
         table.add_section()
     return table
 
 
 def _log(loggers: Iterable[Logger], summary: Summary, records: Sequence[Record]) -> None:
-    numbers = {f"{name}_accuracy": accuracy for name, accuracy in summary.accuracies.items()}
-    numbers |= {verdict: time.samples for verdict, time in summary.verdicts.items()}
+    numbers = {name: getattr(summary, name) for name in ACCURACY_METRICS}
+    numbers |= {verdict: of.samples for verdict, of in summary.verdicts.items()}
     numbers["seconds"] = summary.total.seconds
     for logger in loggers:
         logger.log_metrics({f"certification/{name}": value for name, value in numbers.items()})
