@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any, ClassVar, Self, get_args, get_origin, get_type_hints
@@ -58,11 +58,30 @@ class ResultFile:
         return _restored(cls, entries)  # type: ignore[no-any-return]
 
 
+@dataclass(frozen=True)
+class EvaluationFile(ResultFile):
+    """Results of an evaluation of a model on test images.
+
+    Attributes:
+        checkpoint: The file with the weights; None for those of the initialisation.
+        network: Class of the network.
+        data: Class of the data module.
+        epsilon: The model's radius.
+    """
+
+    checkpoint: str | None
+    network: str
+    data: str
+    epsilon: float
+
+
 def _key(field: str) -> str:
     return field.rstrip("_")
 
 
 def _entries(value: Any) -> dict[str, Any]:
+    if not is_dataclass(value):
+        raise TypeError(f"{value!r} is no value of JSON")
     return {_key(name): of for name, of in vars(value).items()}
 
 
@@ -73,8 +92,9 @@ def _restored(kind: Any, value: Any) -> Any:
     origin, inner = get_origin(kind), get_args(kind)
     if is_dataclass(kind):
         hints = get_type_hints(kind)
-        keys = {field.name: _key(field.name) for field in fields(kind) if _is_required(field) or field.name in value}
-        return kind(**{name: _restored(hints[name], value[key]) for name, key in keys.items()})  # type: ignore[operator]
+        optional = {of.name for of in fields(kind) if (of.default, of.default_factory) != (MISSING, MISSING)}
+        names = [of.name for of in fields(kind) if of.name in value or of.name not in optional]
+        return kind(**{name: _restored(hints[name], value[_key(name)]) for name in names})  # type: ignore[operator]
     if origin is UnionType:
         return None if value is None else _restored(inner[0], value)
     if origin is Mapping:
@@ -82,7 +102,3 @@ def _restored(kind: Any, value: Any) -> Any:
     if origin is Sequence:
         return tuple(_restored(inner[0], of) for of in value)
     return kind(value)
-
-
-def _is_required(field: Field[Any]) -> bool:
-    return field.default is MISSING and field.default_factory is MISSING

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from gls_lightning.run_files.result_file import ResultFile
+from gls_lightning.run_files.result_file import EvaluationFile
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,10 @@ class RelaxationCurve:
 
 
 @dataclass(frozen=True)
-class TightnessCurves(ResultFile):
+class TightnessCurves(EvaluationFile):
     """Content of ``tightness.json``.
 
     Attributes:
-        checkpoint: The file with the weights; None for those of the initialisation.
-        network: Class of the network.
-        data: Class of the data module.
-        epsilon: The model's radius.
         precision: Type of the numbers.
         samples: How many images.
         radii: The radii, increasing.
@@ -46,10 +42,6 @@ class TightnessCurves(ResultFile):
     PICTURE: ClassVar[str] = "tightness.png"
     FINITE: ClassVar[bool] = False
 
-    checkpoint: str | None
-    network: str
-    data: str
-    epsilon: float
     precision: str
     samples: int
     radii: Sequence[float]

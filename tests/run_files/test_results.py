@@ -1,6 +1,7 @@
 """Files with results say when they are read what was written."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,27 @@ def test_curves_with_another_number_of_radii(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace('"radii": [', '"radii": [1,'))
     with pytest.raises(DAMAGE, match="IBP has 2 accuracies at 3 radii"):
         TightnessCurves.read(path)
+
+
+def test_the_example_of_the_documentation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (Path(__file__).parents[2] / "docs/runs.md").read_text()
+    (code,) = (
+        block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "CertificationSummary" in block
+    )
+    folder = tmp_path / "runs/a/certification/last"
+    folder.mkdir(parents=True)
+    read_summary(folder, SUMMARY)
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    assert capsys.readouterr().out == "runs/a/certification/last: 50.00% of 2, 10.00% to 90.00%\n"
+
+
+def test_objects_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="is no value of JSON"):
+        LandscapeDescription("A title", {"noise": Path("a")}, (), ()).write(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_numbers_that_are_not_finite_are_refused(tmp_path: Path) -> None:
