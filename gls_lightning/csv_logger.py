@@ -51,7 +51,7 @@ class MetricRows:
         self.metrics.append({**values, "step": step})
 
     def log_hparams(self, params: Mapping[str, Any]) -> None:
-        """Writes what the run was configured as."""
+        """Writes the options of the run."""
         self.directory.mkdir(parents=True, exist_ok=True)
         write_whole(self.directory / HPARAMS, lambda draft: save_hparams_to_yaml(draft, dict(params)))
 
@@ -125,7 +125,7 @@ class RunCSVLogger(CSVLogger):
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file that are complete."""
+    """Returns the rows of a file that are complete."""
     whole, _, _ = path.read_text(errors="replace").rpartition("\n")
     rows = csv.DictReader(StringIO(whole, newline=""))
     return [row for row in rows if None not in row and None not in row.values() and row.get("step", "").isdecimal()]
