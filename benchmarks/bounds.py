@@ -50,7 +50,7 @@ NUM_CLASSES = 10
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured."""
+    """A network, a relaxation and sizes to measure."""
 
     network: str
     method: str

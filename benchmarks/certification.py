@@ -70,7 +70,7 @@ def affine_parts(graph: Graph, tensors: Tensors) -> list[tuple[csr_array, np.nda
 def solve_program(
     parts: list[tuple[csr_array, np.ndarray]], box: Box, relu_boxes: list[Box], row: np.ndarray, limit: float
 ) -> bool | None:
-    """Whether ``row @ logits`` is at most 0 at some point of the box; None if the time is over.
+    """Says whether ``row @ logits`` is at most 0 at some point of the box; None if the time is over.
 
     Variables are the inputs, then the outputs and the switches (1 where active) of each layer of ReLUs.
     """
@@ -152,7 +152,7 @@ def measure(checkpoint: Path, mnist: str, images: int, epsilon: float, limit: fl
 def summary(
     records: list[Record], seconds: list[float], verdicts: list[Verdict], milp_seconds: list[float]
 ) -> dict[str, Any]:
-    """What both found, and what it took."""
+    """Compares the verdicts and times of both."""
     line: dict[str, Any] = {
         "hard": len(records),
         "decided": sum(record.verdict.decided for record in records),

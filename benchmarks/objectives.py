@@ -56,7 +56,7 @@ Case = tuple[Objective, Relaxation, list[Regularizer]]
 
 
 def cases(restarts: int) -> dict[str, Case]:
-    """What is compared, by the name in tables."""
+    """Returns the objectives to compare, by their names in tables."""
     attack = PGD(steps=10, restarts=restarts)
     latent = PGD(steps=10, restarts=restarts, step_size=0.4, loss="margin", step_decay="taps")
     ibp = IBP()

@@ -29,8 +29,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from gls_lightning import networks
 from gls_lightning.allocation import keep_freed_memory
 from gls_lightning.bounds import trace
-from gls_lightning.estimators import PGPE, RGS, Backprop, GradientEstimator, Step
-from gls_lightning.estimators.population import members_at_once
+from gls_lightning.estimators import PGPE, RGS, Backprop, GradientEstimator, Step, members_at_once
 from gls_lightning.objectives import Batch, Certified
 from gls_lightning.relaxations import DeepPoly
 from gls_lightning.training.loss import TrainingLoss

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from gls_lightning import networks, relaxations
 from gls_lightning.allocation import keep_freed_memory
 from gls_lightning.bounds import Box, margin_specification, trace
-from gls_lightning.bounds.rows.transposed_convolution import transposed_convolution
+from gls_lightning.bounds.rows import transposed_convolution
 from gls_lightning.bounds.windows import pair
 
 BATCH_SIZES = {"CNN3": 128, "CNN5": 32}

@@ -7,7 +7,8 @@ from gls_lightning.version import __version__
 
 if TYPE_CHECKING:
     from gls_lightning.estimators import GradientEstimator
-    from gls_lightning.module import CertifiedTrainingModule, load
+    from gls_lightning.loading import load
+    from gls_lightning.module import CertifiedTrainingModule
     from gls_lightning.relaxations import Relaxation
 
 __all__ = ["CertifiedTrainingModule", "GradientEstimator", "Relaxation", "__version__", "load"]
@@ -16,7 +17,7 @@ _HOMES = {
     "CertifiedTrainingModule": "gls_lightning.module",
     "GradientEstimator": "gls_lightning.estimators",
     "Relaxation": "gls_lightning.relaxations",
-    "load": "gls_lightning.module",
+    "load": "gls_lightning.loading",
 }
 
 

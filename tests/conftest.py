@@ -17,8 +17,6 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import torch  # after the settings, which PyTorch reads when it is imported
 
-from gls_lightning import cli
-
 # Once PyTorch's stand-in for a GPU is in use, as in torch.compile, the first gradient of a process starts a thread for
 # it, and forked processes take no gradients any more. So the first one comes here.
 torch.ones((), requires_grad=True).backward()
@@ -41,10 +39,12 @@ def clean_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def parsed(monkeypatch: pytest.MonkeyPatch) -> list[cli.GLSCLI]:
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The command lines, parsed and instantiated but not run."""
-    seen: list[cli.GLSCLI] = []
-    monkeypatch.setattr(cli.GLSCLI, "_run_subcommand", lambda self, subcommand: seen.append(self))
+    from gls_lightning.cli import GLSCLI  # takes seconds, which most tests need not wait for
+
+    seen: list[Any] = []
+    monkeypatch.setattr(GLSCLI, "_run_subcommand", lambda self, subcommand: seen.append(self))
     return seen
 
 

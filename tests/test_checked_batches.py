@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from common.trainers import quiet_trainer
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
@@ -71,16 +72,14 @@ def module(**options: Any) -> CertifiedTrainingModule:
 
 
 def trainer(**options: Any) -> Trainer:
-    defaults = {"accelerator": "cpu", "max_epochs": 1, "logger": Rows(), "enable_checkpointing": False}
-    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "log_every_n_steps": 4}
-    return Trainer(**{**defaults, **quiet, **options})
+    return quiet_trainer(**{"max_epochs": 1, "logger": Rows(), "log_every_n_steps": 4, **options})
 
 
 @pytest.fixture(params=["at once", "deferred"])
 def deferred(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """The check of a CPU, and that of a GPU."""
     if request.param == "deferred":
-        monkeypatch.setattr("gls_lightning.module.reading_waits", lambda images: True)
+        monkeypatch.setattr("gls_lightning.training.network.reading_waits", lambda images: True)
     return request.param == "deferred"
 
 
@@ -98,7 +97,7 @@ def test_every_loop(command: str, part: str, fault: str, message: str, deferred:
 def test_clean_data_train_the_same_either_way(monkeypatch: pytest.MonkeyPatch) -> None:
     weights = []
     for reading_waits in (False, True):
-        monkeypatch.setattr("gls_lightning.module.reading_waits", lambda images, waits=reading_waits: waits)
+        monkeypatch.setattr("gls_lightning.training.network.reading_waits", lambda images, waits=reading_waits: waits)
         trained = module()
         trainer(max_steps=5).fit(trained, datamodule=SpoiltImages(part="", fault=""))
         weights.append(trained.network.state_dict())

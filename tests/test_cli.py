@@ -123,10 +123,16 @@ class TestConfiguration:
         model = run.model
         assert sum(p.numel() for p in model.network.parameters()) == 165_850
         assert (run.trainer.max_epochs, str(run.datamodule.root), run.datamodule.batch_size) == (1, "elsewhere", 256)
-        assert (model.estimator.population_size, model.estimator.initial_sigma, model.epsilon) == (2, 1e-3, 0.1)
+        assert (model.estimator.population_size, model.estimator.schedulable["sigma"], model.epsilon) == (2, 1e-3, 0.1)
         sections = run.config.fit
-        assert vars(sections.epsilon_annealing) == {"start_epoch": 0, "end_epoch": 20, "shape": "smooth"}
-        assert vars(sections.sigma_decay) == {"factor": 0.4, "milestones": [50, 60]}
+        assert vars(sections.epsilon_annealing) == {
+            **{"start_epoch": 0, "end_epoch": 20},
+            **{"shape": "smooth", "milestones": ()},
+        }
+        assert vars(sections.sigma_decay) == {
+            **{"factor": 0.4, "milestones": [50, 60]},
+            **{"shape": "step", "start_epoch": 0, "end_epoch": 0},
+        }
         (optimizer,), (scheduler,) = _optimizers(model)
         assert optimizer.param_groups[0]["lr"] == 5e-4
         assert (dict(scheduler.milestones), scheduler.gamma) == ({50: 1, 60: 1}, 0.2)
@@ -182,7 +188,7 @@ class TestConfiguration:
         words = ["--model.estimator.sigma=0.5", "--model.init_args.estimator.init_args.population_size=4"]
         main(["fit", "--config", TINY, *words, "--model.optimizer=SGD", "--model.optimizer.lr=0.3"])
         model = parsed[0].model
-        assert (model.estimator.initial_sigma, model.estimator.population_size) == (0.5, 4)
+        assert (model.estimator.schedulable["sigma"], model.estimator.population_size) == (0.5, 4)
         assert _optimizers(model)[0][0].param_groups[0]["lr"] == 0.3
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from common.trainers import quiet_trainer
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -85,7 +85,7 @@ def train(
         optimizer=sgd,
         population_parallel=population_parallel,
     )
-    trainer = Trainer(
+    trainer = quiet_trainer(
         accelerator="cpu",
         devices=processes,
         strategy="ddp_fork" if processes > 1 else "auto",
@@ -93,10 +93,6 @@ def train(
         max_epochs=2,
         gradient_clip_val=1.0,
         default_root_dir=folder,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
         callbacks=[PeriodicCertification(samples=9)],
         **options,
     )

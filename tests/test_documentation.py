@@ -1,22 +1,28 @@
-"""The examples of README.md, CONTRIBUTING.md and docs/ work as they stand there."""
+"""The examples of README.md, CONTRIBUTING.md and docs/ work as they stand there, and links lead somewhere."""
 
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from common.trainers import quiet_trainer
 from torch import nn
 
+from gls_lightning import CertifiedTrainingModule
 from gls_lightning.bounds import Box, margin_specification, trace
-from gls_lightning.bounds.operations.registry import BUILDERS
+from gls_lightning.bounds.operations import BUILDERS
 from gls_lightning.callbacks import LossLandscapeLogger, PeriodicCertification
 from gls_lightning.cli import GLSCLI
+from gls_lightning.commands.shared import EvaluatedModel
+from gls_lightning.data import Digits
 from gls_lightning.estimators import Step
 from gls_lightning.interchange.onnx_graph import CONVERTERS
 from gls_lightning.interchange.robustness_property import robustness_property
 from gls_lightning.main import main
+from gls_lightning.objectives import Batch
 from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly, HBox
 
 ROOT = Path(__file__).parents[1]
@@ -102,11 +108,21 @@ def test_callback_of_the_page_on_landscapes(clean_place: None, parsed: list[GLSC
 
 
 def test_schedule_of_the_page_on_training(clean_place: None, parsed: list[GLSCLI]) -> None:
-    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/training.md").read_text(), re.DOTALL)
-    Path("schedule.yaml").write_text(text)
-    main(["fit", "--config", str(ROOT / "tests/configs/tiny.yaml"), "--config", "schedule.yaml"])
-    assert parsed[0].model.scheduler_interval == "step"
-    assert parsed[0].model.scheduler(torch.optim.Adam([torch.zeros(1)])).total_steps == 2350
+    for text in re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/training.md").read_text(), re.DOTALL):
+        Path("schedule.yaml").write_text(text)
+        main(["fit", "--config", str(ROOT / "tests/configs/tiny.yaml"), "--config", "schedule.yaml"])
+    of_rates, of_values = parsed
+    assert of_rates.model.scheduler_interval == "step"
+    assert of_rates.model.scheduler(torch.optim.Adam([torch.zeros(1)])).total_steps == 2350
+    callbacks = {type(callback).__name__: callback for callback in of_values.trainer.callbacks}
+    assert callbacks["EpsilonAnnealing"].epochs.shape == "cosine"
+    assert callbacks["SigmaDecay"].epochs.milestones == [50, 60]
+
+
+@pytest.mark.parametrize("example", [("docs/training.md", "Waves")], indirect=True)
+def test_schedule_of_ones_own(example: dict[str, Any]) -> None:
+    waves = example["Waves"]()
+    assert [waves.fraction(step) for step in (0, 9, 10, 19, 20)] == [1, 1, 0.5, 0.5, 1]
 
 
 @pytest.mark.parametrize("example", [("docs/training.md", "warm_up_and_cosine")], indirect=True)
@@ -159,6 +175,38 @@ def test_estimator_is_exact_on_a_quadratic(example: dict[str, Any]) -> None:
     torch.testing.assert_close(theta.grad, (matrix + matrix.T) @ theta.detach())
 
 
+@pytest.mark.parametrize("example", [("CONTRIBUTING.md", "class CertifiedHinge")], indirect=True)
+def test_objective_is_a_closed_form_on_a_linear_network(example: dict[str, Any]) -> None:
+    network = nn.Linear(4, 2)
+    x, labels = 0.2 + 0.6 * torch.rand(5, 4), torch.tensor([0, 1, 0, 1, 0])
+    loss, metrics = example["CertifiedHinge"](target=0.3)(
+        trace(network, (4,)), IBP(), network.state_dict(), Batch(x, labels, torch.tensor(0.1))
+    )
+    difference = network.weight[0] - network.weight[1]
+    margins = (x @ difference + network.bias[0] - network.bias[1]) * (1 - 2 * labels) - 0.1 * difference.abs().sum()
+    torch.testing.assert_close(loss, (0.3 - margins).clamp(min=0).mean())
+    assert metrics["certified_accuracy"] == (margins > 0).float().mean()
+
+
+@pytest.mark.parametrize("example", [("CONTRIBUTING.md", "class WeightNorm")], indirect=True)
+def test_callback(example: dict[str, Any]) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    trainer = quiet_trainer(max_epochs=1, limit_val_batches=0, callbacks=[example["WeightNorm"]()])
+    trainer.fit(CertifiedTrainingModule(network=network, relaxation=IBP(), epsilon=0.05), datamodule=Digits())
+    flat = torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+    assert trainer.callback_metrics["weight_norm"].item() == pytest.approx(flat.norm().item())
+
+
+@pytest.mark.parametrize("example", [("CONTRIBUTING.md", "def sparsity")], indirect=True)
+def test_command(example: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    nn.init.constant_(network[1].weight, 0.5)
+    nn.init.zeros_(network[1].bias)
+    module = CertifiedTrainingModule(network=network, relaxation=IBP(), epsilon=0.05)
+    example["sparsity"](EvaluatedModel(quiet_trainer(), module, Digits()))
+    assert capsys.readouterr().out.endswith("1.5% of the parameters are at most 0.001\n")
+
+
 def conv_network(*layers: nn.Module) -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(1, 4, 3), *layers, nn.Flatten(), nn.Linear(16, 3)).double()
@@ -205,3 +253,49 @@ def test_interchange() -> None:
     (block,) = re.findall(r"```\n(\(declare-const.*?)```", text, re.DOTALL)
     box = Box(*torch.tensor([[[0.375]], [[0.625]]], dtype=torch.float64))
     assert robustness_property(box, 1, 3, "an image").split("\n", 1)[1] == block
+
+
+def _slug(heading: str) -> str:
+    """The anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
+
+
+def _prose(page: Path) -> str:
+    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def _links(page: Path) -> list[tuple[Path, str]]:
+    """The files of the repository that a page refers to, and the anchors in them."""
+    found = re.findall(r"\]\(([^)\s]+)\)", _prose(page))
+    relative = (link.partition("#") for link in found if not re.match(r"\w+:", link))
+    return [((page.parent / path).resolve() if path else page, anchor) for path, _, anchor in relative]
+
+
+PLACES = "*.md", "docs/*.md", "benchmarks/*.md", "notebooks/*.ipynb"
+PAGES_AND_NOTEBOOKS = sorted(page for place in PLACES for page in ROOT.glob(place))
+
+
+@pytest.mark.parametrize("page", PAGES_AND_NOTEBOOKS, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target, anchor in _links(page):
+        assert target.exists(), f"{page.name} refers to {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", _prose(target), re.MULTILINE)
+            assert anchor in map(_slug, headings), f"{page.name} refers to {anchor} in {target.name}"
+
+
+def test_the_index_lists_every_page() -> None:
+    listed = {target for target, _ in _links(ROOT / "docs/index.md")}
+    assert listed == {*PAGES_AND_NOTEBOOKS} - {ROOT / "docs/index.md"}
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 130
+
+
+def test_the_table_of_layers_is_that_of_the_linter() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = [layer.replace("gls_lightning.", "").split(" | ") for layer in contracts[0]["layers"]]
+    section = (ROOT / "CONTRIBUTING.md").read_text().partition("## Layers")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE)
+    assert [re.findall(r"`(\w+)`", row) for row in rows] == layers

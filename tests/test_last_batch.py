@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pytest
 import torch
+from common.trainers import quiet_trainer
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, SequentialSampler, TensorDataset
@@ -61,9 +62,7 @@ def fit(network: nn.Module, data: Any, *, input_shape: Any = None, **options: An
         network=network, epsilon=0.02, relaxation=IBP(), estimator=estimator, input_shape=input_shape
     )
     sizes = Sizes()
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    defaults = {"accelerator": "cpu", "max_epochs": 2, "num_sanity_val_steps": 0, "enable_model_summary": False}
-    trainer = Trainer(callbacks=[sizes], **{**defaults, **quiet, **options})
+    trainer = quiet_trainer(callbacks=[sizes], **{"max_epochs": 2, "num_sanity_val_steps": 0, **options})
     try:
         trainer.fit(module, data)
     finally:

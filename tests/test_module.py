@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from common.trainers import quiet_trainer
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -17,7 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import gls_lightning
 from gls_lightning import CertifiedTrainingModule
 from gls_lightning.bounds import Box, Graph
-from gls_lightning.callbacks import BatchNormReset
+from gls_lightning.callbacks import BatchNormReset, EpsilonAnnealing
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import Backprop, Estimate, GradientEstimator, Step
 from gls_lightning.objectives import Batch, Certified, Objective, Standard
@@ -51,15 +52,7 @@ def module(**options: Any) -> CertifiedTrainingModule:
 
 
 def trainer(**options: Any) -> Trainer:
-    defaults = {
-        "accelerator": "cpu",
-        "max_epochs": 1,
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-    }
-    return Trainer(**{**defaults, **options})
+    return quiet_trainer(**{"max_epochs": 1, **options})
 
 
 def worst_margins(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
@@ -137,8 +130,7 @@ def test_validation_uses_the_target_radius_and_training_the_current_one() -> Non
             return super().__call__(graph, relaxation, tensors, batch)
 
     trained = module(objective=Recording())
-    trained.current_epsilon.zero_()
-    runner = trainer(num_sanity_val_steps=0)
+    runner = trainer(num_sanity_val_steps=0, callbacks=[EpsilonAnnealing(start_epoch=1, end_epoch=2)])
     runner.fit(trained, loader(), loader())
     assert radii == [0.0]
     assert runner.callback_metrics["val/certified_accuracy"] == pytest.approx(

@@ -219,7 +219,7 @@ def test_it_trains_what_its_first_line_says(
     if match := re.search(r"with (\d+) members", line.method):
         assert module.estimator.population_size == int(match[1])
     if match := re.search(r"with rho ([\d.]+)", line.method):
-        assert module.estimator.initial_rho == float(match[1])
+        assert module.estimator.schedulable["rho"] == float(match[1])
 
 
 @every_row

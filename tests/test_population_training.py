@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from common.trainers import quiet_trainer
 from lightning.pytorch import LightningModule, Trainer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from gls_lightning import CertifiedTrainingModule
-from gls_lightning.callbacks import AdaptiveRho, EpsilonAnnealing, SigmaDecay
+from gls_lightning.callbacks import EpsilonAnnealing, SigmaDecay
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import PGPE, RGS, SAM, GradientEstimator
 from gls_lightning.relaxations import IBP, AlphaCROWN, Relaxation
@@ -36,8 +37,7 @@ def loader(batch_size: int = 10) -> DataLoader[Any]:
 
 
 def trainer(**options: Any) -> Trainer:
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    return Trainer(**{"accelerator": "cpu", "max_epochs": 2, "enable_model_summary": False, **quiet, **options})
+    return quiet_trainer(**{"max_epochs": 2, **options})
 
 
 def sigmas(trained: CertifiedTrainingModule) -> dict[str, torch.Tensor]:
@@ -130,36 +130,3 @@ def test_a_first_order_estimator_refuses_alpha_crown() -> None:
 def test_sigma_decay_refuses_pgpe() -> None:
     with pytest.raises(ConfigurationError, match="PGPE has no sigma to decay"):
         trainer(callbacks=[SigmaDecay(milestones=[1])]).fit(module(PGPE(population_size=4)), loader())
-
-
-@pytest.mark.parametrize("order", [1, -1])
-def test_adaptive_rho_follows_the_ramp(order: int) -> None:
-    seen = []
-
-    class Recorded(SAM):
-        def forward(self, *args: Any) -> Any:
-            seen.append(self.rho.item())
-            return super().forward(*args)
-
-    callbacks = [EpsilonAnnealing(end_epoch=1, shape="linear"), AdaptiveRho()][::order]
-    trainer(callbacks=callbacks).fit(module(Recorded(rho=0.1)), loader())
-    ramp = [0.1 * (1 - 0.99 * batch / 4) for batch in range(4)]
-    assert seen == pytest.approx([*ramp, *[0.001] * 4], rel=1e-5)
-
-
-def test_adaptive_rho_without_a_ramp_is_that_of_the_whole_radius_and_ends_with_the_fit() -> None:
-    trained = module(SAM(rho=0.1))
-    seen = []
-
-    class Recorded(AdaptiveRho):
-        def on_train_batch_end(self, *args: Any) -> None:
-            seen.append(trained.estimator.rho.item())
-
-    trainer(max_epochs=1, callbacks=[Recorded()]).fit(trained, loader())
-    assert seen == pytest.approx([0.001] * 4, rel=1e-5)
-    assert trained.estimator.rho.item() == pytest.approx(0.1)
-
-
-def test_adaptive_rho_needs_sam() -> None:
-    with pytest.raises(ConfigurationError, match="AdaptiveRho needs the estimator SAM, not RGS"):
-        trainer(callbacks=[AdaptiveRho()]).fit(module(RGS()), loader())

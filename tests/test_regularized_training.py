@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from common.trainers import quiet_trainer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -19,6 +19,7 @@ from gls_lightning.estimators import Backprop
 from gls_lightning.main import main
 from gls_lightning.objectives import EXPIBP, L1, Certified, ShiRegularizer
 from gls_lightning.relaxations import IBP
+from gls_lightning.training import warn_of_batch_statistics
 
 CONFIG = str(Path(__file__).parent / "configs/regularized.yaml")
 
@@ -52,8 +53,8 @@ class TestCommandLine:
         ("flag", "message"),
         [
             ("--model.l1=-1", r"l1 is -1.0; it must be a finite number of at least 0"),
-            ("--model.objective.alpha=2", "alpha is 2.0; it must lie between 0 (adversarial) and 1 (certified)"),
-            ("--model.regularizer.weight=.nan", "weight is nan; the weight of ShiRegularizer must be a finite number"),
+            ("--model.objective.alpha=2", "alpha is 2.0; it must be between 0 (adversarial) and 1 (certified)"),
+            ("--model.regularizer.weight=.nan", "weight of ShiRegularizer is nan; it must be a finite number"),
         ],
     )
     def test_bad_values(self, flag: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,16 +75,8 @@ def fit(regularizer: Any = None, annealing: int = 0, epsilon: float = 0.05, **op
     module = CertifiedTrainingModule(
         network=network, epsilon=epsilon, relaxation=IBP(), estimator=Backprop(), regularizer=regularizer, **options
     )
-    trainer = Trainer(
-        max_epochs=2,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        callbacks=[EpsilonAnnealing(end_epoch=annealing)],
-    )
+    callbacks = [EpsilonAnnealing(end_epoch=annealing)]
+    trainer = quiet_trainer(max_epochs=2, num_sanity_val_steps=0, callbacks=callbacks)
     data = DataLoader(TensorDataset(torch.rand(12, 1, 2, 3), torch.arange(12) % 3), 6)
     trainer.fit(module, data, data)
     return dict(trainer.callback_metrics)
@@ -116,16 +109,14 @@ def test_validation_does_not_see_them() -> None:
 @pytest.mark.parametrize(("term", "name"), [({"regularizer": ShiRegularizer()}, "ShiRegularizer"), ({"l1": 1.0}, None)])
 @pytest.mark.parametrize("objective", [Certified(), EXPIBP(alpha=0.5, of_batch=True), EXPIBP(alpha=0.5)])
 def test_data_parallel_processes_say_which_terms_they_compute_apart(
-    term: dict[str, Any], name: str | None, objective: Any, monkeypatch: pytest.MonkeyPatch
+    term: dict[str, Any], name: str | None, objective: Any
 ) -> None:
     module = CertifiedTrainingModule(
         network=nn.Sequential(nn.Flatten(), nn.Linear(6, 3)), epsilon=0.1, objective=objective, **term
     )
-    module.trainer = Trainer(accelerator="cpu", logger=False, callbacks=[EpsilonAnnealing(end_epoch=1)])
-    monkeypatch.setattr(Trainer, "world_size", 2)
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
-        module._check_training()
+        warn_of_batch_statistics(module, has_batch_norm=False)
     expected = [n for n in ("EXPIBP" if getattr(objective, "of_batch", False) else None, name) if n]
     messages = [str(w.message) for w in found if "no mean over samples" in str(w.message)]
     assert messages == [

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from common.runs import TINY
+from common.trainers import quiet_trainer
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import BatchSizeFinder
 from safetensors.torch import save_file
@@ -20,7 +22,6 @@ from gls_lightning.main import main
 from gls_lightning.objectives import Standard
 from gls_lightning.relaxations import IBP
 
-TINY = str(Path(__file__).parent / "configs" / "tiny.yaml")
 PLAIN = [
     "--config",
     TINY,
@@ -200,9 +201,7 @@ def module(**options: Any) -> CertifiedTrainingModule:
 
 
 def trainer(**options: Any) -> Trainer:
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    defaults: dict[str, Any] = {"accelerator": "cpu", "max_epochs": 1, "enable_model_summary": False, **quiet}
-    return Trainer(**{"limit_val_batches": 0, **defaults, **options})
+    return quiet_trainer(**{"max_epochs": 1, "limit_val_batches": 0, **options})
 
 
 def digits() -> Digits:

@@ -1,4 +1,4 @@
-"""Arguments that are components, checked when they are given: a class or a name in their place fails much later."""
+"""Checks of arguments that are components, without which a class or a name in their place would fail much later."""
 
 from collections.abc import Iterable
 from typing import TypeVar
@@ -9,15 +9,15 @@ Component = TypeVar("Component")
 
 
 def component(name: str, value: Component | None, base: type) -> Component | None:
-    """The value, if it is an object of the class or None.
+    """Returns the value if it is None or an object of the class.
 
     Args:
-        name: The argument, for the message.
-        value: What was given.
+        name: Name of the argument, for the message.
+        value: The argument.
         base: The class.
 
     Raises:
-        ConfigurationError: It is something else, such as the class itself.
+        ConfigurationError: The value is something else, such as the class itself.
     """
     if value is None or isinstance(value, base):
         return value
@@ -27,16 +27,16 @@ def component(name: str, value: Component | None, base: type) -> Component | Non
 
 
 def shown(value: object) -> str:
-    """A value as a message shows it: itself if it is plain, else its type."""
+    """Shows a value in a message: the value itself if it is plain, otherwise its type."""
     plain = value is None or isinstance(value, str | int | float | bool)
     return repr(value) if plain else f"of type {type(value).__name__}"
 
 
 def components(name: str, values: Iterable[Component], base: type) -> list[Component]:
-    """The values as a list, if each is an object of the class.
+    """Returns the values as a list if each is an object of the class.
 
     Raises:
-        ConfigurationError: One is something else, or they are no list.
+        ConfigurationError: A value is something else, or they are no list.
     """
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise ConfigurationError(f"{name} is {shown(values)}; it must be a list of {base.__name__} objects")

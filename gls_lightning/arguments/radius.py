@@ -13,10 +13,10 @@ FORMS = "a number such as 0.1 or a fraction such as 8/255"
 
 
 def parse_radius(value: Any) -> float:
-    """The number that a radius is written as.
+    """Reads a radius as a number.
 
     Raises:
-        ValueError: It is no number and no fraction of two.
+        ValueError: The value is no number and no fraction of two.
     """
     try:
         parts = fraction.groups() if isinstance(value, str) and (fraction := _FRACTION.fullmatch(value)) else (value,)
@@ -32,20 +32,24 @@ if TYPE_CHECKING:
 else:
 
     class Radius(float):
-        """Annotates an argument that is a radius in the l-infinity norm; the command line passes it on as a float."""
+        """Annotation of a radius in the l-infinity norm; the command line passes it on as a float."""
 
     register_type(Radius, serializer=float, deserializer=parse_radius, type_check=lambda value, _: type(value) is float)
 
 
 def read_radius(value: Radius, name: str = "epsilon") -> float:
-    """The radius of perturbations of images in [0, 1] as a number.
+    """Reads the radius of perturbations of images in [0, 1].
 
     Args:
-        value: A number, or a string of one or of a fraction.
-        name: What the radius is called, for the message.
+        value: A number, or a string with a number or a fraction.
+        name: Name of the argument, for the message.
 
     Raises:
-        ConfigurationError: It is something else, or not between 0 and 1.
+        ConfigurationError: The value is something else, or not between 0 and 1.
+
+    Example:
+        >>> read_radius("1/4"), read_radius(0.1)
+        (0.25, 0.1)
     """
     try:
         radius = parse_radius(value)
@@ -58,7 +62,7 @@ def read_radius(value: Radius, name: str = "epsilon") -> float:
 
 
 def warn_of_large_radius(radius: float, name: str = "epsilon") -> None:
-    """Warns above 0.5, from where on a uniformly grey image is within reach of every image, of whatever class."""
+    """Warns of a radius above 0.5, with which every image can be turned into the same uniformly grey one."""
     if radius > 0.5:
         warnings.warn(
             f"{name} is {radius:g}; above 0.5 all images can become the same grey one, and at most one class can be "

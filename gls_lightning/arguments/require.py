@@ -11,8 +11,8 @@ def require(fits: bool, name: str, value: Any, right: str) -> None:
     Args:
         fits: Whether the value is in its range.
         name: Name of the argument, with its section where that is not clear: ``epsilon_annealing.end_epoch``.
-        value: What was given.
-        right: Which values are right, as words that follow "it must be".
+        value: The argument.
+        right: The values that are right, in words that follow "it must be".
 
     Raises:
         ConfigurationError: The value does not fit: ``samples is 0; it must be at least 1``.

@@ -1,4 +1,4 @@
-"""Directories that results are to lie in."""
+"""The check that results can be written into a directory."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -7,14 +7,14 @@ from gls_lightning.errors import ConfigurationError
 
 
 def require_writable_directory(directory: str | Path, name: str) -> None:
-    """Refuses a directory in which nothing can be written; leaves none behind.
+    """Refuses a directory into which nothing can be written; makes none itself.
 
     Args:
-        directory: The directory, which need not be there yet.
-        name: What it was given as, for the message.
+        directory: The directory; it need not exist yet.
+        name: Name of the argument, for the message.
 
     Raises:
-        ConfigurationError: It is a file, lies below one, or may not be made or written into.
+        ConfigurationError: The path is a file, lies below one, or may not be made or written into.
     """
     path = Path(directory).absolute()
     try:

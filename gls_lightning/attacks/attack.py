@@ -13,21 +13,21 @@ Logits = Callable[[Tensor], Tensor]
 
 
 class Attack(ABC):
-    """Searches each sample's box for a point that is classified wrongly.
+    """A search of each sample's box for a point that is classified wrongly.
 
-    An attack is a pure function: it draws no random numbers (its starts are passed in), leaves no gradient behind, and
-    its result is a constant for autograd. It works under ``torch.no_grad``, and under ``torch.func.vmap`` over the
-    parameters that ``logits`` closes over.
+    An attack is a pure function: it draws no random numbers (its starts are an argument), leaves no gradient behind,
+    and its result has none. It works under ``torch.no_grad``, and under ``torch.func.vmap`` over the parameters that
+    ``logits`` closes over.
 
     Attributes:
-        restarts: How many starts per sample the attack uses.
+        restarts: Number of starts per sample.
     """
 
     restarts: int = 1
 
     @abstractmethod
     def __call__(self, logits: Logits, lower: Tensor, upper: Tensor, labels: Tensor, starts: Tensor) -> Tensor:
-        """The worst point found in each box.
+        """Returns the worst point that it finds in each box.
 
         Args:
             logits: The network to attack; the logits of a sample must depend on this sample alone.
@@ -43,9 +43,9 @@ class Attack(ABC):
     def draw_starts(
         self, shape: Sequence[int], indices: Tensor, *key: int, device: torch.device | str = "cpu"
     ) -> Tensor:
-        """Uniform relative positions that depend on the key and on each sample's own index, not on its batch.
+        """Draws uniform relative positions that depend on the key and on each sample's own index, not on its batch.
 
-        They are drawn on the CPU, so they are the same on every device; the starts of fewer restarts come first.
+        They are drawn on the CPU, so they are the same on every device. With more restarts the first starts stay.
 
         Args:
             shape: Shape of one input.

@@ -1,4 +1,4 @@
-"""How the steps of an attack shrink."""
+"""Step sizes of an attack."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -7,7 +7,7 @@ StepDecay = Literal["ctbench", "sabr", "taps", "none"]
 
 
 def step_sizes(first: float, steps: int, decay: StepDecay) -> list[float]:
-    """Size of each of ``steps`` steps that begin with ``first`` and shrink as ``decay`` says."""
+    """Returns the sizes of ``steps`` steps, which begin with ``first`` and shrink by the rule ``decay``."""
     factor, drops = STEP_DECAYS[decay](steps)
     return [first * factor ** sum(step >= drop for drop in drops) for step in range(steps)]
 
@@ -36,4 +36,4 @@ STEP_DECAYS: dict[StepDecay, Callable[[int], tuple[float, Sequence[int]]]] = {
     "taps": _taps,
     "none": lambda steps: (1.0, []),
 }
-"""For a number of steps the factor by which they shrink, and before which steps they do."""
+"""Rules: for a number of steps, the factor by which the size shrinks, and the steps from which it does."""

@@ -1,4 +1,4 @@
-"""The check of values where reading them would let a training step wait for the device."""
+"""The check of values on a GPU, where reading one would make the training step wait."""
 
 import torch
 from torch import Tensor
@@ -9,15 +9,15 @@ from gls_lightning.errors import ConfigurationError
 
 
 def reading_waits(images: Tensor) -> bool:
-    """Tells whether reading a value of these images waits for a device."""
+    """Says whether reading a value of these images waits for a device."""
     return images.device.type != "cpu"
 
 
 class DeferredValues:
-    """Notes the first bad value of many batches on their device, and reads it when asked.
+    """The first bad value of many batches, noted on their device and read when asked.
 
-    Until then the steps go on with replacements: a label without a class would end the process, and a NaN be blamed on
-    the training.
+    Until then training goes on with replaced values. Otherwise a label without a class would end the process, and a NaN
+    would look like a failure of training.
     """
 
     def __init__(self) -> None:
@@ -25,15 +25,15 @@ class DeferredValues:
         self._first: tuple[BadValue, Tensor] | None = None
 
     def note(self, batch: LabelledImages, place: str, num_classes: int) -> LabelledImages:
-        """Notes a bad value, unless there was one before; nothing is read from the device or copied to it.
+        """Notes a bad value unless there was one before; nothing is read from the device or copied to it.
 
         Args:
-            batch: What is checked; all batches have images of one shape and are on one device.
-            place: Where the batch comes from, for the message; for example ``train batch 7``.
-            num_classes: How many classes there are.
+            batch: The batch to check; all batches have images of one shape and are on one device.
+            place: Origin of the batch, for the message; for example ``train batch 7``.
+            num_classes: Number of classes.
 
         Returns:
-            The batch, with 0 for each bad pixel and the nearest that is right for each bad label and index.
+            The batch, with 0 for each bad pixel and the nearest right value for each bad label and index.
         """
         bad = first_bad_value(batch, num_classes)
         number = torch.full_like(bad.position, len(self._places))
@@ -50,7 +50,7 @@ class DeferredValues:
         )
 
     def raise_if_bad(self) -> None:
-        """Reads what was noted, and forgets it; waits for the device.
+        """Reads the noted value and forgets it; waits for the device.
 
         Raises:
             ConfigurationError: A value was bad.

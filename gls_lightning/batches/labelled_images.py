@@ -1,4 +1,4 @@
-"""Batches of labelled images, by type and shape; no value is read here."""
+"""The check of a batch's types and shapes; no value is read here."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,12 +14,12 @@ _PRECISIONS = torch.float16, torch.bfloat16, torch.float32, torch.float64
 
 
 class LabelledImages(NamedTuple):
-    """The parts of a batch.
+    """A batch: images, their labels, and perhaps their indices in the data set.
 
     Attributes:
         images: Floating-point numbers, ``[B, *input]``.
-        labels: Their classes, counted from 0, ``[B]``, int64.
-        indices: Their indices in the data set, ``[B]``, int64; None where the data give none.
+        labels: Classes, counted from 0, ``[B]``, int64.
+        indices: Positions in the data set, ``[B]``, int64; None if the data give none.
     """
 
     images: Tensor
@@ -28,17 +28,26 @@ class LabelledImages(NamedTuple):
 
 
 def read_batch(batch: Any, place: str, input_shape: Sequence[int] | None = None) -> LabelledImages:
-    """Takes a batch apart, and refuses one that is not made of images, labels and perhaps indices.
+    """Takes a batch apart into images, labels and perhaps indices.
 
-    Labels and indices of any integer type become int64, on the images' device; images keep their precision.
+    Labels and indices of any integer type become int64 and move to the images' device. Images keep their precision.
 
     Args:
-        batch: What a data loader gave.
-        place: Where the batch comes from, for the message; for example ``train batch 7``.
-        input_shape: Shape of one image; not checked where absent.
+        batch: A batch of a data loader.
+        place: Origin of the batch, for the message; for example ``train batch 7``.
+        input_shape: Shape of one image; not checked if None.
 
     Raises:
-        ConfigurationError: The batch is of another structure, type or shape; it says of which.
+        ConfigurationError: The batch has another structure, type or shape, which the message names.
+
+    Example:
+        >>> images, labels, indices = read_batch([torch.rand(2, 1, 8, 8), torch.tensor([3, 7])], "train batch 0")
+        >>> images.shape, labels, indices
+        (torch.Size([2, 1, 8, 8]), tensor([3, 7]), None)
+        >>> read_batch(torch.rand(2, 1, 8, 8), "train batch 0")
+        Traceback (most recent call last):
+        ...
+        gls_lightning.errors.ConfigurationError: train batch 0 is one tensor of shape (2, 1, 8, 8); a batch is ...
     """
     images, labels, *rest = _entries(batch, place)
     images = _images(images, place, input_shape)
@@ -47,11 +56,21 @@ def read_batch(batch: Any, place: str, input_shape: Sequence[int] | None = None)
 
 
 def in_precision_of(tensors: Iterable[Tensor], images: Tensor) -> Tensor:
-    """Takes images in the precision of the first of these tensors that is of floating-point numbers.
+    """Converts images to the precision of the first floating-point tensor among ``tensors``.
 
-    From float64 to float32 a pixel moves by less than 3e-8.
+    From float64 to float32 a pixel changes by less than 3e-8.
     """
     return images.to(next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), images.dtype))
+
+
+def is_integer(tensor: Tensor) -> bool:
+    """Says whether a tensor holds integers, and no booleans."""
+    return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
+
+
+def shown_shape(first: str, input_shape: Sequence[int]) -> str:
+    """Writes the shape of many images, with a name for their number: ``(B, 1, 8, 8)``."""
+    return str((first, *input_shape)).replace("'", "")
 
 
 def _entries(batch: Any, place: str) -> Sequence[Any]:
@@ -76,7 +95,7 @@ def _images(images: Any, place: str, input_shape: Sequence[int] | None) -> Tenso
             f"{place}: images are {kind}; they must be dense floating-point numbers in [0, 1], such as float32: divide "
             "bytes by 255 (torchvision's ToTensor, or v2.ToDtype(torch.float32, scale=True))"
         )
-    expected = "[B, *input]" if input_shape is None else str(("B", *input_shape)).replace("'", "")
+    expected = "[B, *input]" if input_shape is None else shown_shape("B", input_shape)
     fits = images.ndim > 1 if input_shape is None else tuple(images.shape[1:]) == tuple(input_shape)
     if not fits or images.numel() == 0:
         raise ConfigurationError(
@@ -86,7 +105,7 @@ def _images(images: Any, place: str, input_shape: Sequence[int] | None) -> Tenso
 
 
 def _numbers(name: str, values: Any, images: Tensor, place: str) -> Tensor:
-    """One integer for each image."""
+    """Reads one integer for each image."""
     meaning = "the class" if name == "labels" else "the position in the data set"
     right = f"they must be one integer for each image, {meaning} counted from 0"
     if not isinstance(values, Tensor):
@@ -97,7 +116,7 @@ def _numbers(name: str, values: Any, images: Tensor, place: str) -> Tensor:
     if values.ndim != 1:
         like = ", as one-hot or soft labels are" if name == "labels" and values.ndim == 2 and shape[1] > 1 else ""
         raise ConfigurationError(f"{place}: {name} are of shape {shape}{like}; {right}, of shape ({number},)")
-    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
+    if not is_integer(values):
         raise ConfigurationError(f"{place}: {name} are of type {_name(values.dtype)}; {right}, as {name}.long() gives")
     return values.to(images.device, torch.int64)
 

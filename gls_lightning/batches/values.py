@@ -1,4 +1,4 @@
-"""Values of a batch, and the first one that is out of its range."""
+"""The check of a batch's values, and the first value that is out of its range."""
 
 from collections.abc import Sequence
 from math import prod
@@ -18,12 +18,12 @@ class BadValue(NamedTuple):
     """The first bad value of a batch, as 0-dim tensors on the batch's device.
 
     Attributes:
-        found: Whether there is one; the others mean nothing otherwise. bool.
+        found: Whether there is a bad value, bool; if not, the other attributes mean nothing.
         position: The image's position in the batch, int64.
-        kind: 0, 1 or 2 for a pixel, a label or an index, int64.
-        number: The label or index; for a pixel its position in the flattened image. int64.
+        kind: 0 for a pixel, 1 for a label, 2 for an index; int64.
+        number: The label or index, or a pixel's position in the flattened image; int64.
         pixel: The pixel's value, in the images' precision.
-        data_index: The image's index in the data set; -1 where there is none. int64.
+        data_index: The image's index in the data set, int64; -1 if there is none.
     """
 
     found: Tensor
@@ -34,7 +34,7 @@ class BadValue(NamedTuple):
     data_index: Tensor
 
     def otherwise(self, later: "BadValue") -> Self:
-        """Chooses this one if something was found, else the later one; nothing is read from the device."""
+        """Returns this one if it was found, otherwise the later one; nothing is read from the device."""
         return type(self)(*(torch.where(self.found, *pair) for pair in zip(self, later, strict=True)))
 
     def describe(self, place: str, input_shape: Sequence[int], num_classes: int | None) -> str:
@@ -57,8 +57,8 @@ def first_bad_value(batch: LabelledImages, num_classes: int | None) -> BadValue:
     """Looks for the first image with a bad value; nothing is read from the device.
 
     Args:
-        batch: Where to look.
-        num_classes: How many classes there are; labels need only be at least 0 where absent.
+        batch: The batch.
+        num_classes: Number of classes; if None, labels need only be at least 0.
     """
     images, labels, indices = batch
     if indices is None:
@@ -85,12 +85,12 @@ def right_labels(num_classes: int | None) -> str:
 
 
 def outside_classes(labels: Tensor, num_classes: int | None) -> Tensor:
-    """Tells which labels are of no class, bool of the labels' shape; without a number of classes those below 0."""
+    """Marks the labels that are no class, bool of the labels' shape; without a number of classes, the negative ones."""
     return labels < 0 if num_classes is None else (labels < 0) | (labels >= num_classes)
 
 
 def outside(images: Tensor) -> Tensor:
-    """Tells which pixels are no numbers from 0 to 1, bool of the images' shape."""
+    """Marks the pixels that are no numbers from 0 to 1, bool of the images' shape."""
     return ~((images >= 0) & (images <= 1))
 
 
@@ -98,12 +98,12 @@ def require_values(batch: LabelledImages, place: str, num_classes: int | None = 
     """Refuses values out of their range; waits for the device.
 
     Args:
-        batch: What is checked.
-        place: Where the batch comes from, for the message; for example ``train batch 7``.
-        num_classes: How many classes there are; labels need only be at least 0 where absent.
+        batch: The batch.
+        place: Origin of the batch, for the message; for example ``train batch 7``.
+        num_classes: Number of classes; if None, labels need only be at least 0.
 
     Raises:
-        ConfigurationError: Images leave [0, 1] or hold a NaN, or labels or indices are out of range.
+        ConfigurationError: A pixel is no number from 0 to 1, or a label or index is out of range.
     """
     if not _all_inside(batch, num_classes):
         shape = batch.images.shape[1:]
@@ -111,7 +111,7 @@ def require_values(batch: LabelledImages, place: str, num_classes: int | None = 
 
 
 def _all_inside(batch: LabelledImages, num_classes: int | None) -> bool:
-    """Faster than looking for the first one: a pass over each tensor, in which a NaN wins."""
+    """Says whether all values are right, in one pass over each tensor: faster than looking for the first bad one."""
     low, high = batch.images.aminmax()
     first, last = batch.labels.aminmax()
     inside = low.item() >= 0 and high.item() <= 1 and first.item() >= 0

@@ -1,42 +1,29 @@
 """Linear bounds by back-substitution (CROWN, DeepPoly)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import reduce
 
 import torch
 from torch import Tensor
-from typing_extensions import override
 
 from gls_lightning.bounds.box import Box
-from gls_lightning.bounds.graph import INPUT, Graph, Node
-from gls_lightning.bounds.lines import Band, Lines, LowerSlope
+from gls_lightning.bounds.graph import Graph
+from gls_lightning.bounds.graph_structure import Node
 from gls_lightning.bounds.operations import Activation, AffineOperation, Tensors
-from gls_lightning.bounds.rounding import largest, per_sample, smallest
-from gls_lightning.bounds.rows.dense_rows import DenseRows
-from gls_lightning.bounds.rows.patch_rows import PatchRows
-from gls_lightning.bounds.rows.rows import Functions, Rows
-
-Scale = tuple[Tensor, Tensor]
-"""Bounds of a node's values and reference values with their distance, and of their errors in units of gamma.
-
-Both ``[B, *shape]`` or broadcasting to it.
-"""
+from gls_lightning.bounds.relaxed_network import RelaxedNetwork
+from gls_lightning.bounds.rounding import smallest
+from gls_lightning.bounds.rows import DenseRows, Functions, PatchRows, Rows, relax_rows
 
 Chosen = tuple[Tensor, Tensor, Tensor]
 """Sample, position and function of each row, ``[N]`` each."""
 
 
-class BackSubstitution:
+class BackSubstitution(RelaxedNetwork):
     """Lower bounds of linear functions of a node, written as functions of nodes before it until those have boxes.
 
-    The functions are of the deviations from reference values: those that the network takes at the centre of the box if
-    every activation follows the line above it. Affine operations then add no constants, activations only
-    the distance between their lines, and a box of no width gives the network's value as it is.
-
-    For a rigorous graph the bounds hold in spite of rounding. What a unit coefficient of an element may lose to it,
-    from the last box or activation on, is at most ``gamma`` times the node's scale: a bound of values, reference
-    values, their distance, and errors in units of gamma. The next activation takes it up: its lines move apart.
+    The functions are of the deviations from reference values. Affine operations then add no constants, activations
+    only the distance between their lines, and a box of no width gives the network's value as it is. For a rigorous
+    graph the bounds hold in spite of rounding.
 
     Args:
         graph: The network.
@@ -45,116 +32,19 @@ class BackSubstitution:
         chunks: How many chunks the elements of a node are bounded in, by the name of the node; 1 where absent.
 
     Attributes:
-        lines: Lines of the activations relaxed so far, by the name of the node.
         multipliers: Numbers ``[B, *shape]`` by the name of an activation whose inputs, times these, are added to every
             function: the Lagrange multipliers of constraints on their signs (beta-CROWN, Wang et al., 2021).
-        references: The reference values needed so far, by the name of the node.
-        extents: For a rigorous graph, the largest absolute input and output over the box of each activation in
-            ``lines``, ``[B]`` each, by its name.
-        scales: Bounds of values and, in units of gamma, of errors at the nodes needed so far, by name.
-        distances: How far the lines of activations have moved, ``[B, *shape]``, by the name of the node.
     """
 
     def __init__(
         self, graph: Graph, tensors: Tensors, boxes: Mapping[str, Box], chunks: Mapping[str, int] | None = None
     ) -> None:
-        self.graph = graph
-        self.tensors = tensors
-        self.boxes = boxes
+        super().__init__(graph, tensors, boxes)
         self.chunks = chunks or {}
-        self.lines: dict[str, Lines] = {}
         self.multipliers: dict[str, Tensor] = {}
-        self._bands: dict[str, Band] = {}
-        self.references = {name: box.centre for name, box in boxes.items()}
-        self.extents: dict[str, tuple[Tensor, Tensor]] = {}
-        self.scales: dict[str, Scale] = {}
-        self.distances: dict[str, Tensor] = {}
-
-    @property
-    def input_box(self) -> Box:
-        """The box of the network's inputs."""
-        return self.boxes[INPUT]
-
-    def reference(self, name: str) -> Tensor:
-        """The node's reference value, ``[B, *shape]``."""
-        for node in self.graph.ancestors(name):
-            if node.name in self.references:
-                continue
-            if node.name in self.lines:
-                self.references[node.name] = self._band(node).centre
-            else:
-                inputs = (self.references[source] for source in node.inputs)
-                self.references[node.name] = node.operation.evaluate(self.tensors, *inputs)
-        return self.references[name]
-
-    @torch.no_grad()
-    def error(self, name: str) -> Tensor:
-        """A bound of what rounding does to rows that read one element of the node, for a rigorous graph.
-
-        Returns:
-            ``[B, *shape]`` or broadcasting to it.
-        """
-        values, errors = self._scale(name)
-        return self.graph.error(values + errors)
-
-    def _scale(self, name: str) -> Scale:
-        if name not in self.scales:
-            values, errors = self._find_scale(name)
-            # What is lost below the smallest normal number counts as an error, which later operations multiply.
-            self.scales[name] = values, errors + smallest(values.dtype) / self.graph.gamma(values.dtype)
-        return self.scales[name]
-
-    def _find_scale(self, name: str) -> Scale:
-        if name in self.boxes:
-            values = per_sample(3 * self.boxes[name].largest, self.boxes[name].lower.ndim - 1)
-            return values, torch.zeros_like(values)
-        node = self.graph.by_name[name]
-        if isinstance(node.operation, AffineOperation):
-            return self._pass_scale(node.operation, [self._scale(source) for source in node.inputs])
-        reference = self.reference(name)
-        _, of_output = self.extents[name]
-        values = per_sample(of_output + 2 * largest(reference), reference.ndim - 1)
-        return values, torch.zeros_like(values)
-
-    def _pass_scale(self, operation: AffineOperation, scales: Sequence[Scale]) -> Scale:
-        """The scale behind an affine operation, which passes errors on and rounds what its values consist of."""
-        inputs = [
-            torch.cat([part.flatten(1).amax(1) for part in (values, values + errors)]) for values, errors in scales
-        ]
-        magnitude = operation.magnitude(self.tensors, *inputs)
-        slack = 1 + 4 * self.graph.gamma(magnitude.dtype)
-        values, errors = (slack * magnitude).expand(len(inputs[0]), *magnitude.shape[1:]).chunk(2)
-        return values, errors
-
-    def _band(self, node: Node) -> Band:
-        if node.name not in self._bands:
-            band = self.lines[node.name].around(self.reference(node.inputs[0]))
-            if self.graph.rigorous:
-                band = band.widened(self._distance(node), self.graph.gamma(band.gap.dtype))
-            self._bands[node.name] = band
-        return self._bands[node.name]
-
-    @torch.no_grad()
-    def _distance(self, node: Node) -> Tensor:
-        """Moves the lines of an activation by this much, for the rounding errors of its input and of their own."""
-        if node.name not in self.distances:
-            assert isinstance(node.operation, Activation)
-            steepness = node.operation.steepness(self.lines[node.name])
-            of_input, _ = self.extents[node.name]
-            of_lines = self.graph.error(per_sample(of_input, steepness.ndim - 1))
-            error = torch.maximum(self.error(node.inputs[0]), of_lines)
-            self.distances[node.name] = error * steepness + smallest(steepness.dtype)
-        return self.distances[node.name]
-
-    def relax(self, node: Node, box: Box, lower_slope: LowerSlope = "adaptive") -> None:
-        """Gives an activation its lines over the box of its inputs; to be done in the order of evaluation."""
-        assert isinstance(node.operation, Activation)
-        self.lines[node.name] = node.operation.lines(box, lower_slope)
-        if self.graph.rigorous:
-            self.extents[node.name] = box.largest, node.operation.interval(self.tensors, box).largest
 
     def with_lower_slopes(self, slopes: Mapping[str, Tensor]) -> "BackSubstitution":
-        """The same substitution with other slopes ``[B, *shape]`` below the activations, by their names.
+        """Returns the same substitution with other slopes ``[B, *shape]`` below the activations, by their names.
 
         Neither reference values nor rounding errors depend on these, and those that are known are shared.
         """
@@ -165,12 +55,12 @@ class BackSubstitution:
         return other
 
     def specification_bounds(self, specification: Tensor) -> Tensor:
-        """Lower bounds ``[B, S]`` of linear functions ``[B, S, K]`` of the output's ``K`` elements."""
+        """Bounds linear functions ``[B, S, K]`` of the output's ``K`` elements from below: ``[B, S]``."""
         reference = (specification @ self.reference(self.graph.output).flatten(1).unsqueeze(-1)).squeeze(-1)
         return reference + self.specification_deviations(specification)
 
     def specification_deviations(self, specification: Tensor) -> Tensor:
-        """How far below their reference values these functions can fall, ``[B, S]``; not positive."""
+        """Bounds the same functions less their reference values from below: ``[B, S]``, not positive."""
         rows = DenseRows.of(specification[:, None].unflatten(-1, self.graph.nodes[-1].operation.output_shape))
         deviations = torch.cat(self._lower_deviations(self.graph.output, rows), -1).squeeze(1)
         if not self.graph.rigorous:
@@ -179,7 +69,7 @@ class BackSubstitution:
         return deviations - error - smallest(error.dtype)  # the latter if the specification is tiny
 
     def bounds(self, name: str) -> Box:
-        """Lower and upper bounds of every element of a node, ``[B, *shape]`` each."""
+        """Bounds every element of a node from below and above, ``[B, *shape]`` each."""
         if name in self.boxes:
             return self.boxes[name]
         shape = self._shape(name)
@@ -223,7 +113,7 @@ class BackSubstitution:
         return self.graph.by_name[name].operation.output_shape
 
     def _identity(self, shape: torch.Size) -> Rows:
-        """Every element of a node and its negative; those of a map once for all positions."""
+        """Returns rows of every element of a node and its negative; those of a map once for all positions."""
         size = shape[0] if len(shape) == 3 else shape.numel()
         identity = torch.eye(size, dtype=self.input_box.lower.dtype, device=self.input_box.lower.device)
         mirrored = Functions(mirrored=True)
@@ -232,7 +122,7 @@ class BackSubstitution:
         return DenseRows(identity[None, None], shape, mirrored)
 
     def _lower_deviations(self, name: str, rows: Rows, chosen: Chosen | None = None) -> list[Tensor]:
-        """Lower bounds of linear functions of the deviations of a node's output.
+        """Bounds linear functions of the deviations of a node's output from below.
 
         Args:
             name: The node.
@@ -259,7 +149,7 @@ class BackSubstitution:
         return reduce(torch.add, constants + [part.minimum(self._radius(name)) for name, part in pending.items()])
 
     def _radius(self, name: str) -> Tensor:
-        """Largest distance of the elements of a box from its centre."""
+        """Returns the largest distance of the elements of a box from its centre."""
         radius = self.boxes[name].radius
         return radius + self.error(name) if self.graph.rigorous else radius
 
@@ -277,7 +167,7 @@ class BackSubstitution:
 
     def _step(self, node: Node, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
         if isinstance(node.operation, Activation):
-            relaxed, constant = rows.relax(self._band(node))
+            relaxed, constant = relax_rows(rows, self.band(node))
             if node.name in self.multipliers:
                 multiplier = self.multipliers[node.name]
                 relaxed = relaxed + DenseRows.of(multiplier[:, None, None])
@@ -294,42 +184,3 @@ def _split(pending: dict[str, Rows], chunks: int) -> list[dict[str, Rows]]:
     size = -(-next(iter(pending.values())).values.shape[2] // chunks)
     parts = zip(*(rows.split(size) for rows in pending.values()), strict=True)
     return [dict(zip(pending, part, strict=True)) for part in parts]
-
-
-class CountingSubstitution(BackSubstitution):
-    """Counts the coefficients of one sample, on tensors without data ("meta"), to plan the use of memory.
-
-    Args:
-        graph: The network.
-        shapes: Shapes of its parameters and buffers.
-
-    Attributes:
-        kept: Number of coefficients that autograd keeps.
-        largest: Number of coefficients in the largest tensor, by the node whose functions were bounded.
-    """
-
-    def __init__(self, graph: Graph, shapes: Mapping[str, torch.Size]) -> None:
-        tensors = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
-        side = torch.empty(1, *graph.input_shape, device="meta")
-        graph = replace(graph, rigorous=False)  # which counts no other coefficients
-        super().__init__(graph, tensors, graph.exact_boxes(tensors, Box(side, side)))
-        self.kept = 0
-        self.largest: dict[str, int] = {}
-        self._start = ""
-
-    @override
-    def bounds_where(self, wanted: Tensor, name: str, otherwise: Box) -> Box:
-        return self.bounds(name)  # at most all are wanted
-
-    @override
-    def _lower_deviations(self, name: str, rows: Rows, chosen: Chosen | None = None) -> list[Tensor]:
-        self._start = name
-        return super()._lower_deviations(name, rows, chosen)
-
-    @override
-    def _step(self, node: Node, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
-        sources, constant = super()._step(node, rows)
-        sizes = [part.size for part in sources]
-        self.kept += sum(sizes)
-        self.largest[self._start] = max(self.largest.get(self._start, 1), *sizes)
-        return sources, constant

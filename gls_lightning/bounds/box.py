@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gls_lightning.errors import ConfigurationError
+from gls_lightning.arguments import require
 
 
 class Box(NamedTuple):
@@ -14,6 +14,10 @@ class Box(NamedTuple):
     Attributes:
         lower: Smallest value of each coordinate, ``[B, *shape]``.
         upper: Largest value of each coordinate, ``[B, *shape]``.
+
+    Example:
+        >>> Box.around(torch.tensor([[0.0, 0.5]]), epsilon=0.25)
+        Box(lower=tensor([[0.0000, 0.2500]]), upper=tensor([[0.2500, 0.7500]]))
     """
 
     lower: Tensor
@@ -21,7 +25,7 @@ class Box(NamedTuple):
 
     @classmethod
     def around(cls, x: Tensor, epsilon: Tensor | float, minimum: float = 0.0, maximum: float = 1.0) -> "Box":
-        """The l-infinity ball of radius ``epsilon`` around ``x``, clipped to ``[minimum, maximum]``.
+        """Returns the l-infinity ball of radius ``epsilon`` around ``x``, clipped to ``[minimum, maximum]``.
 
         Args:
             x: Centres, ``[B, *shape]``.
@@ -32,12 +36,11 @@ class Box(NamedTuple):
         Raises:
             ConfigurationError: If ``epsilon`` is a negative number.
         """
-        if isinstance(epsilon, float | int) and epsilon < 0:
-            raise ConfigurationError(f"epsilon is {epsilon}; a radius is at least 0")
+        require(not isinstance(epsilon, float | int) or epsilon >= 0, "epsilon", epsilon, "at least 0")
         return cls((x - epsilon).clamp(minimum, maximum), (x + epsilon).clamp(minimum, maximum))
 
     def intersection(self, other: "Box") -> "Box":
-        """The points that both boxes hold, of which there is one at least."""
+        """Returns the points that both boxes hold, of which there is at least one."""
         return Box(torch.maximum(self.lower, other.lower), torch.minimum(self.upper, other.upper))
 
     @property
@@ -56,10 +59,10 @@ class Box(NamedTuple):
         return torch.maximum(self.upper.flatten(1).amax(1), -self.lower.flatten(1).amin(1))
 
     def widened(self, by: Tensor) -> "Box":
-        """The box with both sides moved outwards by ``by [B, *shape]``, or what broadcasts to it."""
+        """Returns the box with both sides moved outwards by ``by [B, *shape]``, or what broadcasts to it."""
         return Box(self.lower - by, self.upper + by)
 
     @classmethod
     def from_centre(cls, centre: Tensor, radius: Tensor) -> "Box":
-        """The box with this midpoint and half-width, each ``[B, *shape]``."""
+        """Returns the box with this midpoint and half-width, each ``[B, *shape]``."""
         return cls(centre - radius, centre + radius)

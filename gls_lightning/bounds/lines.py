@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from torch import Tensor
 
 LowerSlope: TypeAlias = Literal["adaptive", "zero", "one", "parallel"]
-"""Which of the sound lower lines through the kink of an unstable (Leaky)ReLU is taken.
+"""The choice among the sound lower lines through the kink of an unstable (Leaky)ReLU.
 
 ``adaptive``: slope 1 where ``u > -l``, else the smallest (DeepPoly, CROWN-Ada); ``zero``: the smallest, 0 or the
 negative slope (zero-lb); ``one``: 1 (one-lb); ``parallel``: the slope of the chord above (Fast-Lin, same-slope). The
@@ -22,7 +22,7 @@ class Lines(NamedTuple):
     upper_offset: Tensor
 
     def around(self, argument: Tensor) -> "Band":
-        """The lines relative to the point of the upper one at ``argument [B, *shape]``."""
+        """Writes the lines around the point of the upper one at ``argument [B, *shape]``."""
         narrowing = self.lower_slope - self.upper_slope
         gap = self.upper_offset - self.lower_offset - narrowing * argument
         return Band(self.upper_slope, narrowing, gap, self.upper_slope * argument + self.upper_offset)
@@ -41,9 +41,9 @@ class Band(NamedTuple):
     centre: Tensor
 
     def widened(self, by: Tensor, gamma: float) -> "Band":
-        """The band with its lines moved apart by ``by [B, *shape]`` each, and sums of gaps wrong by ``gamma``.
+        """Returns the band with its lines moved apart by ``by [B, *shape]`` each, and sums of gaps wrong by ``gamma``.
 
-        Outside the box a gap may be negative, by less than twice what ``by`` is ``gamma`` times of.
+        Outside the box a gap may be negative, but is above ``-2 * by / gamma``.
         """
         gap = self.gap.mul(1 + gamma).add_(by, alpha=6)  # 2 for the lines, 4 for what negative gaps should have lost
         return self._replace(gap=gap, centre=self.centre + by)

@@ -7,12 +7,11 @@ from typing import NoReturn, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import _DropoutNd
 from typing_extensions import override
 
 from gls_lightning.bounds.graph import Graph
 from gls_lightning.bounds.operations import Tensors, UnsupportedOperationError
+from gls_lightning.private_names import of_torch
 
 
 class OpaqueGraph(Graph):
@@ -62,14 +61,14 @@ class OpaqueGraph(Graph):
         return self  # what bounds it has rounding errors of its own
 
     def module(self, tensors: Tensors) -> nn.Module:
-        """A copy of the network that has these very tensors as its parameters and buffers."""
+        """Returns a copy of the network that has these very tensors as its parameters and buffers."""
         parameters = self.network.named_parameters(remove_duplicate=False)
         own = chain(parameters, self.network.named_buffers(remove_duplicate=False))
         return copy.deepcopy(self.network, memo={id(tensor): tensors[name] for name, tensor in own})
 
     @override
     def batch_statistics(self, tensors: Tensors, x: Tensor) -> dict[str, Tensor]:
-        """Nothing, for a network without BatchNorm.
+        """Returns nothing, for a network without BatchNorm.
 
         Raises:
             UnsupportedOperationError: If there is a BatchNorm, whose statistics are hidden in the network.
@@ -86,7 +85,7 @@ class OpaqueGraph(Graph):
     @property
     @override
     def has_batch_norm(self) -> bool:
-        return any(isinstance(module, _BatchNorm) for module in self.network.modules())
+        return any(isinstance(module, of_torch.BatchNorm) for module in self.network.modules())
 
     @property
     @override
@@ -96,4 +95,4 @@ class OpaqueGraph(Graph):
     @property
     @override
     def dropout(self) -> float:
-        return max((m.p for m in self.network.modules() if isinstance(m, _DropoutNd)), default=0.0)
+        return max((m.p for m in self.network.modules() if isinstance(m, of_torch.Dropout)), default=0.0)

@@ -1,4 +1,4 @@
-"""Rational numbers, for what floating point cannot decide."""
+"""Rational numbers, for questions that floating point cannot decide."""
 
 import math
 from fractions import Fraction
@@ -30,7 +30,7 @@ class Rationals(NamedTuple):
 
     @classmethod
     def of(cls, values: Tensor) -> "Rationals":
-        """The numbers that a tensor holds.
+        """Reads the numbers that a tensor holds.
 
         Raises:
             NotRationalError: One is not finite.
@@ -42,14 +42,14 @@ class Rationals(NamedTuple):
 
     @classmethod
     def of_fractions(cls, values: list[Fraction], shape: tuple[int, ...]) -> "Rationals":
-        """These values, in this shape."""
+        """Writes fractions in this shape with their common denominator."""
         denominator = math.lcm(*{value.denominator for value in values})
         numerators = np.empty(len(values), object)
         numerators[:] = [value.numerator * (denominator // value.denominator) for value in values]
         return cls(numerators.reshape(shape), denominator)
 
     def map(self, function: Any) -> "Rationals":
-        """The same with other numerators: those that a function makes of these."""
+        """Applies a function to the numerators."""
         return Rationals(function(self.numerators), self.denominator)
 
     def __add__(self, other: "Rationals") -> "Rationals":  # type: ignore[override]
@@ -64,17 +64,17 @@ class Rationals(NamedTuple):
         return Rationals(self.numerators @ other.numerators, self.denominator * other.denominator)
 
     def fractions(self) -> list[Fraction]:
-        """The values, flat."""
+        """Lists the values, flat."""
         return [Fraction(numerator, self.denominator) for numerator in self.numerators.ravel()]
 
 
 def rounded_down(value: Fraction) -> float:
-    """The largest number of float64 that is no larger; infinite below the smallest one."""
+    """Returns the largest number of float64 that is no larger; infinite below the smallest one."""
     return -rounded_up(-value)
 
 
 def rounded_up(value: Fraction) -> float:
-    """The smallest number of float64 that is no smaller; infinite beyond the largest one."""
+    """Returns the smallest number of float64 that is no smaller; infinite beyond the largest one."""
     try:
         nearest = float(value)
     except OverflowError:

@@ -1,4 +1,4 @@
-"""Rounding errors of bounds, and how much of them a bound gives away to stay one.
+"""Rounding errors of bounds, and the part of a bound that is given away so that it stays one.
 
 A sum of ``n`` products in floating point differs from the exact one by at most ``gamma`` times the sum of the absolute
 products, with ``gamma = n u / (1 - n u)`` for the unit roundoff ``u``, in whatever order it is taken (Higham, 2002,
@@ -18,7 +18,7 @@ EXTRA_TERMS = 64
 
 
 def gamma(terms: int, dtype: torch.dtype) -> float:
-    """Largest relative error of a sum of so many products."""
+    """Bounds the relative error of a sum of so many products."""
     rounding = terms * torch.finfo(dtype).eps / 2
     if rounding >= 0.5:
         return float("inf")  # no digit is left
@@ -26,21 +26,21 @@ def gamma(terms: int, dtype: torch.dtype) -> float:
 
 
 def smallest(dtype: torch.dtype) -> float:
-    """Margin that a bound gives away to numbers below the smallest normal one."""
+    """Returns the margin that a bound gives away to numbers below the smallest normal one."""
     return float(torch.finfo(dtype).tiny ** 0.5)
 
 
 def limited(scale: Tensor) -> Tensor:
-    """The scale ``[B, ...]``; infinite where products of such numbers may be too large or small to be told."""
+    """Returns the scale ``[B, ...]``, infinite where products of such numbers may overflow or underflow."""
     return torch.where(scale < 1 / smallest(scale.dtype), scale, torch.inf)
 
 
 def per_sample(values: Tensor, dimensions: int) -> Tensor:
-    """Numbers ``[B]`` in a shape that broadcasts to ``[B, ...]`` with so many dimensions behind the batch."""
+    """Reshapes numbers ``[B]`` so that they broadcast to ``[B, ...]`` with so many dimensions behind the batch."""
     return values.reshape(-1, *(1,) * dimensions)
 
 
 def largest(values: Tensor) -> Tensor:
-    """The largest absolute value of each sample ``[B, ...]``: ``[B]``."""
+    """Returns the largest absolute value of each sample ``[B, ...]``: ``[B]``."""
     values = values.flatten(1)
     return torch.maximum(values.amax(1), -values.amin(1))  # without a copy, which abs would make

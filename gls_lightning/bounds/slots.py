@@ -1,4 +1,4 @@
-"""Slots: elements of the network's input that no element of a node sees together share one."""
+"""Slots: each is shared by elements of the network's input that no element of a node sees together."""
 
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from gls_lightning.bounds.windows import Pair, Windows
 
 
 class Blocks(NamedTuple):
-    """How a strided layer reads a map: in blocks of the size of the stride, behind the padding.
+    """The blocks in which a strided layer reads a map: of the size of the stride, behind the padding.
 
     Attributes:
         size: Rows and columns of a block.
@@ -25,18 +25,18 @@ class Blocks(NamedTuple):
 
     @classmethod
     def single(cls, positions: Pair) -> "Blocks":
-        """A block for each position."""
+        """Makes a block of each position."""
         return cls((1, 1), (0, 0), positions)
 
 
 def slots_of(windows: Windows) -> Pair:
-    """Rows and columns of slots: those of a window, or of the map if that is smaller."""
+    """Counts rows and columns of slots: those of a window, or of the map if that is smaller."""
     height, width = map(min, windows.kernel, windows.shape[1:])
     return height, width
 
 
 def inputs_in_slots(values: Tensor, windows: Windows) -> Tensor:
-    """The elements ``[B, *input_shape]`` of the input in each slot and position, 0 where the window has none.
+    """Puts the elements ``[B, *input_shape]`` of the input into each slot and position, 0 where the window has none.
 
     Returns:
         ``[B, K, 1, *positions]``.
@@ -87,7 +87,7 @@ class _Move(torch.autograd.Function):
 
 
 def _seen(windows: Windows, slots: Pair, blocks: Blocks) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """For each slot, block and element of it the input's row and column, the map's, and whether there is such a one.
+    """Finds for each slot, block and element of it the input's row and column, the map's, and whether both exist.
 
     Returns:
         Five tensors that broadcast to ``[slots, slots, counts, counts, size, size]``: rows before columns.
@@ -107,14 +107,14 @@ def _seen(windows: Windows, slots: Pair, blocks: Blocks) -> tuple[Tensor, Tensor
 
 
 def _slot(channels: int, size: Pair, row: Tensor, column: Tensor) -> Tensor:
-    """Number of a slot, for each channel of the input."""
+    """Numbers a slot, for each channel of the input."""
     return (torch.arange(channels).reshape(-1, *(1,) * 6) * size[0] + row) * size[1] + column
 
 
 @lru_cache(maxsize=256)
 @torch.inference_mode(False)  # the result outlives the mode in which it is first needed
 def _inputs_in_slots(windows: Windows) -> Tensor:
-    """Index of the element of the input in each slot at each position, past the last if there is none: ``[K * P]``."""
+    """Finds the input's element in each slot at each position: indices ``[K * P]``, past the last if there is none."""
     channels, height, width = windows.shape
     row, column, *_, seen = _seen(windows, slots_of(windows), Blocks.single(windows.positions))
     return torch.where(seen, _slot(channels, (height, width), row, column), channels * height * width).flatten()
@@ -123,7 +123,7 @@ def _inputs_in_slots(windows: Windows) -> Tensor:
 @lru_cache(maxsize=256)
 @torch.inference_mode(False)
 def _moves(windows: Windows, target: Pair, blocks: Blocks) -> tuple[Tensor, Tensor]:
-    """Where each coefficient comes from, and where it goes: an index past the last stands for nowhere."""
+    """Finds where each coefficient comes from, and where it goes: an index past the last stands for nowhere."""
     channels, source = windows.shape[0], slots_of(windows)
     row, column, *position, seen = _seen(windows, target, blocks)
     slot = _slot(channels, source, row % source[0], column % source[1])

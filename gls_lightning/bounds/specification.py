@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def margin_specification(labels: Tensor, num_classes: int, dtype: torch.dtype | None = None) -> Tensor:
-    """Rows ``e_y - e_i`` for every class ``i`` other than the label ``y``, in the order of ``i``.
+    """Writes the margins of each label ``y`` as rows ``e_y - e_i``, for every other class ``i`` in its order.
 
     A sample is certified when the lower bounds of all its rows are above 0 (paper, Eq. 1).
 
@@ -16,6 +16,11 @@ def margin_specification(labels: Tensor, num_classes: int, dtype: torch.dtype | 
 
     Returns:
         The specification, ``[B, K - 1, K]``.
+
+    Example:
+        >>> margin_specification(torch.tensor([1]), num_classes=3)
+        tensor([[[-1.,  1.,  0.],
+                 [ 0.,  1., -1.]]])
     """
     identity = torch.eye(num_classes, dtype=dtype, device=labels.device)
     others = torch.arange(num_classes - 1, device=labels.device)

@@ -1,4 +1,4 @@
-"""From a module to a graph."""
+"""The way from a module to a graph."""
 
 import copy
 from collections.abc import Collection, Sequence
@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from gls_lightning.bounds.graph import INPUT, Graph, Node
-from gls_lightning.bounds.operations.fixed_tensor import FixedTensor
-from gls_lightning.bounds.operations.registry import (
+from gls_lightning.bounds.graph import Graph
+from gls_lightning.bounds.graph_structure import INPUT, Node
+from gls_lightning.bounds.operations import (
     BUILDERS,
     TRACED,
     Call,
     Constant,
+    FixedTensor,
     UnsupportedOperationError,
     name_of,
 )
@@ -34,6 +35,13 @@ def trace(network: nn.Module, input_shape: Sequence[int]) -> Graph:
     Raises:
         UnsupportedOperationError: If the network contains an operation that is not supported, or computes its own
             structure from values; the message says which, and where.
+
+    Example:
+        >>> graph = trace(nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), (1, 2, 2))
+        >>> [node.name for node in graph.nodes]
+        ['0', '1', '2', '3']
+        >>> graph.relus
+        ('2',)
     """
     _require_own_tensors(network)
     try:
@@ -155,7 +163,7 @@ class _GraphBuilder(fx.Interpreter):
         self._names[n] = name
 
     def _operand(self, argument: Any) -> Any:
-        """``TRACED`` for what depends on the input, a constant for a parameter, and anything else as it is."""
+        """Returns ``TRACED`` for what depends on the input, a constant for a parameter, and anything else as it is."""
         if not isinstance(argument, fx.Node):
             return argument
         if argument in self._names:

@@ -12,9 +12,15 @@ Pair = tuple[int, int]
 
 
 def pair(value: Any) -> Pair:
-    """Height and width, given as torch's layers keep them: one number for both, or two."""
+    """Reads height and width as torch's layers keep them: one number for both, or two."""
     height, width = (value, value) if isinstance(value, int) else value
     return int(height), int(width)
+
+
+def area(size: Pair | torch.Size) -> int:
+    """Returns height times width."""
+    height, width = size
+    return height * width
 
 
 @dataclass(frozen=True)
@@ -42,11 +48,11 @@ class Windows:
 
     @property
     def inside(self) -> bool:
-        """Whether no window reaches over the edge."""
+        """Says whether no window reaches over the edge."""
         return all(before >= 0 and after <= 0 for before, after in map(self._overhang, (0, 1)))
 
     def _overhang(self, axis: int) -> Pair:
-        """Elements that the first window starts before, negated, and that the last one ends after the map."""
+        """Counts the elements by which the first window starts before the map, negated, and the last ends after it."""
         end = self.offset[axis] + (self.positions[axis] - 1) * self.stride[axis] + self.kernel[axis]
         return self.offset[axis], end - self.shape[1 + axis]
 
@@ -75,22 +81,22 @@ class Windows:
         return maps
 
     def _positions_in_window(self, device: torch.device) -> Tensor:
-        """Index in each window of each element of the map, one more than the last if outside: ``[P, H * W]``."""
+        """Finds the index in each window of each element of the map, past the last if outside: ``[P, H * W]``."""
         return _positions_in_window(self).to(device)
 
     def enlarged(self, other: "Windows") -> "Windows":
-        """The smallest windows at the same positions that hold these and ``other``."""
+        """Returns the smallest windows at the same positions that hold these and ``other``."""
         offset = tuple(map(min, self.offset, other.offset))
         ends = (max(a.offset[i] + a.kernel[i] for a in (self, other)) for i in (0, 1))
         kernel = tuple(end - start for end, start in zip(ends, offset, strict=True))
         return replace(self, offset=offset, kernel=kernel)  # type: ignore[arg-type]
 
     def everything(self, positions: Pair) -> "Windows":
-        """The whole map for each of a grid of positions."""
+        """Returns windows of the whole map for each of a grid of positions."""
         return replace(self, kernel=self.shape[1:], stride=(0, 0), offset=(0, 0), positions=positions)
 
     def pad(self, values: Tensor, larger: "Windows") -> Tensor:
-        """Coefficients ``[..., C * kh * kw]`` of these windows as those of ``larger`` ones, 0 beyond."""
+        """Writes coefficients ``[..., C * kh * kw]`` of these windows as those of ``larger`` ones, 0 beyond."""
         top, left = (a - b for a, b in zip(self.offset, larger.offset, strict=True))
         bottom, right = (b - a - s for a, b, s in zip(self.kernel, larger.kernel, (top, left), strict=True))
         maps = values.unflatten(-1, (self.shape[0], *self.kernel))
@@ -117,7 +123,7 @@ def _positions_in_window(windows: Windows) -> Tensor:
 @lru_cache(maxsize=256)
 @torch.inference_mode(False)
 def _window_elements(windows: Windows, padded: torch.Size) -> Tensor:
-    """Places in the flattened padded map of the elements of every window, ``[P * C * kh * kw]``.
+    """Finds the places in the flattened padded map of the elements of every window, ``[P * C * kh * kw]``.
 
     Copying them by index is several times faster than ``F.unfold``, forwards and backwards.
     """

@@ -13,7 +13,7 @@ from gls_lightning.bounds.windows import Windows
 
 @dataclass(frozen=True)
 class Errors:
-    """How far a node's elements depend linearly on the elements of the network's input.
+    """The linear dependence of a node's elements on the elements of the network's input.
 
     Two elements of the input that lie far apart are seen by no element of the node together. Such elements share a
     slot: the one in row ``i`` and column ``j`` of a channel has slot ``(i mod m, j mod n)`` of that channel if windows
@@ -30,7 +30,7 @@ class Errors:
 
     @classmethod
     def of_input(cls, shape: torch.Size, like: Tensor) -> "Errors":
-        """Those of the network's input itself."""
+        """Returns the errors of the network's input itself."""
         channels, height, width = shape if len(shape) == 3 else (shape.numel(), 1, 1)
         values = torch.eye(channels, dtype=like.dtype, device=like.device).reshape(1, channels, channels, 1, 1)
         windows = Windows((channels, height, width), (1, 1), (1, 1), (0, 0), (height, width))
@@ -39,7 +39,7 @@ class Errors:
         return cls(values.reshape(1, channels, *shape), windows.everything((1, 1)))
 
     def with_slots_for(self, windows: Windows, blocks: Blocks | None = None) -> Tensor:
-        """The values in the slots of larger windows, ``[B|1, K, *shape]``; if wanted in blocks, see :func:`move`."""
+        """Returns the values in the slots of larger windows, ``[B|1, K, *shape]``; for blocks see :func:`move`."""
         if blocks is None and slots_of(windows) == slots_of(self.windows):
             return self.values
         return move(self.values, self.windows, slots_of(windows), blocks or Blocks.single(self.windows.positions))
@@ -52,7 +52,7 @@ class Errors:
         return Errors(self.with_slots_for(common) + other.with_slots_for(common), common)
 
     def deviation(self, radius: Tensor) -> Tensor:
-        """How far the node's elements move ``[B, *shape]`` if those of the input move by at most ``radius``."""
+        """Bounds the change of the node's elements, ``[B, *shape]``, if the input's change by up to ``radius``."""
         if self.windows.stride == (0, 0):
             by_slot = radius.reshape(len(radius), -1, *(1,) * (self.values.ndim - 2))
         else:
@@ -78,7 +78,7 @@ class Zonotope:
 
     @classmethod
     def of_input(cls, box: Box) -> "Zonotope":
-        """The box of the network's inputs."""
+        """Writes the box of the network's inputs as a zonotope."""
         return cls(Box(box.centre, box.centre), Errors.of_input(box.lower.shape[1:], box.lower), box.radius)
 
     @property

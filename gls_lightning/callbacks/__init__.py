@@ -2,10 +2,10 @@
 
 from gls_lightning.callbacks.adaptive_rho import AdaptiveRho
 from gls_lightning.callbacks.batch_guard import BatchGuard
-from gls_lightning.callbacks.batch_norm_reset import BatchNormReset, last_batch_size
+from gls_lightning.callbacks.batch_norm_reset import BatchNormReset
 from gls_lightning.callbacks.early_stopping_after_ramp import EarlyStoppingAfterRamp
 from gls_lightning.callbacks.epoch_resumption import EpochResumption
-from gls_lightning.callbacks.epsilon_annealing import EpsilonAnnealing, ramps_of
+from gls_lightning.callbacks.epsilon_annealing import EpsilonAnnealing
 from gls_lightning.callbacks.learning_rate_check import LearningRateCheck
 from gls_lightning.callbacks.loss_landscape_logger import LossLandscapeLogger
 from gls_lightning.callbacks.metrics_file import MetricsFile
@@ -20,14 +20,12 @@ from gls_lightning.callbacks.sigma_decay import SigmaDecay
 from gls_lightning.callbacks.swa import SWA
 from gls_lightning.callbacks.training_statistics import TrainingStatistics
 from gls_lightning.callbacks.wandb_summary import WandbSummary
-from gls_lightning.training import CertifiedModule
 
 __all__ = [
     "SWA",
     "AdaptiveRho",
     "BatchGuard",
     "BatchNormReset",
-    "CertifiedModule",
     "EarlyStoppingAfterRamp",
     "EpochResumption",
     "EpsilonAnnealing",
@@ -44,6 +42,4 @@ __all__ = [
     "SigmaDecay",
     "TrainingStatistics",
     "WandbSummary",
-    "last_batch_size",
-    "ramps_of",
 ]

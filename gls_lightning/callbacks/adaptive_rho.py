@@ -1,45 +1,64 @@
 """The schedule of SAM's ascent step."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Literal
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 
-from gls_lightning.callbacks.epsilon_annealing import ramps_of
+from gls_lightning.arguments import require
+from gls_lightning.callbacks.schedule_callback import EstimatorSchedule
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.estimators import SAM
-from gls_lightning.training import certified_module
+from gls_lightning.schedules import Falling, Shape
+from gls_lightning.training import bounded_network
 
 
-class AdaptiveRho(Callback):
-    """Shortens SAM's ascent step as the radius grows: rho is ``rho0 * (1 - 0.99 * epsilon / target)``.
+class AdaptiveRho(EstimatorSchedule):
+    """Shortens SAM's ascent step: as the radius grows, or on a schedule of its own.
 
-    That is CTBench's adaptive option (Mao et al., 2024). It is a function of the training step, so nothing needs to be
-    saved.
+    With ``epsilon``, rho is ``rho0 * (1 - (1 - factor) * epsilon / target)``; at the default factor that is CTBench's
+    adaptive option (Mao et al., 2024). It depends on the training step alone, so no state is saved.
+
+    Args:
+        shape: ``epsilon``; or ``step``, ``linear``, ``smooth``, ``cosine`` with the following options.
+        factor: What rho is multiplied by: at the target radius, at each milestone, or at the end of a ramp.
+        milestones: For ``step``, the epochs, counted from 0, that start with another rho.
+        start_epoch: For a ramp, the epoch at which it starts.
+        end_epoch: For a ramp, the epoch from which on it has ended.
 
     Raises:
-        ConfigurationError: When training starts: the estimator is not SAM.
+        ConfigurationError: The options are out of their ranges or contradict each other; when training starts: the
+            estimator is not SAM.
     """
+
+    quantity = "rho"
+
+    def __init__(
+        self,
+        *,
+        shape: Shape | Literal["epsilon"] = "epsilon",
+        factor: float = 0.01,
+        milestones: Sequence[int] = (),
+        start_epoch: int = 0,
+        end_epoch: int = 0,
+    ) -> None:
+        if shape == "epsilon":
+            right = f"one that has {'milestones' if milestones else 'a start_epoch and an end_epoch'}, or give none"
+            require(not (milestones or start_epoch or end_epoch), "AdaptiveRho.shape", shape, right)
+            self.read("AdaptiveRho", factor, (), "step", 0, 0)
+        else:
+            self.read("AdaptiveRho", factor, milestones, shape, start_epoch, end_epoch)
+            require(self.epochs.changes, "AdaptiveRho.milestones", [], "epochs for the shape step")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Checks that there is a step to shorten."""
-        self._estimator(pl_module)
-
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Sets the length of this batch's step."""
-        estimator = self._estimator(pl_module)
-        # Not read from the module, whose radius another callback may set later.
-        ramps = ramps_of(trainer)
-        module = certified_module(self, pl_module)
-        radius = module.epsilon * ramps[-1].current_fraction(trainer) if ramps else module.current_epsilon.item()
-        estimator.rho.fill_(estimator.initial_rho * (1 - 0.99 * radius / module.epsilon))
-
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leaves the configured length."""
-        estimator = self._estimator(pl_module)
-        estimator.rho.fill_(estimator.initial_rho)
-
-    def _estimator(self, pl_module: LightningModule) -> SAM:
-        estimator = certified_module(self, pl_module).estimator
-        if not isinstance(estimator, SAM):
+        estimator = bounded_network(self, pl_module).estimator
+        if "rho" not in estimator.schedulable:
             raise ConfigurationError(f"AdaptiveRho needs the estimator SAM, not {type(estimator).__name__}")
-        return estimator
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Gives the module the schedule."""
+        super().on_train_start(trainer, pl_module)
+        if not self.epochs.changes:
+            module = bounded_network(self, pl_module)
+            # Another callback may give the module its radius after this one.
+            self.give(module, Falling(lambda step: module.epsilon_schedule.fraction(step), self.factor))

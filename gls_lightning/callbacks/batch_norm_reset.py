@@ -5,12 +5,11 @@ from typing import Any, cast
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 
 from gls_lightning.batches import in_precision_of
-from gls_lightning.errors import ConfigurationError
 from gls_lightning.randomness import keyed_generator
-from gls_lightning.training import CertifiedModule, certified_module, process_sum, run_length
+from gls_lightning.training import BoundedNetwork, bounded_network, indexed_training_loader, process_sum
 
 
 class BatchNormReset(Callback):
@@ -38,7 +37,7 @@ class BatchNormReset(Callback):
         Raises:
             ConfigurationError: They cannot.
         """
-        _training_loader(trainer)
+        indexed_training_loader(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -59,10 +58,10 @@ class BatchNormReset(Callback):
     def _reset(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._stale:
             self._stale = False
-            set_population_statistics(trainer, certified_module(self, pl_module))
+            set_population_statistics(trainer, bounded_network(self, pl_module))
 
 
-def set_population_statistics(trainer: Trainer, module: CertifiedModule) -> None:
+def set_population_statistics(trainer: Trainer, module: BoundedNetwork) -> None:
     """Sets BatchNorm's running statistics to those of the training set under the network's present weights."""
     statistics = _Pool(module.network)
     for number, read in enumerate(_training_batches(trainer, module.seed)):
@@ -74,16 +73,9 @@ def set_population_statistics(trainer: Trainer, module: CertifiedModule) -> None
         module.network.get_buffer(name).copy_(value)
 
 
-def _training_loader(trainer: Trainer) -> DataLoader[Any]:
-    loader = trainer.train_dataloader
-    if not isinstance(loader, DataLoader) or loader.batch_size is None or isinstance(loader.dataset, IterableDataset):
-        raise ConfigurationError("BatchNormReset needs one DataLoader of indexed training data, with a batch_size")
-    return loader
-
-
 def _training_batches(trainer: Trainer, seed: int) -> DataLoader[Any]:
     """This process's share of as many batches as an epoch has, in an order that depends on seed and epoch alone."""
-    loader = _training_loader(trainer)
+    loader = indexed_training_loader(trainer)
     size = len(loader.dataset)  # type: ignore[arg-type]
     order = torch.randperm(size, generator=keyed_generator("batch norm", seed, trainer.current_epoch))
     batches = [batch.tolist() for batch in order.split(cast(int, loader.batch_size))]
@@ -97,15 +89,6 @@ def _training_batches(trainer: Trainer, seed: int) -> DataLoader[Any]:
         num_workers=loader.num_workers,
         generator=torch.Generator(),  # without it the loader would draw from the global one
     )
-
-
-def last_batch_size(trainer: Trainer) -> int:
-    """Counts the images in the last training batch of an epoch in this process, as far as the fit gets to it."""
-    loader = _training_loader(trainer)
-    full, batches = cast(int, loader.batch_size), len(loader)
-    if loader.drop_last or trainer.num_training_batches < batches or run_length(trainer).epochs < 1:
-        return full
-    return len(loader.sampler) - (batches - 1) * full  # type: ignore[arg-type]
 
 
 class _Pool:

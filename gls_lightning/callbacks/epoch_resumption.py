@@ -4,6 +4,8 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from gls_lightning.private_names import of_lightning
+
 
 class EpochResumption(Callback):
     """Lets a resumed fit end the epoch of its checkpoint as the fit that was not stopped.
@@ -37,8 +39,7 @@ class EpochResumption(Callback):
         loop: Any = trainer.fit_loop.epoch_loop
         batches, validated = loop.batch_progress, self._validated == loop.batch_progress.total.ready
         follows = 0 < batches.current.ready == batches.current.processed and not validated
-        # Lightning has no public name for this decision, which depends on five options.
-        validation = follows and loop._should_check_val_fx(trainer.fit_loop._data_fetcher)
+        validation = follows and of_lightning.validation_follows(trainer)
         within_batch = batches.current.completed < batches.current.processed
         checkpoint["callback_metrics"] = {name: value.cpu() for name, value in trainer.callback_metrics.items()}
         checkpoint["validation_due"] = validation
@@ -90,5 +91,4 @@ def _close_epoch(trainer: Trainer) -> None:
         for counts in (epochs.total, epochs.current):
             counts.completed = counts.processed
         for part in (loop, loop.epoch_loop, loop.epoch_loop.val_loop):
-            part._restarting = False
-            part.reset_restart_stage()
+            of_lightning.start_afresh(part)

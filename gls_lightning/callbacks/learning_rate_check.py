@@ -9,9 +9,10 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.optim.lr_scheduler import OneCycleLR
 
 from gls_lightning.errors import ConfigurationError
+from gls_lightning.private_names import of_torch
 from gls_lightning.training import RunLength, run_length
 
-_CHANGES = ("milestones", "_milestones", "step_size")
+_CHANGES = ("milestones", of_torch.MILESTONES, "step_size")
 """Attributes of PyTorch's schedules that say when the rate changes."""
 
 _ENDS = ("T_max", "T_0", "total_iters", "total_steps")
@@ -54,8 +55,8 @@ def _check(scheduler: Any, steps: int, unit: str, length: RunLength) -> None:
             f"{name} has {argument} {values}, counted in {unit}, but training ends with {length}: that never comes"
             + (hint if unit == "epochs" and late == [length.steps] else "")
         )
-    starts = [0, *getattr(scheduler, "_milestones", ())]
-    for position, part in enumerate(getattr(scheduler, "_schedulers", ())):
+    starts = [0, *getattr(scheduler, of_torch.MILESTONES, ())]
+    for position, part in enumerate(getattr(scheduler, of_torch.SCHEDULES, ())):
         start = starts[min(position, len(starts) - 1)]
         if start < steps:
             _check(part, steps - start, unit, length)

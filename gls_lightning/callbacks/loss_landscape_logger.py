@@ -15,7 +15,7 @@ from gls_lightning.training import (
     ChosenEpochs,
     TrainingLoss,
     ValidationImages,
-    certified_module,
+    bounded_network,
     process_sum,
     require_validation,
     run_directory,
@@ -61,7 +61,7 @@ class LossLandscapeLogger(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Checks that there will be something to look at."""
-        certified_module(self, pl_module)
+        bounded_network(self, pl_module)
         require_validation(self, trainer)
         self.chosen_epochs.warn_of_absent(trainer)
 
@@ -73,7 +73,7 @@ class LossLandscapeLogger(Callback):
     @contextmanager
     def _loss(self, trainer: Trainer, pl_module: LightningModule, samples: int) -> Iterator[TrainingLoss]:
         """The loss of the first validation images."""
-        module = certified_module(self, pl_module)
+        module = bounded_network(self, pl_module)
         batch = ValidationImages(self, trainer).first(samples)
         with module.evaluation(batch, 0, "val") as images:
             yield landscape_loss(module, images, objective=self.objective)

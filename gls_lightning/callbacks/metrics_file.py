@@ -8,6 +8,7 @@ from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 
 from gls_lightning.csv_logger import RunCSVLogger
+from gls_lightning.private_names import of_lightning
 from gls_lightning.run_files import METRICS, run_of_checkpoint
 from gls_lightning.training import run_directory
 
@@ -59,19 +60,18 @@ def _is_same(one: str | Path, other: Path) -> bool:
 def _unlogged(trainer: Trainer) -> dict[str, Any]:
     """The row that Lightning logs next, if it belongs to what is done.
 
-    Its callbacks are called at the end of a batch and of an epoch before the loggers. It has no public name for what
-    they will get.
+    Its callbacks are called at the end of a batch and of an epoch before the loggers.
     """
     loop: Any = trainer.fit_loop
     epochs, batches = loop.epoch_progress.current, loop.epoch_loop.batch_progress.current
-    connector, step = trainer._logger_connector, loop.epoch_loop._batches_that_stepped
+    step = of_lightning.step_of_metrics(trainer)
     if batches.completed < batches.processed:
-        if loop._should_accumulate() or not connector.should_update_logs:
+        if of_lightning.accumulates(trainer) or not of_lightning.logs_now(trainer):
             return {}
     elif epochs.completed < epochs.processed:
         step -= 1
     else:
         return {}
-    metrics = connector.metrics["log"].items()
+    metrics = of_lightning.metrics_to_log(trainer).items()
     values = {name: value.item() if isinstance(value, Tensor) else value for name, value in metrics}
     return {"epoch": trainer.current_epoch, **values, "step": step} if values else {}

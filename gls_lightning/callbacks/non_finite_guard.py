@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.training import (
+    BoundedNetwork,
     cause_of_gradient,
     cause_of_loss,
     cause_of_weights,
@@ -91,9 +92,7 @@ class NonFiniteGuard(Callback):
         kept = "".join(f"; the {name} is {path}" for name, path in files.items())
         batch = trainer.fit_loop.epoch_loop.total_batch_idx
         place = [f"batch {batch}", f"epoch {trainer.current_epoch}"]
-        module: Any = pl_module
-        sigma = getattr(getattr(module, "estimator", None), "sigma", None)
-        for name, value in (("epsilon", getattr(module, "current_epsilon", None)), ("sigma", sigma)):
-            if isinstance(value, Tensor) and value.ndim == 0:
-                place.append(f"{name} {value.item():.3g}")
+        if isinstance(pl_module, BoundedNetwork):
+            values = {"epsilon": pl_module.current_epsilon, **pl_module.estimator.reported()}
+            place += [f"{name} {value.item():.3g}" for name, value in values.items()]
         raise ConfigurationError(f"{what} at step {trainer.global_step} ({', '.join(place)}): {cause}{kept}")

@@ -10,7 +10,7 @@ from torch import Tensor
 from gls_lightning.arguments import component
 from gls_lightning.certification import Certifier, Record, Verdict, summarise
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.training import ACCURACIES, ValidationImages, certified_module, process_sum
+from gls_lightning.training import ACCURACIES, ValidationImages, bounded_network, process_sum
 
 
 class PeriodicCertification(Callback):
@@ -61,7 +61,7 @@ class PeriodicCertification(Callback):
     def _certify(self, trainer: Trainer, pl_module: LightningModule) -> list[Record]:
         """The records of this process's share of the images, as far as its time allows."""
         started = time.monotonic()
-        module = certified_module(self, pl_module)
+        module = bounded_network(self, pl_module)
         images = ValidationImages(self, trainer)
         chosen = list(range(min(self.samples, len(images))))[trainer.global_rank :: trainer.world_size]
         size = self.certifier.batch_size
@@ -74,7 +74,7 @@ class PeriodicCertification(Callback):
 
 
 def _measured(trainer: Trainer, records: list[Record]) -> dict[str, Tensor]:
-    """What is logged, over the records of all processes, some of which may have none."""
+    """Returns the values to log, over the records of all processes; some may have none."""
     names = (*ACCURACIES, "unknown")
     counts = [0.0] * len(names)
     if records:

@@ -1,4 +1,4 @@
-"""What a training run prints at its end."""
+"""The last lines of a training run: its accuracies and its files."""
 
 import sys
 from pathlib import Path
@@ -12,7 +12,7 @@ from rich.table import Table
 from torch.utils.data import DataLoader
 
 from gls_lightning.run_files import CONFIG, METRICS, STORAGE_ERRORS
-from gls_lightning.training import ACCURACIES, certified_module, checkpoint_files, intact_checkpoint, run_directory
+from gls_lightning.training import ACCURACIES, bounded_network, checkpoint_files, intact_checkpoint, run_directory
 
 
 class RunReport(Callback):
@@ -30,7 +30,7 @@ class RunReport(Callback):
         metrics = trainer.callback_metrics
         accuracies = {name: float(metrics[f"val/{name}"]) for name in ACCURACIES if f"val/{name}" in metrics}
         if accuracies:
-            epsilon = certified_module(self, pl_module).epsilon
+            epsilon = bounded_network(self, pl_module).epsilon
             title = f"Last validation: {_validation_data(trainer)}, epsilon {epsilon:.6g}"
             table = Table(*(name.replace("_", " ") for name in accuracies), title=title)
             table.add_row(*(f"{value:.2%}" for value in accuracies.values()))
@@ -61,7 +61,7 @@ def _validation_data(trainer: Trainer) -> str:
 
 
 def _files(trainer: Trainer) -> dict[str, str | Path]:
-    """What the run left behind, by what it is."""
+    """Returns the paths of the run's files, by what they hold."""
     files: dict[str, str | Path] = {**checkpoint_files(trainer)}
     directory = run_directory(trainer)
     if directory is not None and (directory / CONFIG).is_file():

@@ -1,57 +1,57 @@
 """The schedule of the perturbation of the weights."""
 
 from collections.abc import Sequence
-from typing import Any, cast
 
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor
+from lightning.pytorch import LightningModule, Trainer
 
+from gls_lightning.callbacks.schedule_callback import EstimatorSchedule
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.training import certified_module, run_length
+from gls_lightning.schedules import Shape
+from gls_lightning.training import bounded_network
 
 
-class SigmaDecay(Callback):
-    """Multiplies the estimator's standard deviation by a factor at some epochs (paper, App. F.2).
+class SigmaDecay(EstimatorSchedule):
+    """Changes the estimator's standard deviation in training: at milestones (paper, App. F.2), or from epoch to epoch.
 
-    It is a function of the epoch, so nothing needs to be saved.
+    It depends on the number of batches so far and on nothing else, so no state is saved. The milestones are its own:
+    those of the learning rate may be others.
 
     Args:
-        factor: What sigma is multiplied by at each milestone.
-        milestones: The epochs, counted from 0, that start with a smaller sigma; none by default.
+        factor: What sigma is multiplied by: at each milestone, or between the start and the end of a ramp. Above 1 it
+            grows.
+        milestones: For ``step``, the epochs, counted from 0, that start with another sigma; none by default.
+        shape: ``step``, or the ramp ``linear``, ``smooth`` or ``cosine``.
+        start_epoch: For a ramp, the epoch at which it starts.
+        end_epoch: For a ramp, the epoch from which on it has ended.
 
     Raises:
-        ConfigurationError: The factor is not positive; when training starts: the estimator has no sigma that may be
-            scheduled.
+        ConfigurationError: The options are out of their ranges or contradict each other; when training starts: the
+            estimator has no sigma that may be scheduled.
     """
 
-    def __init__(self, *, factor: float = 0.4, milestones: Sequence[int] = ()) -> None:
-        if not factor > 0:
-            raise ConfigurationError(f"sigma_decay.factor is {factor}; it must be positive")
-        self.factor = factor
-        self.milestones = tuple(milestones)
+    quantity = "sigma"
+
+    def __init__(
+        self,
+        *,
+        factor: float = 0.4,
+        milestones: Sequence[int] = (),
+        shape: Shape = "step",
+        start_epoch: int = 0,
+        end_epoch: int = 0,
+    ) -> None:
+        self.read("sigma_decay", factor, milestones, shape, start_epoch, end_epoch)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Checks that there is a sigma to decay."""
-        estimator = certified_module(self, pl_module).estimator
-        if self.milestones and not hasattr(estimator, "initial_sigma"):
-            raise ConfigurationError(
-                f"sigma_decay has milestones {list(self.milestones)}, but the estimator {type(estimator).__name__} has "
-                "no sigma to decay; set sigma_decay.milestones: []"
+        """Checks that there is a sigma to change."""
+        estimator = bounded_network(self, pl_module).estimator
+        if self.epochs.changes and "sigma" not in estimator.schedulable:
+            given = (
+                f"milestones {list(self.epochs.milestones)}"
+                if self.epochs.milestones
+                else f"end_epoch {self.epochs.end_epoch}"
             )
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Warns of milestones behind the fit."""
-        length = run_length(trainer)
-        if late := [milestone for milestone in self.milestones if milestone >= length.epochs]:
-            rank_zero_warn(f"sigma_decay has the milestones {late}, but training ends with {length}: they never come")
-
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Sets the standard deviation of this epoch."""
-        estimator = certified_module(self, pl_module).estimator
-        if self.milestones:
-            cast(Tensor, estimator.sigma).fill_(self.sigma(cast(float, estimator.initial_sigma), trainer.current_epoch))
-
-    def sigma(self, initial: float, epoch: int) -> float:
-        """The standard deviation in an epoch."""
-        return initial * self.factor ** sum(milestone <= epoch for milestone in self.milestones)
+            raise ConfigurationError(
+                f"sigma_decay has {given}, but the estimator {type(estimator).__name__} has no sigma to decay; set "
+                "sigma_decay.milestones: [] and sigma_decay.shape: step"
+            )

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from gls_lightning.callbacks.batch_norm_reset import set_population_statistics
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.training import certified_module, run_length
+from gls_lightning.training import bounded_network, run_length
 
 
 class SWA(WeightAveraging):
@@ -47,7 +47,7 @@ class SWA(WeightAveraging):
 
     @property
     def averaging(self) -> bool:
-        """Whether there is an average yet."""
+        """True once there is an average."""
         return self._average_model is not None and bool(self._average_model.n_averaged > 0)
 
     @override
@@ -96,7 +96,7 @@ class SWA(WeightAveraging):
             self._swap_models(pl_module)
 
     def _set_statistics(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        module = certified_module(self, pl_module)
+        module = bounded_network(self, pl_module)
         if self._stale and module.graph.has_batch_norm:
             set_population_statistics(trainer, module)
         self._stale = False

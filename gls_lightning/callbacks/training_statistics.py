@@ -13,11 +13,11 @@ from gls_lightning.estimators import Step
 from gls_lightning.objectives import Batch
 from gls_lightning.randomness import keyed_generator
 from gls_lightning.training import (
-    CertifiedModule,
+    BoundedNetwork,
     ChosenEpochs,
     Images,
     ValidationImages,
-    certified_module,
+    bounded_network,
     require_validation,
 )
 
@@ -86,7 +86,7 @@ class TrainingStatistics(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Checks that there is something to measure."""
-        module = certified_module(self, pl_module)
+        module = bounded_network(self, pl_module)
         require_validation(self, trainer)
         self.chosen_epochs.warn_of_absent(trainer)
         if self.gradient and not _is_differentiable(module):
@@ -98,7 +98,7 @@ class TrainingStatistics(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Checks what the network and the data must have."""
         ValidationImages(self, trainer)
-        if (self.relu_states or self.box_width) and not certified_module(self, pl_module).graph.relus:
+        if (self.relu_states or self.box_width) and not bounded_network(self, pl_module).graph.relus:
             raise ConfigurationError(
                 "TrainingStatistics measures ReLUs, of which the network has none; leave relu_states and box_width off"
             )
@@ -108,7 +108,7 @@ class TrainingStatistics(Callback):
         if not self.chosen_epochs.now(trainer):
             return
         batch = ValidationImages(self, trainer).first(self.samples)
-        module = certified_module(self, pl_module)
+        module = bounded_network(self, pl_module)
         measured: dict[str, Tensor] = {}
         with module.evaluation(batch, 0, "val") as (inputs, labels, indices):
             images = in_precision_of(module.tensors().values(), inputs), labels, indices
@@ -122,7 +122,7 @@ class TrainingStatistics(Callback):
         for name, value in measured.items():
             pl_module.log(f"statistics/{name}", value.float())
 
-    def _bounds(self, module: CertifiedModule, inputs: Tensor) -> dict[str, Tensor]:
+    def _bounds(self, module: BoundedNetwork, inputs: Tensor) -> dict[str, Tensor]:
         """States of the ReLUs, and widths of their inputs."""
         box = Box.around(inputs, module.epsilon)
         bounds = preactivation_bounds(module.relaxation, module.graph, module.tensors(), box)
@@ -135,7 +135,7 @@ class TrainingStatistics(Callback):
                 measured |= {f"{group}/{state}": value for state, value in relu_states(boxes)._asdict().items()}
         return measured
 
-    def _gradient(self, module: CertifiedModule, images: Images) -> dict[str, Tensor]:
+    def _gradient(self, module: BoundedNetwork, images: Images) -> dict[str, Tensor]:
         """Variance of the estimates, and how they compare with the gradient."""
         inputs, labels, indices = images
         seed = keyed_generator("training statistics", module.seed).initial_seed()  # not the noise that trained
@@ -146,5 +146,5 @@ class TrainingStatistics(Callback):
         return {f"gradient/{name}": value for name, value in found._asdict().items() if value is not None}
 
 
-def _is_differentiable(module: CertifiedModule) -> bool:
+def _is_differentiable(module: BoundedNetwork) -> bool:
     return module.relaxation.differentiable or not module.objective.uses_relaxation

@@ -1,4 +1,4 @@
-"""What W&B shows of a whole run."""
+"""The summary of a run in W&B."""
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger

@@ -1,4 +1,4 @@
-"""Certification: what is proved about each sample, and what is refuted."""
+"""Certification: a proof or a counterexample for each sample, and the records of both."""
 
 from gls_lightning.certification.branch_and_bound import BranchAndBound
 from gls_lightning.certification.certifier import Certifier
@@ -8,7 +8,7 @@ from gls_lightning.certification.description import describe
 from gls_lightning.certification.fingerprint import fingerprint
 from gls_lightning.certification.open_samples import OpenSamples
 from gls_lightning.certification.point_values import exact_values, highest_values
-from gls_lightning.certification.precision import without_tf32
+from gls_lightning.certification.precision import in_float64, without_tf32
 from gls_lightning.certification.record import Record, Verdict, describe_errors, errors_of
 from gls_lightning.certification.record_directory import Found, RecordDirectory
 from gls_lightning.certification.record_file import RecordFile
@@ -41,6 +41,7 @@ __all__ = [
     "exact_values",
     "fingerprint",
     "highest_values",
+    "in_float64",
     "refused_by_system",
     "select_stages",
     "summarise",

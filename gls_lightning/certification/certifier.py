@@ -1,4 +1,4 @@
-"""The cascade from a cheap attack to tight bounds."""
+"""The cascade of stages that decides samples, from a cheap attack to tight bounds."""
 
 import time
 import warnings
@@ -8,13 +8,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gls_lightning.arguments import Radius, component, components, read_radius
+from gls_lightning.arguments import Radius, component, components, read_radius, require
 from gls_lightning.attacks import PGD, Attack
 from gls_lightning.batches import read_batch, require_values
 from gls_lightning.bounds import Graph, Tensors
 from gls_lightning.certification.branch_and_bound import BranchAndBound
 from gls_lightning.certification.judgement import Conclusion, judge
-from gls_lightning.certification.precision import without_tf32
+from gls_lightning.certification.precision import in_float64, without_tf32
 from gls_lightning.certification.record import Record, Verdict, describe_errors, errors_of
 from gls_lightning.certification.stages import (
     AttackStage,
@@ -30,24 +30,32 @@ from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly, Relaxation
 
 
 class Certifier:
-    """Decides for each sample whether its whole l-infinity ball, clipped to [0, 1], is classified correctly.
+    """A cascade that decides for each sample whether its whole l-infinity ball in [0, 1] is classified correctly.
 
-    Misclassified samples are set aside; then the attack, the relaxations and branch and bound follow, and only samples
-    that are still undecided go on. A counterexample ends its sample, so nothing that was attacked can be certified. A
-    sample is certified if every margin has a lower bound above 0, from whichever stage. All verdicts rest on float64.
+    First come the samples themselves, then the attack, the relaxations, and branch and bound. Each stage gets only the
+    samples that are still undecided. A sample with a counterexample, such as a misclassified one, is falsified and goes
+    no further. A sample is certified once each of its margins has a positive lower bound; the bounds may come from
+    different stages. All computations are in float64.
 
     Args:
-        relaxations: Relaxations in the order of their cost. By default IBP, CROWN-IBP, and
-            DeepPoly for the ReLUs that IBP leaves unstable.
+        relaxations: Relaxations in the order of their cost. By default IBP, CROWN-IBP, and DeepPoly for the ReLUs that
+            IBP leaves unstable.
         attack: Attack that runs before them. By default PGD with 40 steps, 5 restarts and the margin loss.
-        use_attack: Whether the attack runs; without it relaxations alone falsify no sample that is classified
-            correctly.
-        branch_and_bound: Complete search for what is still undecided then. By default none.
+        use_attack: Whether the attack runs. Without it (and without branch and bound) no sample is falsified.
+        branch_and_bound: Complete search for the samples that are still undecided then. By default none.
         batch_size: Number of samples that are processed together.
         seed: Seed of the attack's starts.
 
     Raises:
         ConfigurationError: If a relaxation is not sound, or ``batch_size`` is below 1.
+
+    Example:
+        >>> from gls_lightning.bounds import trace
+        >>> graph, tensors = trace(torch.nn.Linear(2, 2, bias=False), (2,)), {"weight": torch.eye(2)}
+        >>> images, labels = torch.tensor([[0.9, 0.1], [0.5, 0.4], [0.1, 0.9]]), torch.tensor([0, 0, 0])
+        >>> records = Certifier().certify(graph, tensors, images, labels, indices=torch.arange(3), epsilon=0.1)
+        >>> [(record.verdict.value, record.stage) for record in records]
+        [('certified', 'IBP'), ('falsified', 'PGD'), ('misclassified', 'natural')]
     """
 
     def __init__(
@@ -60,8 +68,7 @@ class Certifier:
         batch_size: int = 100,
         seed: int = 0,
     ) -> None:
-        if batch_size < 1:
-            raise ConfigurationError(f"batch_size is {batch_size}; it must be at least 1")
+        require(batch_size >= 1, "batch_size", batch_size, "at least 1")
         if relaxations is None:
             relaxations = IBP(), CROWNIBP(), DeepPoly(skip_ibp_stable=True)
         relaxations = components("relaxations", relaxations, Relaxation)
@@ -93,11 +100,11 @@ class Certifier:
             One record per sample, in the given order.
 
         Raises:
-            ConfigurationError: If ``epsilon`` is no radius between 0 and 1, samples, labels or indices are others, or a
-                stage does not take the network.
+            ConfigurationError: If ``epsilon`` is no radius between 0 and 1, samples, labels or indices are something
+                else, or a stage does not take the network.
 
         Warns:
-            UserWarning: Samples are errors.
+            UserWarning: If the certification of a sample failed.
         """
         if len(indices.unique()) < len(indices):
             raise ConfigurationError("indices repeat; each sample has one of its own in the data set")
@@ -110,7 +117,7 @@ class Certifier:
     def decide(
         self, graph: Graph, tensors: Tensors, inputs: Tensor, labels: Tensor, indices: Tensor, epsilon: Radius
     ) -> Iterator[Record]:
-        """As :meth:`certify`, but gives each record as soon as its sample is decided."""
+        """Yields the records of :meth:`certify`, each as soon as its sample is decided."""
         for stage in self.stages:
             stage.check(graph)
         epsilon = read_radius(epsilon)
@@ -119,7 +126,7 @@ class Certifier:
         inputs, labels, _ = samples = read_batch((inputs, labels, indices), "certification", graph.input_shape)
         require_values(samples, "certification", graph.num_outputs)
         graph = graph.rigorously()
-        tensors = {name: t.double() if t.is_floating_point() else t for name, t in tensors.items()}
+        tensors = in_float64(tensors)
         with without_tf32():
             batches = (torch.split(t, self.batch_size) for t in (inputs.double(), labels, indices))
             for x, y, index in zip(*batches, strict=True):
@@ -148,7 +155,7 @@ class Certifier:
 
 
 def _timed(stage: Stage, problem: Problem) -> Iterator[tuple[Evidence, list[float]]]:
-    """What the stage gathers, and the time that it spent on each sample."""
+    """Yields the stage's evidence, and the seconds that it spent on each sample."""
     started = time.perf_counter()
     for evidence in stage(problem):
         samples = len(problem.labels) if evidence.rows is None else len(evidence.rows)

@@ -1,4 +1,4 @@
-"""Claims, by which processes tell each other about the samples that they are deciding."""
+"""Claims: the samples that a process is deciding, made known to the other processes."""
 
 import os
 import warnings
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from zlib import crc32
 
-# Bytes below 4 GiB, which a file of any file system may have:
+# bytes of the file, all below 4 GiB, which every file system allows
 _SUMMARY = 0
 _PROCESSES = range(1, 65)
 _FIRST_SAMPLE = 2**16
@@ -15,20 +15,20 @@ _FIRST_FILE = 2**31
 
 
 class Claims:
-    """Samples that this process is deciding, and no other one meanwhile.
+    """Samples that this process decides alone, while other processes decide others.
 
-    A claim is the lock of a byte of a file that stays empty, one byte for each sample, and one for each file to which a
-    process writes. The system takes it back with its process, however that ends, so no claim outlives its process.
-    Where a network file system passes locks on, they hold among its machines, too; where there are no locks, every
-    claim is granted.
+    A claim is the lock of one byte in an empty file: there is a byte for each sample, and for each file of records. The
+    system releases the locks of a process when it ends, for whatever reason, so no claim outlives its process. On a
+    network file system that supports locks, claims hold across machines. Where there are no locks, every claim is
+    granted.
 
-    A process must open the file only once; threads of a process are not kept apart.
+    A process must open the file only once. Threads of one process share their claims.
 
     Args:
         path: The file.
 
     Attributes:
-        problem: Why there are no locks; None where there are.
+        problem: Reason why there are no locks; None if there are.
     """
 
     def __init__(self, path: Path) -> None:
@@ -45,7 +45,7 @@ class Claims:
         self._place = next((place for place in _PROCESSES if self._do("F_TLOCK", place)), None)
 
     def take(self, index: int) -> bool:
-        """Claims a sample; False if another process has it."""
+        """Claims a sample; returns False if another process has it."""
         if granted := self._do("F_TLOCK", _FIRST_SAMPLE + index):
             self._held.append(index)
         return granted
@@ -60,7 +60,7 @@ class Claims:
             self._do("F_ULOCK", _FIRST_SAMPLE + self._held.pop())
 
     def own(self, name: str) -> None:
-        """Claims a file of records, until the end."""
+        """Claims a file of records until this process ends."""
         self._do("F_TLOCK", _byte_of_file(name))
 
     def is_written(self, name: str) -> bool:
@@ -87,7 +87,7 @@ class Claims:
             self._file = None
 
     def _do(self, command: str, byte: int) -> bool:
-        """Says whether another process does not stand against a command of ``os.lockf``."""
+        """Runs a command of ``os.lockf``; returns False if another process holds the lock."""
         if self.problem is None and self._file is not None:
             try:
                 os.lseek(self._file, byte, os.SEEK_SET)

@@ -2,15 +2,20 @@
 
 
 def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The exact interval of Clopper and Pearson (1934) for the probability of a success.
+    """Returns the exact interval of Clopper and Pearson (1934) for the probability of a success.
 
     Args:
-        successes: How many trials succeeded.
-        trials: How many there were, at least 1.
-        confidence: How often, at least, such intervals hold the probability.
+        successes: Number of trials that succeeded.
+        trials: Number of trials, at least 1.
+        confidence: Least probability that the interval holds the true value.
 
     Returns:
         Lower and upper end.
+
+    Example:
+        >>> low, high = clopper_pearson(90, trials=100)
+        >>> round(low, 3), round(high, 3)
+        (0.824, 0.951)
     """
     from scipy.stats import binomtest  # takes seconds, which training need not wait for
 

@@ -1,4 +1,4 @@
-"""The cascade of ``gls certify``."""
+"""The certifier of ``gls certify``."""
 
 from collections.abc import Sequence
 from copy import copy
@@ -11,20 +11,26 @@ from gls_lightning.relaxations import CROWNIBP, IBP, AlphaCROWN, DeepPoly
 
 
 def complete_certifier(*, time_limit: float = 100.0) -> Certifier:
-    """PGD, IBP, CROWN-IBP, DeepPoly, alpha-CROWN, and branch and bound, which decides any ReLU network in the end.
+    """Makes a certifier of PGD, IBP, CROWN-IBP, DeepPoly, alpha-CROWN and branch and bound.
+
+    Branch and bound decides every sample of a ReLU network, given enough time.
 
     Args:
         time_limit: Seconds for each sample that reaches branch and bound.
+
+    Example:
+        >>> [stage.name for stage in complete_certifier(time_limit=10).stages]
+        ['natural', 'PGD', 'IBP', 'CROWNIBP', 'DeepPoly', 'AlphaCROWN', 'BranchAndBound']
     """
     relaxations = [IBP(), CROWNIBP(), DeepPoly(skip_ibp_stable=True), AlphaCROWN()]
     return Certifier(relaxations=relaxations, branch_and_bound=BranchAndBound(time_limit=time_limit))
 
 
 def select_stages(certifier: Certifier, names: Sequence[str]) -> Certifier:
-    """A certifier with only some of the stages, in their order; samples that are misclassified are always set aside.
+    """Makes a certifier of only some stages, in their old order; misclassified samples are always set aside.
 
     Raises:
-        ConfigurationError: There is no stage of one of these names.
+        ConfigurationError: The certifier has no stage of one of these names.
     """
     available = [stage.name for stage in certifier.stages]
     if unknown := [name for name in names if name not in available]:

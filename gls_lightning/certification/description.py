@@ -1,4 +1,4 @@
-"""How a certifier is set up, for the record."""
+"""A certifier's options, for the records."""
 
 import math
 from collections import Counter
@@ -14,10 +14,10 @@ _COMPONENTS = Attack | Relaxation | BranchAndBound
 
 
 def describe(certifier: Certifier) -> dict[str, Any]:
-    """The certifier's options, and its stages by their names, as values that JSON can hold.
+    """Describes the certifier's options and its stages, by their names, as values of JSON.
 
-    A stage has the class and the options of the component that it runs, or its own. From the second stage of a name
-    on, that has its number behind it.
+    A stage is described by the class and the options of the component that it runs, or by its own. If several stages
+    have one name, numbers distinguish them from the second on.
     """
     stages: dict[str, Any] = {}
     seen: Counter[str] = Counter()
@@ -41,7 +41,7 @@ def _options(attributes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """The value as JSON can hold it; an object as its class, one of this package's components with its options too."""
+    """Converts a value to JSON; a component becomes its class and options, any other object its class."""
     if isinstance(value, _COMPONENTS):
         return {"class": type(value).__name__, **_options(vars(value))}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""What makes records comparable: the same network, radius and test set."""
+"""Fingerprints: records belong together if they are of the same network, radius and test set."""
 
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
@@ -10,16 +10,16 @@ from gls_lightning.bounds import Graph, OpaqueGraph, Tensors
 from gls_lightning.version import __version__
 
 Fingerprint = Mapping[str, str | int | float]
-"""What verdicts depend on; records with equal ones may be merged."""
+"""The network, radius and test set that verdicts depend on; records with equal fingerprints may be merged."""
 
 _FORMAT = 2
-"""Changes with the files that hold records."""
+"""Version of the format of record files."""
 
 
 def fingerprint(
     graph: Graph, tensors: Tensors, epsilon: float, dataset: str, batches: Iterable[tuple[Tensor, Tensor]]
 ) -> Fingerprint:
-    """The fingerprint of certifying a test set.
+    """Computes the fingerprint of a network, a radius and a test set.
 
     Args:
         graph: The network.
@@ -31,7 +31,7 @@ def fingerprint(
     architecture = sha256(repr(graph.network if isinstance(graph, OpaqueGraph) else graph).encode())
     images, labels, number = sha256(), sha256(), 0
     for x, y in batches:
-        if isinstance(graph, OpaqueGraph) and not number:  # whose text does not show what it computes
+        if isinstance(graph, OpaqueGraph) and not number:  # its text does not show its operations
             architecture.update(_bytes(graph(tensors, x.to(next(iter(tensors.values()), x)))))
         images.update(_bytes(x))
         labels.update(_bytes(y))
@@ -51,7 +51,7 @@ def fingerprint(
 
 
 def differences(theirs: Mapping[str, object], ours: Fingerprint) -> str:
-    """What two fingerprints differ in, in words; empty if they are equal."""
+    """Says in which values two fingerprints differ; empty if they are equal."""
     keys = [key for key in {**ours, **theirs} if theirs.get(key) != ours.get(key)]
     return ", ".join(f"{key} ({_short(theirs.get(key))} there, {_short(ours.get(key))} here)" for key in keys)
 
@@ -69,4 +69,4 @@ def _bytes(tensor: Tensor) -> bytes:
 
 
 def _short(value: object) -> str:
-    return str(value).encode("unicode_escape").decode()[:12]  # what was read from a file may hold line breaks
+    return str(value).encode("unicode_escape").decode()[:12]  # a value from a file may hold line breaks

@@ -1,4 +1,4 @@
-"""From evidence to verdicts."""
+"""Verdicts from evidence."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _CONTRADICTION = (
 
 
 class Conclusion(NamedTuple):
-    """What the evidence says about one sample; see :class:`Record` for the attributes."""
+    """The verdict on one sample, with its reasons; see :class:`Record` for the attributes."""
 
     verdict: Verdict
     margin: float | None
@@ -28,14 +28,14 @@ class Conclusion(NamedTuple):
 def judge(
     problem: Problem, points: Tensor | None, stage: str, errors: Sequence[str | None] | None = None
 ) -> list[Conclusion]:
-    """Concludes strictly: what is not a finite number or not above 0 certifies nothing, nor does a contradiction.
+    """Draws conclusions strictly: only a finite bound above 0 certifies, and a contradiction is an error.
 
     Args:
         problem: The samples, with the best bounds so far.
-        points: Candidates for counterexamples, ``[B, *input]``. Each counts only inside the box, and if the
-            network's margin there is at most 0 in spite of rounding.
-        stage: Whose evidence is the latest.
-        errors: What went wrong in it for each sample, if anything.
+        points: Candidates for counterexamples, ``[B, *input]``. A point counts only if it is inside the box, and if the
+            network's margin there is at most 0 whatever the rounding.
+        stage: Name of the latest stage.
+        errors: Error of that stage for each sample, if any.
     """
     bounds = problem.lower.amin(1)
     broken = (problem.lower.isnan() | problem.lower.isposinf()).any(1)
@@ -49,7 +49,7 @@ def judge(
         inside = problem.contains(points)
         broken |= inside & margins.isnan()
         counts = (problem.upper <= 0).any(1)
-        if stage == NaturalStage.name:  # what is misclassified, is so in floating point
+        if stage == NaturalStage.name:  # misclassified means: in floating point
             counts |= logits.argmax(1) != problem.labels
         for sample in (inside & (margins <= 0) & counts).nonzero().flatten().tolist():
             conclusions[sample] = Conclusion(Verdict.FALSIFIED, margins[sample].item(), points[sample].cpu())

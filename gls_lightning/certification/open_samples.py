@@ -1,4 +1,4 @@
-"""The samples that are left, shared with whatever other processes are at work."""
+"""The samples that are still open, shared among all processes at work."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
@@ -9,24 +9,25 @@ from gls_lightning.certification.record_directory import Found, RecordDirectory
 
 
 class OpenSamples:
-    """Batches of samples that no other process decides, neither before nor meanwhile.
+    """Batches of samples that no other process has decided or is deciding.
 
-    A batch is claimed when it is asked for, and given back when the next one is; its records must be in the directory
-    by then. So whoever claims a sample afterwards finds its record. A batch is at most half of a process's even share
-    of what is left (factoring, Hummel et al., 1992), so that processes that met harder samples end with the others.
-    One that works alone takes half a full batch at least; that leaves enough for another one that starts later.
+    A batch is claimed when it is asked for, and given back when the next one is asked for. By then its records must be
+    in the directory, so that a process that claims a sample later finds its record. A batch is at most half of this
+    process's even share of the open samples (factoring, Hummel et al., 1992); so processes with harder samples end at
+    about the same time as the others. A process that works alone takes at least half a full batch, which leaves enough
+    for another process that starts later.
 
     Args:
-        directory: Where the records of all processes are.
-        claims: What other processes are told.
+        directory: The records of all processes.
+        claims: The claims of this process.
         indices: The samples, all different.
-        is_open: Whether a sample is still to be decided, by what was found in the directory.
-        batch_size: Number of samples in a batch at most.
+        is_open: Says whether a sample is still to be decided, given the records in the directory.
+        batch_size: Largest number of samples in a batch.
         processes: Number of processes that are known to start together.
 
     Attributes:
         batch: The samples of the last batch.
-        found: What was in the directory then.
+        found: The records in the directory at that time.
     """
 
     def __init__(
@@ -50,13 +51,13 @@ class OpenSamples:
         self._processes = processes
 
     def __len__(self) -> int:
-        """The largest number of batches."""
+        """Returns the largest possible number of batches."""
         return self._most
 
     def __iter__(self) -> Iterator[list[int]]:
-        """The batches; none are left once all samples are decided or claimed by others."""
+        """Yields batches until all samples are decided or claimed by others."""
         while claimed := list(islice(filter(self._claims.take, self._left), self._size())):
-            self.found = self._directory.read()  # only now: what another process gave back has its record
+            self.found = self._directory.read()  # after claiming: samples that other processes gave back have records
             self.batch = [index for index in claimed if self._is_open(index, self.found)]
             if self.batch:
                 yield self.batch

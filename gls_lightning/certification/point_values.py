@@ -1,4 +1,4 @@
-"""Values of linear functions of a network's outputs at points, from above."""
+"""Upper bounds of linear functions of a network's outputs at points."""
 
 from fractions import Fraction
 from math import inf
@@ -10,29 +10,29 @@ from gls_lightning.bounds import Box, Graph, NotRationalError, OpaqueGraph, Rati
 from gls_lightning.relaxations import IBP
 
 _LARGEST = 2**16
-"""Elements of all nodes of a network together, up to which a point is evaluated in rational numbers: some seconds."""
+"""Largest network, in elements of all nodes, that is evaluated in rational numbers; that takes some seconds."""
 
 _OPAQUE = 1e-9
-"""Rounding error that is granted to a network whose operations are not known, relative to its outputs and to 1."""
+"""Allowance for the rounding of a network whose operations are not known, relative to its outputs and to 1."""
 
 
 def values_from_above(
     graph: Graph, tensors: Tensors, points: Tensor, rows: Tensor, offsets: Tensor | None = None
 ) -> Tensor:
-    """Bounds from above the values that linear functions take over the reals, whatever rounding does.
+    """Bounds from above the exact values of linear functions, whatever the rounding.
 
-    A function that is at most 0 in floating point, but not by more than rounding, is evaluated in rational numbers if
-    the network is a small one that has them. So a number of at most 0 is a proof, and equality is recognised.
+    So a bound of at most 0 is a proof. If a value is at most 0 in floating point but its bound is not, it is computed
+    again in rational numbers, provided that the network is small and rational. So equality is recognised, too.
 
     Args:
         graph: The network, rigorous.
         tensors: Its parameters and buffers, float64.
         points: The points, ``[B, *input]``.
         rows: The functions' coefficients, ``[B, m, K]``.
-        offsets: Their constants, ``[B, m]``; 0 if absent.
+        offsets: Their constants, ``[B, m]``; by default 0.
 
     Returns:
-        ``[B, m]``.
+        The bounds, ``[B, m]``.
     """
     offsets = rows.new_zeros(rows.shape[:2]) if offsets is None else offsets
     logits = graph(tensors, points)
@@ -47,13 +47,13 @@ def values_from_above(
 
 
 def highest_values(graph: Graph, tensors: Tensors, box: Box, rows: Tensor, offsets: Tensor) -> Tensor:
-    """Upper bounds ``[B, m]`` of linear functions ``[B, m, K]`` with constants ``[B, m]`` over boxes, by intervals."""
+    """Bounds linear functions ``[B, m, K]`` with offsets ``[B, m]`` from above over boxes, by intervals; ``[B, m]``."""
     above = offsets - IBP()(graph, tensors, box, -rows)
     return above + torch.finfo(above.dtype).eps * above.abs()
 
 
 def exact_values(graph: Graph, tensors: Tensors, point: Rationals, rows: Tensor, offsets: Tensor) -> list[float]:
-    """The values ``[m]`` at one point, rounded up; infinite where rational numbers do not help."""
+    """Computes the values ``[m]`` at one point in rational numbers, rounded up; infinite if that is impossible."""
     if graph.size > _LARGEST:
         return [inf] * len(rows)
     try:

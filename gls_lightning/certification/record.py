@@ -1,4 +1,4 @@
-"""What certification says about one sample."""
+"""The result of certification for one sample."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,11 +8,14 @@ from torch import Tensor
 
 
 class Verdict(StrEnum):
-    """Whether a network classifies a sample correctly in its whole box: with the label's logit strictly the largest.
+    """The answer to the question: does the network classify a sample correctly in its whole box?
 
-    ``FALSIFIED`` is the exact opposite of ``CERTIFIED``: some point of the box gives another logit that is at least as
-    large. ``UNKNOWN`` is what no stage could decide; ``ERROR`` what a stage computed no number for, or two results that
-    cannot both be true.
+    Attributes:
+        CERTIFIED: Yes, everywhere in the box the label's logit is strictly the largest.
+        FALSIFIED: No, at some point of the box another logit is at least as large.
+        UNKNOWN: No stage could decide.
+        MISCLASSIFIED: No, not even at the sample itself.
+        ERROR: A stage computed no number, or two results that cannot both be true.
     """
 
     CERTIFIED = "certified"
@@ -23,7 +26,7 @@ class Verdict(StrEnum):
 
     @property
     def decided(self) -> bool:
-        """Whether nothing is left to find out."""
+        """True if no further stage could change the verdict."""
         return self not in (Verdict.UNKNOWN, Verdict.ERROR)
 
 
@@ -42,7 +45,12 @@ class Record:
         seconds: Time spent; a batch's time is divided evenly among its samples.
         subdomains: Number of parts of the box that branch and bound examined.
         counterexample: A point of the box that proves ``FALSIFIED``, ``[*input]``, float64.
-        reason: For ``ERROR``, what went wrong.
+        reason: The error, for ``ERROR``.
+
+    Example:
+        >>> record = Record(7, 3, 3, Verdict.CERTIFIED, "DeepPoly", margin=0.2, seconds=0.1)
+        >>> record.verdict.decided
+        True
     """
 
     index: int
@@ -58,13 +66,13 @@ class Record:
 
 
 def errors_of(records: Iterable[Record]) -> dict[int, str | None]:
-    """The reasons of the samples that are errors, by their indices, in their order."""
+    """Returns the reasons of all errors by the samples' indices, in their order."""
     failed = (record for record in records if record.verdict is Verdict.ERROR)
     return {record.index: record.reason for record in sorted(failed, key=lambda record: record.index)}
 
 
 def describe_errors(errors: Mapping[int, str | None]) -> str:
-    """Says in one line which samples are errors, and why the first of them is."""
+    """Says in one line which samples are errors, with the reason of the first one."""
     shown = ", ".join(map(str, list(errors)[:10])) + (", ..." if len(errors) > 10 else "")
     first, reason = next(iter(errors.items()))
     return f"certification failed at {len(errors)} samples ({shown}); at sample {first}: {reason}"

@@ -1,4 +1,4 @@
-"""Records in a directory: those of all its files together."""
+"""The records in a directory, from all its files together."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,15 +17,15 @@ from gls_lightning.run_files import RECORDS, write_whole
 
 
 class Found(NamedTuple):
-    """What a directory holds.
+    """The contents of a directory of records.
 
     Attributes:
-        records: A record for each sample that has any, by its index, in their order.
-        attempts: How many records each file has of each sample.
-        contradictory: The samples whose records cannot all be true; the record of each is an error.
-        chosen: The indices that were to be certified.
-        certifiers: How they were certified: each way once.
-        notes: What is odd in the files and does not count, in words.
+        records: The best record of each sample that has one, by its index, in their order.
+        attempts: Number of records of each sample, by the file.
+        contradictory: Samples whose records cannot all be true; the record of each is an error.
+        chosen: Indices of the samples that were to be certified.
+        certifiers: Descriptions of the certifiers, each once.
+        notes: Oddities in the files that do not count, in words.
     """
 
     records: dict[int, Record]
@@ -39,12 +39,12 @@ class Found(NamedTuple):
 class RecordDirectory:
     """The records of one network, radius and test set.
 
-    Every process writes a file of its own, so that any number of them may work at once, and none goes on in a line that
-    another one did not end.
+    Every process writes a file of its own. So any number of processes may work at once, and none continues a line that
+    another process left unfinished.
 
     Args:
         path: The directory.
-        fingerprint: What the records are of.
+        fingerprint: Fingerprint of the network, radius and test set.
         labels: The classes of all samples of the data set.
     """
 
@@ -55,10 +55,10 @@ class RecordDirectory:
         self._readers: dict[Path, RecordReader] = {}
 
     def read(self) -> Found:
-        """Reads all files; what was read before is not read again.
+        """Reads all files, from where it stopped the last time.
 
         Raises:
-            ConfigurationError: A file is of something else, or damaged.
+            ConfigurationError: A file has another fingerprint, or is damaged.
         """
         for path in sorted(self.path.glob(RECORDS)):
             if path not in self._readers:
@@ -80,23 +80,23 @@ class RecordDirectory:
         )
 
     def new_file(self, chosen: range, rank: int, certifier: dict[str, Any]) -> RecordFile:
-        """A file for the records of this process; see :class:`RecordFile`."""
+        """Makes a file for the records of this process; see :class:`RecordFile`."""
         return RecordFile(self.path, self.fingerprint, chosen, rank, certifier)
 
     @property
     def claims(self) -> Path:
-        """The file by whose locks processes share the work; see :class:`Claims`."""
+        """The file of the processes' claims; see :class:`Claims`."""
         return self.path / "claims"
 
     def counterexample(self, index: int) -> Path:
-        """Where the counterexample of a sample is stored: a tensor of this name ``[*input]``, float64."""
+        """Returns the file of a sample's counterexample, a tensor ``counterexample [*input]``, float64."""
         return self.path / "counterexamples" / f"{index}.safetensors"
 
     def store_counterexample(self, record: Record) -> None:
         """Stores the counterexample of a record, if it has one.
 
         Raises:
-            ConfigurationError: There is no room for it.
+            ConfigurationError: The file cannot be written.
         """
         if record.counterexample is not None:
             content = save({"counterexample": record.counterexample.contiguous()})
@@ -107,10 +107,10 @@ class RecordDirectory:
 
 
 def merge(files: Mapping[str, Iterable[Record]]) -> tuple[dict[int, Record], set[int]]:
-    """The record that says most about each sample, by its index, in their order; and the contradictory samples.
+    """Chooses for each sample the record that says most; returns them by index, and the contradictory samples.
 
-    A decision says more than an unknown verdict, that more than an error; otherwise what took longer. Records of which
-    one certifies what another one refutes are an error together.
+    A decision says more than an unknown verdict, and this more than an error; of two alike, the one that took longer
+    counts. If one record certifies what another one refutes, the sample is an error.
 
     Args:
         files: The records of each file.

@@ -1,4 +1,4 @@
-"""A file to which one process writes its records."""
+"""A process's file of records."""
 
 import os
 from contextlib import suppress
@@ -14,21 +14,21 @@ from gls_lightning.certification.system_errors import RECORDS_KEPT, refused_by_s
 from gls_lightning.run_files import write_or_undo
 
 _UNSYNCED_SECONDS = 1.0
-"""Seconds of work that a power failure may cost."""
+"""Seconds of work that a power failure may undo."""
 
 
 class RecordFile:
     """A new file, to which this process alone writes.
 
-    It is called ``records-<start>-<end>-rank<rank>.jsonl``, with a number behind it where there is one of that name.
-    No end of the process undoes what it appended; a power failure undoes one second's work at most.
+    It is called ``records-<start>-<end>-rank<rank>.jsonl``, with a number added if that exists. Records stay in the
+    file however the process ends; a power failure costs at most one second's work.
 
     Args:
-        directory: Where the file lies.
-        fingerprint: What the records are of.
-        chosen: Indices of the samples that are to be certified, by all processes together.
-        rank: This process.
-        certifier: How they are certified, as values that JSON can hold.
+        directory: Directory of the file.
+        fingerprint: Fingerprint of the network, radius and test set.
+        chosen: Indices of the samples that all processes together are to certify.
+        rank: Number of this process.
+        certifier: Description of the certifier, as values of JSON.
 
     Attributes:
         path: The file.
@@ -53,7 +53,7 @@ class RecordFile:
         """Writes a record.
 
         Raises:
-            OSError: There is no room for it; the records before it stay as they are.
+            OSError: There is no room for it; earlier records stay as they are.
         """
         self._write(as_json(record))
         self._unsynced += record.seconds
@@ -61,10 +61,10 @@ class RecordFile:
             self.sync()
 
     def sync(self) -> None:
-        """Has everything written to the disk, and on a network to the server.
+        """Forces everything onto the disk, or onto the server of a network file system.
 
         Raises:
-            OSError: That fails.
+            OSError: The disk is full or fails.
         """
         with refused_by_system(self.path, RECORDS_KEPT):
             os.fsync(self._file.fileno())
@@ -76,7 +76,7 @@ class RecordFile:
         self._file.close()
 
     def _write(self, content: dict[str, Any]) -> None:
-        """Writes a whole line, or nothing."""
+        """Writes a whole line or nothing."""
         line = encode(content)
         with refused_by_system(self.path, RECORDS_KEPT):
             write_or_undo(self._file, line, self._size)

@@ -1,4 +1,4 @@
-"""A line of a file of records: one object of JSON with a checksum, and what it may say."""
+"""A line of a file of records, an object of JSON with a checksum, and the check of its values."""
 
 import json
 import math
@@ -12,11 +12,11 @@ _CHECKSUM = "check"
 
 
 class ImpossibleLine(ValueError):  # noqa: N818  (it is the line that is impossible)
-    """A line that no process wrote as it stands; the message names key and value, and says what would be right."""
+    """An error: no process wrote this line; the message names key and value, and says what would be right."""
 
     @classmethod
     def of(cls, key: str, value: object, right: str) -> "ImpossibleLine":
-        """The exception for a value."""
+        """Makes the exception for a value."""
         return cls(f"{_short(key)} is {_short(value)}; {right}")
 
 
@@ -26,7 +26,7 @@ def _short(value: object) -> str:
 
 
 def is_count(value: object) -> bool:
-    """Says whether it is a whole number of at least 0, and no boolean."""
+    """Says whether a value is a whole number of at least 0, and no boolean."""
     return type(value) is int and 0 <= value < 2**63
 
 
@@ -53,19 +53,19 @@ _FIELDS: dict[str, tuple[Callable[[object], bool], str]] = {
     "subdomains": (is_count, "it must be a whole number of at least 0"),
     "reason": (lambda value: value is None or _is_text(value), "it must be a text in one line, or null"),
 }
-"""Parts of a record: which values are possible, in code and in words."""
+"""The fields of a record, with a check of each value and the right values in words."""
 
 
 def encode(content: dict[str, Any]) -> bytes:
-    """The line, with its end."""
+    """Writes a line, with its end."""
     return (json.dumps({**content, _CHECKSUM: _checksum(content)}, allow_nan=False) + "\n").encode()
 
 
 def decode(line: bytes) -> dict[str, Any]:
-    """Reads what a line says, its checksum included, which :func:`require_unchanged` compares.
+    """Reads the contents of a line, with its checksum, which :func:`require_unchanged` compares.
 
     Raises:
-        ImpossibleLine: It is no object of JSON.
+        ImpossibleLine: The line is no object of JSON.
     """
     try:
         content = json.loads(line.decode(), object_pairs_hook=_object, parse_float=_finite, parse_constant=_finite)
@@ -86,7 +86,7 @@ def require_fields(content: dict[str, Any], names: Collection[str]) -> None:
     """Compares the names of the fields.
 
     Raises:
-        ImpossibleLine: One is missing, or not known.
+        ImpossibleLine: A field is missing, or not known.
     """
     for name in (*names, _CHECKSUM):
         if name not in content:
@@ -100,7 +100,7 @@ def require_unchanged(content: dict[str, Any]) -> None:
     """Compares the checksum.
 
     Raises:
-        ImpossibleLine: It is another one.
+        ImpossibleLine: The checksum differs.
     """
     written = content[_CHECKSUM]
     if written != _checksum({name: value for name, value in content.items() if name != _CHECKSUM}):
@@ -108,16 +108,16 @@ def require_unchanged(content: dict[str, Any]) -> None:
 
 
 def record_of(content: dict[str, Any], labels: Sequence[int], classes: int, stages: Collection[str]) -> Record:
-    """The record that a line says.
+    """Reads the record in a line.
 
     Args:
-        content: The line.
+        content: The contents of the line.
         labels: The classes of all samples of the data set.
-        classes: How many classes the network tells apart.
+        classes: Number of the network's classes.
         stages: Names of the stages that the process ran.
 
     Raises:
-        ImpossibleLine: A value that no process can have written.
+        ImpossibleLine: No process can have written a value.
     """
     require_fields(content, _FIELDS)
     for name, (is_possible, right) in _FIELDS.items():
@@ -134,7 +134,7 @@ def record_of(content: dict[str, Any], labels: Sequence[int], classes: int, stag
 
 
 def as_json(record: Record) -> dict[str, Any]:
-    """The record as plain values, without its counterexample."""
+    """Returns the record as values of JSON, without its counterexample."""
     fields = {name: getattr(record, name) for name in _FIELDS}
     finite = record.margin is not None and math.isfinite(record.margin)
     return fields | {"margin": record.margin if finite else None}
@@ -144,7 +144,7 @@ def _require_sample(record: Record, labels: Sequence[int], classes: int) -> None
     """Compares the record with the test set.
 
     Raises:
-        ImpossibleLine: It is of no sample there.
+        ImpossibleLine: The test set has no such sample.
     """
     if record.index >= len(labels):
         raise ImpossibleLine.of("index", record.index, f"the test set has {len(labels)} samples, counted from 0")

@@ -1,4 +1,4 @@
-"""Reading the files of records, also while their processes write them."""
+"""Readers of record files, also while their processes write them."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,20 +24,19 @@ _LONGEST_LINE = 2**20
 class RecordReader:
     """A file of records, which may grow.
 
-    A last line without its end is left for the next reading: its process still writes it, or was killed. Any other
-    line that no process can have written is refused, and so is the file with it; it says something about a sample, and
-    what that was is not known.
+    A last line without an end is left for the next reading: its process is still writing it, or was killed. Any other
+    line that no process can have written makes the whole file invalid, because it hides the result of some sample.
 
     Args:
         path: The file.
-        fingerprint: What its records must be of.
+        fingerprint: Fingerprint that the file must have.
         labels: The classes of all samples of the data set.
 
     Attributes:
         chosen: Indices of the samples that its process was to certify, together with others.
-        certifier: How they were certified; None as long as the first line is not complete.
+        certifier: Description of the certifier; None until the first line is complete.
         records: The records, without counterexamples.
-        notes: What is odd and does not count, in words.
+        notes: Oddities that do not count, in words.
     """
 
     def __init__(self, path: Path, fingerprint: Fingerprint, labels: Sequence[int]) -> None:
@@ -55,15 +54,15 @@ class RecordReader:
 
     @property
     def notes(self) -> list[str]:
-        """Notes of what is odd and does not count."""
+        """Oddities in the file that do not count, in words."""
         cut = [f"{self.path} ends within line {self._lines + 1}, which does not count"] if self._cut else []
         return self._repeated + cut
 
     def read(self) -> None:
-        """Reads what was added.
+        """Reads the lines that were added.
 
         Raises:
-            ConfigurationError: The file cannot be read, is of something else, or has a line that is impossible.
+            ConfigurationError: The file cannot be read, has another fingerprint, or has an impossible line.
         """
         for line in self._new_lines():
             self._lines += 1
@@ -75,7 +74,7 @@ class RecordReader:
                 raise ConfigurationError(f"{self.path}, line {self._lines}: {reason}; remove the {what}") from error
 
     def _new_lines(self) -> Iterator[bytes]:
-        """The lines that are complete, one at a time, whatever else the file holds."""
+        """Yields the complete lines, one at a time, however long the file is."""
         if not self.path.is_file():
             raise ConfigurationError(f"{self.path} is no file; records are files")
         with refused_by_system(self.path, "records must be readable"), self.path.open("rb") as stream:

@@ -1,4 +1,4 @@
-"""The stages of certification: each gathers evidence, none gives a verdict."""
+"""The stages of certification, which gather evidence; the certifier gives the verdicts."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -25,9 +25,9 @@ class Problem(NamedTuple):
         inputs: The samples, ``[B, *input]``.
         labels: Their classes, ``[B]``.
         indices: Their indices in the data set, ``[B]``.
-        box: What must be classified correctly.
-        lower: Best lower bounds so far of the label's logit minus each other one, ``[B, K - 1]``.
-        upper: Upper bounds of the smallest value of these differences at any point that was evaluated, ``[B, K - 1]``.
+        box: The inputs that must be classified correctly.
+        lower: Best lower bounds so far of the margins, the label's logit minus each other one, ``[B, K - 1]``.
+        upper: Upper bounds of the smallest margins over the box, from the points evaluated so far, ``[B, K - 1]``.
     """
 
     graph: Graph
@@ -43,12 +43,12 @@ class Problem(NamedTuple):
     def around(
         cls, graph: Graph, tensors: Tensors, inputs: Tensor, labels: Tensor, indices: Tensor, epsilon: float
     ) -> Self:
-        """The problem of certifying the l-infinity balls around ``inputs`` within [0, 1], nothing known yet."""
+        """Makes the problem of certifying the l-infinity balls around ``inputs`` in [0, 1], with nothing known yet."""
         unknown = inputs.new_full((len(inputs), graph.num_outputs - 1), torch.inf)
         return cls(graph, tensors, inputs, labels, indices, Box.around(inputs, epsilon), -unknown, unknown)
 
     def select(self, rows: list[int]) -> Self:
-        """The problem of some of the samples."""
+        """Returns the problem of some of the samples."""
         return self._replace(
             inputs=self.inputs[rows],
             labels=self.labels[rows],
@@ -59,13 +59,13 @@ class Problem(NamedTuple):
         )
 
     def update(self, rows: list[int], some: Self) -> Self:
-        """The problem with the bounds of some of its samples."""
+        """Returns the problem with new bounds of some of the samples."""
         lower, upper = self.lower.clone(), self.upper.clone()
         lower[rows], upper[rows] = some.lower, some.upper
         return self._replace(lower=lower, upper=upper)
 
     def improve(self, evidence: "Evidence") -> Self:
-        """The problem with the better ones of its own bounds and those that the evidence gives."""
+        """Returns the problem with the better of its own bounds and the evidence's."""
         lower, upper = self.lower, self.upper
         if evidence.lower is not None:
             lower = torch.maximum(lower, evidence.lower)
@@ -75,29 +75,29 @@ class Problem(NamedTuple):
         return self._replace(lower=lower, upper=upper)
 
     def contains(self, points: Tensor) -> Tensor:
-        """Whether each of these points ``[B, *input]`` lies in its box, ``[B]``."""
+        """Says for each point ``[B, *input]`` whether it lies in its box, ``[B]``."""
         return ((self.box.lower <= points) & (points <= self.box.upper)).flatten(1).all(1)
 
     def contradictions(self) -> Tensor:
-        """Whether a bound lies above a value that it should bound, by more than rounding, ``[B]``."""
+        """Says for each sample whether a lower bound exceeds an upper one by more than rounding, ``[B]``."""
         tolerance = 1e-9 * (1 + self.upper.abs())
         return (self.lower.isfinite() & (self.lower > self.upper + tolerance)).any(1)
 
     def specification(self) -> Tensor:
-        """The differences that must be positive, ``[B, K - 1, K]``."""
+        """Returns the margins, which must be positive, as functions of the logits, ``[B, K - 1, K]``."""
         return margin_specification(self.labels, self.graph.num_outputs, self.inputs.dtype)
 
 
 class Evidence(NamedTuple):
-    """What a stage found out about some of the samples; the certifier draws the conclusions.
+    """A stage's results for some of the samples; the certifier draws the conclusions.
 
     Attributes:
-        lower: Proven lower bounds of the differences of ``Problem.lower``, ``[N, K - 1]``.
+        lower: Proven lower bounds of the margins, ``[N, K - 1]``.
         points: Candidates for counterexamples, ``[N, *input]``; the certifier checks them.
-        rows: Which samples of the problem it is about; None for all, in order.
-        seconds: Time spent on each of them, if the stage accounts for it.
-        subdomains: How many parts of each box were examined.
-        errors: What went wrong for each of them, if anything.
+        rows: Positions of these samples in the problem; None for all, in order.
+        seconds: Time spent on each sample, if the stage measures it.
+        subdomains: Number of parts of each box that were examined.
+        errors: The error for each sample, if any.
     """
 
     lower: Tensor | None = None
@@ -109,10 +109,10 @@ class Evidence(NamedTuple):
 
 
 class Stage(ABC):
-    """One step of certification, for example an attack, a relaxation or a complete verifier.
+    """A stage of certification, such as an attack, a relaxation or a complete verifier.
 
     Attributes:
-        name: The name in records.
+        name: Name in records.
     """
 
     name: str
@@ -121,7 +121,7 @@ class Stage(ABC):
         """Refuses a network that the stage cannot take.
 
         Raises:
-            ConfigurationError: It is one.
+            ConfigurationError: The stage cannot take the network.
         """
 
     @abstractmethod
@@ -130,7 +130,7 @@ class Stage(ABC):
 
 
 class NaturalStage(Stage):
-    """The samples themselves; one that is misclassified is its own counterexample."""
+    """The samples themselves; a misclassified sample is its own counterexample."""
 
     name = "natural"
 
@@ -140,7 +140,7 @@ class NaturalStage(Stage):
 
 
 class AttackStage(Stage):
-    """Looks for counterexamples.
+    """A search for counterexamples by an attack.
 
     Args:
         attack: The attack.
@@ -161,7 +161,7 @@ class AttackStage(Stage):
 
 
 class RelaxationStage(Stage):
-    """Bounds the margins with a relaxation.
+    """Bounds of the margins by a relaxation.
 
     Args:
         relaxation: The relaxation.
@@ -179,17 +179,17 @@ class RelaxationStage(Stage):
     def __call__(self, problem: Problem) -> Iterator[Evidence]:
         """See :meth:`Stage.__call__`."""
         lower = self.relaxation(problem.graph, problem.tensors, problem.box, problem.specification())
-        if not self.relaxation.needs_graph:  # what its own rounding amounts to is not known
+        if not self.relaxation.needs_graph:  # the rounding error of its own bounds is not known
             lower = lower - _ALLOWANCE * (1 + lower.abs())
         yield Evidence(lower=lower)
 
 
 _ALLOWANCE = 1e-9
-"""Margin that bounds of other libraries must exceed, for their rounding errors."""
+"""Allowance for the rounding errors of other libraries' bounds, relative to the bound and to 1."""
 
 
 class BranchAndBoundStage(Stage):
-    """Decides completely what time allows: the margins that are not proven yet, the hardest ones first.
+    """A complete search, within a time limit, for the margins that are not proven yet, the hardest first.
 
     Args:
         branch_and_bound: The search.
@@ -219,6 +219,6 @@ class BranchAndBoundStage(Stage):
 
 
 def _from_hardest(lower: Tensor) -> Tensor:
-    """Positions of the bounds ``[K - 1]`` that are not above 0, from the lowest on."""
+    """Returns the positions of the bounds ``[K - 1]`` that are not positive, from the lowest on."""
     order = lower.argsort()
     return order[~(lower[order] > 0)]

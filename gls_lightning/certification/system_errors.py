@@ -1,4 +1,4 @@
-"""Refusals of the operating system, in one line."""
+"""Errors of the operating system, told in one line."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,15 +12,15 @@ RECORDS_KEPT = "the records before are whole: make room, and the same command go
 
 @contextmanager
 def refused_by_system(path: Path, advice: str) -> Iterator[None]:
-    """Says what to do about an error of the system; one that comes from the path itself is bad input.
+    """Adds advice to an error of the system, or turns it into a ``ConfigurationError``.
 
     Args:
-        path: What the message names.
-        advice: What would be right.
+        path: The file or directory, for the message.
+        advice: Advice to the user.
 
     Raises:
-        OSError: A disk is full or fails; with a note.
-        ConfigurationError: In place of any other one, such as a directory without permission.
+        OSError: A disk is full or fails; the advice is a note of the error.
+        ConfigurationError: In place of any other error, such as a missing permission: the path is bad input.
     """
     try:
         yield

@@ -17,6 +17,7 @@ from jsonargparse import ArgumentParser, Namespace, get_loader, set_loader, set_
 from gls_lightning.configuration.trust import TRUST_RUN, guarded_imports, is_own
 from gls_lightning.configuration.yaml_files import parse_yaml
 from gls_lightning.errors import ConfigurationError
+from gls_lightning.private_names import of_checkpoints
 from gls_lightning.run_files import run_of_checkpoint
 
 PLAIN = (bool, int, float, str, bytes, PathLike, timedelta, Enum, type(None))
@@ -101,7 +102,7 @@ def check_arguments(
     """
     parser = ArgumentParser(exit_on_error=False)
     values = {name: value for name, value in saved.items() if name not in given}
-    if path := values.pop("_class_path", None):
+    if path := values.pop(of_checkpoints.CLASS_PATH, None):
         parser.add_subclass_arguments(of, "module", fail_untyped=False, skip=set(given))
         values = {"class_path": path, "dict_kwargs": values}
     else:

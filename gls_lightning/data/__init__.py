@@ -1,4 +1,4 @@
-"""Data sets, as LightningDataModules with batches (images in [0,1], labels, data set indices)."""
+"""Data sets as LightningDataModules, whose batches are images in [0, 1], labels and data set indices."""
 
 from gls_lightning.data.augmentation import Augmentation, FlipAndCrop
 from gls_lightning.data.cifar10 import CIFAR10

@@ -1,4 +1,4 @@
-"""Random changes of training images, determined by seed, epoch and data set index."""
+"""Augmentation of training images, determined by seed, epoch and data set index."""
 
 from abc import ABC, abstractmethod
 
@@ -10,9 +10,9 @@ from gls_lightning.randomness import keyed_generator
 
 
 class Augmentation(ABC):
-    """A random change of images that depends on (seed, epoch, data set index) alone.
+    """A random change of images that depends on seed, epoch and data set index alone.
 
-    It is the same for every batch size, number of workers and number of processes.
+    So batch size, number of workers and number of processes do not matter.
     """
 
     @abstractmethod
@@ -20,22 +20,29 @@ class Augmentation(ABC):
         """Changes a batch.
 
         Args:
-            images: [B,C,H,W].
-            indices: [B] int64, which images of the data set these are.
-            epoch: The epoch of training.
+            images: Images, [B,C,H,W].
+            indices: Their indices in the data set, [B], int64.
+            epoch: Number of the epoch.
 
         Returns:
-            The changed images, of the same shape and type.
+            Images of the same shape and type.
         """
 
 
 class FlipAndCrop(Augmentation):
-    """Random horizontal flip, and a random crop to the image's own size after zero padding (paper, App. F.5).
+    """A random horizontal flip, and a random crop to the image's own size after zero padding (paper, App. F.5).
 
     Args:
         padding: Pixels of zero padding on each side.
-        num_images: How many images the data set has.
-        seed: Determines the flips and crops together with epoch and index.
+        num_images: Number of images in the data set.
+        seed: Seed; with epoch and index it determines flips and crops.
+
+    Example:
+        >>> images, indices = torch.rand(2, 3, 32, 32), torch.tensor([7, 4])
+        >>> augmentation = FlipAndCrop(padding=2, num_images=10, seed=0)
+        >>> changed = augmentation(images, indices, epoch=5)
+        >>> changed.shape, torch.equal(changed[:1], augmentation(images[:1], indices[:1], epoch=5))
+        (torch.Size([2, 3, 32, 32]), True)
     """
 
     def __init__(self, *, padding: int, num_images: int, seed: int) -> None:
@@ -54,7 +61,7 @@ class FlipAndCrop(Augmentation):
         return torch.where(flip.bool()[:, None, None, None], crops.flip(-1), crops)
 
     def draws(self, epoch: int) -> Tensor:
-        """The [3,N] int64 table of an epoch: top and left of the crop in the padded image, and whether to flip."""
+        """Draws an epoch: for each image top and left of the crop in the padded image, and whether to flip; [3,N]."""
         if self._drawn is None or self._drawn[0] != epoch:
             generator = keyed_generator("augmentation", self.seed, epoch)
             crops = torch.randint(2 * self.padding + 1, (2, self.num_images), generator=generator)

@@ -54,5 +54,5 @@ class CIFAR10(DownloadedImages):
         return f"{folder} could not be read"
 
     def augmentation(self, num_images: int) -> FlipAndCrop | None:
-        """Random flip and crop."""
+        """Returns a random flip and crop."""
         return FlipAndCrop(padding=2, num_images=num_images, seed=self.seed) if self.augment else None

@@ -1,4 +1,4 @@
-"""Scikit-learn's embedded handwritten digits."""
+"""Handwritten digits that come with scikit-learn."""
 
 import torch
 from torch import Tensor
@@ -10,6 +10,13 @@ class Digits(ImageDataModule):
     """The 1797 handwritten 8x8 digits that come with scikit-learn; nothing is downloaded.
 
     Every fifth image of each class is a test image: 1433 training images, 364 test images.
+
+    Example:
+        >>> data = Digits(batch_size=100, validation_size=200)
+        >>> data.setup("fit")
+        >>> images, labels, indices = next(iter(data.train_dataloader()))
+        >>> images.shape, labels.shape, len(data.train_set), len(data.validation_set)
+        (torch.Size([100, 1, 8, 8]), torch.Size([100]), 1233, 200)
     """
 
     input_shape = (1, 8, 8)
@@ -18,7 +25,7 @@ class Digits(ImageDataModule):
 
     def load(self, train: bool) -> tuple[Tensor, Tensor]:
         """Reads the training or the test set."""
-        # Imported here because it is slow, and no other data set needs it.
+        # slow to import, and no other data set needs it
         from sklearn.datasets import load_digits  # type: ignore[import-untyped]
 
         values, classes = load_digits(return_X_y=True)

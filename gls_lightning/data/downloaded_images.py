@@ -10,10 +10,10 @@ from gls_lightning.errors import ConfigurationError
 
 
 class DownloadedImages(ImageDataModule):
-    """Images that lie in ``root`` as torchvision lays them out, and are downloaded where they are missing.
+    """Images in torchvision's layout, which are downloaded if they are missing.
 
     Args:
-        root: The folder that holds the data sets, one folder each, as torchvision lays them out.
+        root: Folder of the data sets, with a folder for each in torchvision's layout.
         **kwargs: See ``ImageDataModule``.
     """
 
@@ -26,10 +26,10 @@ class DownloadedImages(ImageDataModule):
         """Downloads what is missing or damaged."""
 
     def prepare_data(self) -> None:
-        """Downloads the data set unless it is there.
+        """Downloads the data set if it is missing.
 
         Raises:
-            ConfigurationError: It is not there and cannot be downloaded.
+            ConfigurationError: It is missing and cannot be downloaded.
         """
         try:
             self.download()

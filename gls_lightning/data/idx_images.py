@@ -12,6 +12,7 @@ import torchvision  # type: ignore[import-untyped]
 from torch import Tensor
 from torchvision.datasets.utils import check_integrity, download_url  # type: ignore[import-untyped]
 
+from gls_lightning.batches import shown_shape
 from gls_lightning.data.downloaded_images import DownloadedImages
 from gls_lightning.errors import ConfigurationError
 
@@ -20,7 +21,7 @@ class IDXImages(DownloadedImages):
     """28x28 grey-scale images in four IDX files (http://yann.lecun.com/exdb/mnist), compressed or not.
 
     Attributes:
-        source: The torchvision class that knows the files' addresses and checksums.
+        source: Torchvision's class, which has the files' addresses and checksums.
     """
 
     input_shape = (1, 28, 28)
@@ -29,7 +30,7 @@ class IDXImages(DownloadedImages):
 
     @property
     def folder(self) -> Path:
-        """Where the files lie."""
+        """The folder of the files."""
         return self.root / self.source.__name__ / "raw"
 
     def download(self) -> None:
@@ -42,7 +43,7 @@ class IDXImages(DownloadedImages):
                     raise RuntimeError(f"{_fault(self.folder / name)}; {error}") from error
 
     def _download(self, name: str, md5: str) -> None:
-        """Tries each mirror; what is left of a broken download is known by its checksum."""
+        """Tries each mirror; an incomplete file is recognised later by its checksum."""
         failures = []
         for mirror in self.source.mirrors:
             try:
@@ -58,22 +59,20 @@ class IDXImages(DownloadedImages):
         return self._read(images, self.input_shape[1:])[:, None], self._read(labels, ()).long()
 
     def _read(self, resource: tuple[str, str], shape: tuple[int, ...]) -> Tensor:
-        """The entries of a file, each of this shape."""
+        """Reads the entries of a file, each of this shape."""
         name, md5 = resource
         file = find_idx(self.folder / name, md5)
         if file is None:
             raise ConfigurationError(f"data.root: {_fault(self.folder / name)}; name a folder with intact files")
         values = torch.from_numpy(read_idx(file))
         if values.shape[1:] != shape:
-            raise ConfigurationError(
-                f"data.root: {file} holds values of shape {tuple(values.shape)}; it must be "
-                f"{str(('N', *shape)).replace(repr('N'), 'N')}"
-            )
+            held, right = tuple(values.shape), shown_shape("N", shape)
+            raise ConfigurationError(f"data.root: {file} holds values of shape {held}; it must be {right}")
         return values
 
 
 def find_idx(compressed: Path, md5: str) -> Path | None:
-    """The compressed file if it has the checksum, else the extracted one if it is complete, else None."""
+    """Returns the compressed file if it has the checksum, otherwise the extracted one if complete, otherwise None."""
     if check_integrity(compressed, md5):
         return compressed
     extracted = compressed.with_suffix("")
@@ -96,7 +95,7 @@ def _fault(compressed: Path) -> str:
 
 
 def _fault_of_extracted(file: Path) -> str | None:
-    """Says what a file lacks to be an IDX file of unsigned bytes, as a predicate; None if nothing."""
+    """Says why a file is no IDX file of unsigned bytes, as a predicate; None if it is one."""
     with file.open("rb") as content:
         beginning = content.read(16)
     if len(beginning) < 4 or beginning[:2] != b"\0\0" or not 1 <= beginning[3] <= 3:
@@ -111,6 +110,6 @@ def _fault_of_extracted(file: Path) -> str | None:
 
 
 def _header(content: bytes) -> tuple[int, tuple[int, ...]]:
-    """Where the values start, and their shape."""
+    """Returns the position of the first value, and the shape of all."""
     dimensions = content[3]
     return 4 + 4 * dimensions, tuple(np.frombuffer(content, ">u4", dimensions, 4).tolist())

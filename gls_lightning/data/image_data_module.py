@@ -1,4 +1,4 @@
-"""What all data sets have in common."""
+"""The common part of all data sets."""
 
 from abc import ABC, abstractmethod
 from functools import cached_property
@@ -7,15 +7,16 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
+from gls_lightning.arguments import require
 from gls_lightning.data.augmentation import Augmentation
 from gls_lightning.data.image_dataset import ImageBatch, ImageDataset, Images
 from gls_lightning.data.labelled_images import require_labelled_images
 from gls_lightning.data.order import EvaluationOrder, TrainingOrder, even_batch_size
 from gls_lightning.data.resumable_loader import ResumableLoader
 from gls_lightning.errors import ConfigurationError
+from gls_lightning.private_names import of_lightning, of_torch
 from gls_lightning.randomness import keyed_generator
 
 _Batch = TypeVar("_Batch")
@@ -24,36 +25,35 @@ _Batch = TypeVar("_Batch")
 class ImageDataModule(LightningDataModule, ABC):
     """Labelled images for training and evaluation.
 
-    Batches are ``(x, y, index)``: float32 images [B,C,H,W] in [0,1], int64 labels [B], and the int64 index [B] of each
-    image in the training or test set that it comes from. Order, split and augmentation depend on ``seed``, epoch and
-    index alone, so neither workers nor processes nor an interruption change them. Images are not normalised:
-    that is the network's first layer, and ``mean`` and ``std`` are for it.
+    A subclass has the class attributes and ``load``. Batches are ``(x, y, index)``: float32 images [B,C,H,W] in [0,1],
+    int64 labels [B], and the int64 index [B] of each image in the training or test set. Images are not normalised: the
+    network's first layer does that, with ``mean`` and ``std``. Order, split and augmentation depend on ``seed``, epoch
+    and index alone, so they are the same for any number of workers and processes, and after an interruption.
 
-    With several processes, each reads its own share of every batch, none twice; with
-    ``trainer.use_distributed_sampler: false`` all processes read the same training batches, of ``batch_size`` images,
-    and still share the evaluation. Shares may differ by one image: torchmetrics objects account for that exactly.
-    A data set of one's own is a subclass with the class attributes and ``load``.
+    Several processes share every batch, and no image is read twice. With ``trainer.use_distributed_sampler: false`` all
+    processes read the same training batches, of ``batch_size`` images, and still share the evaluation. Shares may
+    differ by one image, which torchmetrics objects account for exactly.
 
     Attributes:
         input_shape: [C,H,W].
-        num_classes: How many labels there are.
-        mean: The mean of each channel, where the network should normalise.
-        std: The standard deviation of each channel, where the network should normalise.
+        num_classes: Number of classes.
+        mean: Mean of each channel, for the network's normalisation; None without one.
+        std: Standard deviation of each channel, for the network's normalisation; None without one.
         white: The value of a stored image that becomes 1.
 
     Args:
         batch_size: Training images per batch, in each process.
-        drop_last: Whether each epoch leaves out what remains for a last, smaller training batch; other images in every
-            epoch. By default only for a network with BatchNorm, and if a process would have one image of that batch: it
-            has no variance.
+        drop_last: Whether each epoch leaves out the images that do not fill a last batch (different ones in every
+            epoch). By default it does so only for a network with BatchNorm, if a process would have a single image of
+            that batch, which has no variance.
         eval_batch_size: Images per batch in validation and test, in each process; by default ``batch_size``.
-            With several processes a slightly smaller size is used where their numbers of batches would differ.
+            Several processes use a slightly smaller size if their numbers of batches would differ.
         num_workers: Processes that read images in the background; images in memory need none.
-        validation_size: How many training images to keep for validation, unaugmented and drawn with ``seed``. 0
-            validates on the test set, as the field does by tradition.
-        train_size: Use only the first so many training images, those kept for validation included.
-        test_size: Use only the first so many test images.
-        seed: Determines the order, the validation split and the augmentation.
+        validation_size: Number of training images to keep for validation, unaugmented and drawn with ``seed``. With 0,
+            validation uses the test set, as is common in the field.
+        train_size: Number of training images to use, from the first on, including those kept for validation.
+        test_size: Number of test images to use, from the first on.
+        seed: Seed of the order, the validation split and the augmentation.
 
     Raises:
         ConfigurationError: A size is out of range.
@@ -97,15 +97,15 @@ class ImageDataModule(LightningDataModule, ABC):
             uint8 images, [N,C,H,W] or indexed like that, and their labels [N], integers from 0 to ``num_classes`` - 1.
 
         Raises:
-            ConfigurationError: The data are not there.
+            ConfigurationError: The data are missing.
         """
 
     def augmentation(self, num_images: int) -> Augmentation | None:
-        """The augmentation of a training set of ``num_images`` images; none unless a data set has one."""
+        """Returns the augmentation of a training set of ``num_images`` images; by default there is none."""
         return None
 
     def setup(self, stage: str | None = None) -> None:
-        """Reads what ``stage`` needs, so that errors come before anything long starts."""
+        """Reads the data that ``stage`` needs, so that errors come before anything long starts."""
         if stage in (None, "fit"):
             _ = self.train_set
         if stage in (None, "fit", "validate"):
@@ -118,7 +118,7 @@ class ImageDataModule(LightningDataModule, ABC):
         return self._checked(train=True)
 
     def _checked(self, train: bool) -> tuple[Images, Tensor]:
-        """Gives what ``load`` does, if it is of this data set."""
+        """Loads images and labels, and refuses those that do not fit this data set."""
         images, labels = self.load(train)
         require_labelled_images(
             images,
@@ -134,11 +134,8 @@ class ImageDataModule(LightningDataModule, ABC):
     def _split(self) -> tuple[Tensor, Tensor]:
         """Indices of training and of validation, each in increasing order."""
         size = _first("train_size", self.train_size, len(self._training[1]))
-        if self.validation_size >= size:
-            raise ConfigurationError(
-                f"data.validation_size: {self.validation_size} leaves nothing of {size} training images to train on; "
-                f"it must be at most {size - 1}"
-            )
+        right = f"at most {size - 1}, so that of {size} training images one is left to train on"
+        require(self.validation_size < size, "data.validation_size", self.validation_size, right)
         order = torch.randperm(size, generator=keyed_generator("validation split", self.seed))
         return order[self.validation_size :].sort().values, order[: self.validation_size].sort().values
 
@@ -164,7 +161,7 @@ class ImageDataModule(LightningDataModule, ABC):
         return ImageDataset(images, labels, indices=indices, white=self.white)
 
     def train_dataloader(self) -> ResumableLoader:
-        """A new loader of the training images; ``loader.sampler.set_epoch`` chooses the epoch."""
+        """Makes a loader of the training images; ``loader.sampler.set_epoch`` chooses the epoch."""
         rank, world_size = self._process() if self._shares_training else (0, 1)
         order = TrainingOrder(
             self.train_set,
@@ -183,21 +180,21 @@ class ImageDataModule(LightningDataModule, ABC):
 
     @property
     def _smallest_batch(self) -> int:
-        """The fewest images that a process must have of the last training batch of an epoch."""
+        """The fewest images of an epoch's last training batch with which a process still trains on it."""
         if self.drop_last:
             return self.batch_size
         if self.drop_last is None and self.trainer is not None:
             modules = self.trainer.lightning_module.modules()
-            if any(isinstance(module, _BatchNorm) for module in modules):
+            if any(isinstance(module, of_torch.BatchNorm) for module in modules):
                 return min(2, self.batch_size)
         return 1
 
     def val_dataloader(self) -> DataLoader[ImageBatch]:
-        """A new loader of the validation images, in order."""
+        """Makes a loader of the validation images, in order."""
         return self._evaluation_loader(self.validation_set)
 
     def test_dataloader(self) -> DataLoader[ImageBatch]:
-        """A new loader of the test images, in order."""
+        """Makes a loader of the test images, in order."""
         return self._evaluation_loader(self.test_set)
 
     def _evaluation_loader(self, dataset: ImageDataset) -> DataLoader[ImageBatch]:
@@ -222,27 +219,25 @@ class ImageDataModule(LightningDataModule, ABC):
         }
 
     def _process(self) -> tuple[int, int]:
-        """This process's rank, and how many processes there are."""
+        """Returns this process's rank and the number of processes."""
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
     @property
     def _shares_training(self) -> bool:
-        # Lightning has no public name for this option once the trainer is made.
-        return self.trainer is not None and self.trainer._accelerator_connector.use_distributed_sampler
+        return self.trainer is not None and of_lightning.shares_batches(self.trainer)
 
 
 def _as_read(batch: _Batch) -> _Batch:
-    """Leaves a batch as ``ImageDataset`` read it."""
+    """Returns a batch as ``ImageDataset`` read it."""
     return batch
 
 
 def _at_least(minimum: int, key: str, value: int) -> int:
-    if value < minimum:
-        raise ConfigurationError(f"data.{key}: {value} must be at least {minimum}")
+    require(value >= minimum, f"data.{key}", value, f"at least {minimum}")
     return value
 
 
 def _first(key: str, wanted: int | None, available: int) -> int:
-    if wanted is not None and wanted > available:
-        raise ConfigurationError(f"data.{key}: {wanted} must be at most {available}, the images that there are")
-    return available if wanted is None else wanted
+    number = available if wanted is None else wanted
+    require(number <= available, f"data.{key}", wanted, f"at most {available}, the number of images")
+    return number

@@ -1,4 +1,4 @@
-"""Labelled images that are read a batch at a time."""
+"""Labelled images, read a batch at a time."""
 
 from typing import Protocol
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from gls_lightning.arguments import require
 from gls_lightning.data.augmentation import Augmentation
 from gls_lightning.data.labelled_images import require_labelled_images
 from gls_lightning.errors import ConfigurationError
@@ -14,28 +15,34 @@ ImageBatch = tuple[Tensor, Tensor, Tensor]
 
 
 class Images(Protocol):
-    """Where images come from: a uint8 tensor [N,C,H,W], or anything that is indexed like one."""
+    """Stored images: a uint8 tensor [N,C,H,W], or anything that is indexed like one."""
 
     def __getitem__(self, indices: Tensor, /) -> Tensor:
-        """The uint8 images [B,C,H,W] at ``indices`` [B]."""
+        """Returns the uint8 images [B,C,H,W] at ``indices`` [B]."""
 
 
 class ImageDataset(Dataset[ImageBatch]):
-    """Some of the images of an underlying data set, with labels, in [0,1].
+    """Images in [0,1] and their labels: all stored images of a data set, or some of them.
 
-    Its entries are read by *keys*: key ``epoch * len(self) + k`` is the k-th entry as augmented in ``epoch``, so the
-    epoch reaches loader workers, persistent ones too, with the keys; a plain position is an entry of epoch 0.
+    Entries are read by *keys*: key ``epoch * len(self) + k`` is the k-th entry, augmented as in ``epoch``. So every
+    loader worker learns the epoch from the keys. A plain position is an entry of epoch 0.
 
     Args:
-        images: The underlying images.
-        labels: The underlying labels [N], integers from 0 on.
-        indices: Which of them belong to this data set [n], int64; all by default.
+        images: The stored images.
+        labels: Their labels [N], integers from 0 on.
+        indices: Positions [n] of the images that belong to this data set, int64; by default all.
         white: The value that becomes 1, between 1 and 255.
-        augmentation: Applied to what is read; none by default.
+        augmentation: Changes the images that are read; by default nothing does.
 
     Raises:
-        ConfigurationError: Images, labels or indices are others, do not fit each other, or are empty; when they are
-            read: images are not uint8.
+        ConfigurationError: Images, labels or indices are something else, do not fit each other, or are empty. When an
+            image is read: it is not uint8.
+
+    Example:
+        >>> stored = torch.tensor([0, 255], dtype=torch.uint8).reshape(2, 1, 1, 1)
+        >>> image, label, index = ImageDataset(stored, labels=torch.tensor([3, 4]))[1]
+        >>> image, label
+        (tensor([[[1.]]]), tensor(4))
     """
 
     def __init__(
@@ -47,8 +54,7 @@ class ImageDataset(Dataset[ImageBatch]):
         white: int = 255,
         augmentation: Augmentation | None = None,
     ) -> None:
-        if not 1 <= white <= 255:
-            raise ConfigurationError(f"white is {white}; the value of a byte that becomes 1 lies between 1 and 255")
+        require(1 <= white <= 255, "white", white, "between 1 and 255")
         require_labelled_images(images, labels, "ImageDataset", white=white)
         self.images = images
         self.labels = labels.long()
@@ -60,7 +66,7 @@ class ImageDataset(Dataset[ImageBatch]):
         return len(self.indices)
 
     def __getitems__(self, keys: list[int]) -> ImageBatch:
-        """Reads keys of one epoch: float32 images [B,C,H,W], int64 labels [B], int64 underlying indices [B]."""
+        """Reads keys of one epoch: float32 images [B,C,H,W], int64 labels [B], int64 positions [B] in ``images``."""
         indices = self.indices[torch.tensor(keys) % len(self)]
         images = self.images[indices]
         if images.dtype != torch.uint8:
@@ -70,7 +76,7 @@ class ImageDataset(Dataset[ImageBatch]):
         return images.float() / self.white, self.labels[indices], indices
 
     def __getitem__(self, key: int) -> ImageBatch:
-        """Reads one key: image [C,H,W], label and underlying index as 0-dim tensors."""
+        """Reads one key: image [C,H,W], label and position as 0-dim tensors."""
         images, labels, indices = self.__getitems__([key])
         return images[0], labels[0], indices[0]
 

@@ -1,7 +1,7 @@
-"""In which order, and by which process, a data set is read.
+"""The order in which the processes read a data set.
 
-Both orders subclass ``DistributedSampler`` because Lightning leaves such samplers alone, and neither pads: no entry is
-read twice.
+Both orders subclass ``DistributedSampler``, because Lightning does not replace such samplers. Unlike it they never
+pad: no entry is read twice.
 """
 
 from collections.abc import Iterator
@@ -14,22 +14,22 @@ from gls_lightning.randomness import keyed_generator
 
 
 class TrainingOrder(DistributedSampler[int]):
-    """A random order, determined by (seed, epoch), whose batches are shared by the processes.
+    """A random order, determined by seed and epoch, in which processes share each batch.
 
-    Each global batch is ``batch_size * world_size`` consecutive entries of one permutation of the data set; process
-    r reads every ``world_size``-th of them, from the r-th on. All processes read the same number of batches; in the
-    last one their sizes may differ by one. Where too few entries remain for it, they are left out.
+    A global batch is ``batch_size * world_size`` consecutive entries of a permutation of the data set. Process r reads
+    every ``world_size``-th of them, from the r-th on. All processes read the same number of batches; the sizes of the
+    last one may differ by one. It is left out if there are too few entries for it.
 
     Attributes:
-        start: How many batches the next iteration leaves out at the beginning.
+        start: Number of batches that the next iteration skips at the beginning.
 
     Args:
-        dataset: What is read.
+        dataset: The data set.
         batch_size: Entries per batch and process.
-        seed: Determines the permutation together with the epoch.
-        rank: This process.
-        world_size: The number of processes.
-        smallest_batch: How many entries each process must have of the last batch.
+        seed: Seed; with the epoch it determines the permutation.
+        rank: Number of this process.
+        world_size: Number of processes.
+        smallest_batch: Fewest entries that each process must have in the last batch.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class TrainingOrder(DistributedSampler[int]):
         self.used = self.size - remainder if remainder < smallest_batch * world_size else self.size
 
     def __iter__(self) -> Iterator[int]:
-        """This process's keys (see ``ImageDataset``)."""
+        """Yields this process's keys (see ``ImageDataset``)."""
         order = torch.randperm(self.size, generator=keyed_generator("order", self.seed, self.epoch))
         share = order[self.rank : self.used : self.num_replicas] + self.epoch * self.size
         return iter(share[self.start * self.batch_size :].tolist())
@@ -63,9 +63,9 @@ class EvaluationOrder(DistributedSampler[int]):
     """The data set's own order; process r of w reads the entries r, r + w, r + 2w, ...
 
     Args:
-        dataset: What is read.
-        rank: This process.
-        world_size: The number of processes.
+        dataset: The data set.
+        rank: Number of this process.
+        world_size: Number of processes.
     """
 
     def __init__(self, dataset: ImageDataset, *, rank: int = 0, world_size: int = 1) -> None:
@@ -73,7 +73,7 @@ class EvaluationOrder(DistributedSampler[int]):
         self.share = range(rank, len(dataset), world_size)
 
     def __iter__(self) -> Iterator[int]:
-        """This process's positions."""
+        """Yields this process's positions."""
         return iter(self.share)
 
     def __len__(self) -> int:
@@ -81,18 +81,18 @@ class EvaluationOrder(DistributedSampler[int]):
 
 
 def even_batch_size(size: int, world_size: int, limit: int) -> int | None:
-    """The largest batch size with which every process evaluates the same number of batches.
+    """Returns the largest batch size with which every process evaluates the same number of batches.
 
-    Process shares of an evaluation differ by at most one entry; one batch more on some processes would pair the
-    wrong collective operations (DistributedDataParallel broadcasts buffers in each forward pass) and hang.
+    Shares of processes may differ by one entry. If that gave some of them one batch more, these would wait for the
+    others forever (DistributedDataParallel broadcasts buffers in each forward pass).
 
     Args:
-        size: Entries of the data set.
-        world_size: The number of processes.
-        limit: The largest batch size allowed.
+        size: Number of entries of the data set.
+        world_size: Number of processes.
+        limit: Largest batch size allowed.
 
     Returns:
-        None where no batch size up to ``limit`` will do.
+        The batch size; None if none up to ``limit`` does.
     """
     smallest_share, remainder = divmod(size, world_size)
     return next((b for b in range(limit, 0, -1) if remainder == 0 or smallest_share % b), None)

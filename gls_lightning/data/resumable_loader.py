@@ -1,4 +1,4 @@
-"""A training loader that a checkpoint can stop and start in the middle of an epoch."""
+"""A training loader that can resume in the middle of an epoch."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,8 +12,8 @@ from gls_lightning.data.order import TrainingOrder
 class ResumableLoader(DataLoader[ImageBatch]):
     """A ``DataLoader`` over a ``TrainingOrder`` whose position Lightning saves in its checkpoints.
 
-    After ``load_state_dict`` the saved epoch goes on after the batches that were read, which are left out without
-    reading them; any other epoch starts at its beginning.
+    After ``load_state_dict`` the saved epoch goes on behind the batches that were read, without reading them again. Any
+    other epoch starts at its beginning.
     """
 
     _epoch = 0
@@ -21,7 +21,7 @@ class ResumableLoader(DataLoader[ImageBatch]):
     _resuming = False
 
     def __iter__(self) -> Iterator[ImageBatch]:  # type: ignore[override]
-        """The batches of the epoch that the sampler is set to when the first one is asked for."""
+        """Yields the batches of an epoch; the sampler's epoch counts when the first batch is asked for."""
         # A generator on purpose: Lightning makes the iterator of a resumed run before it sets the sampler's epoch.
         if isinstance(self.sampler, TrainingOrder):  # Lightning replaces it where asked to overfit
             resumed = self._resuming and self._epoch == self.sampler.epoch
@@ -32,9 +32,9 @@ class ResumableLoader(DataLoader[ImageBatch]):
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        """The epoch, and how many of its batches were read."""
+        """Returns the epoch and the number of its batches that were read."""
         return {"epoch": self._epoch, "batches": self._batches}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes the position that the next iteration goes on from."""
+        """Sets the position from which the next iteration goes on."""
         self._epoch, self._batches, self._resuming = state_dict["epoch"], state_dict["batches"], True

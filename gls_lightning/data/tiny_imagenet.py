@@ -15,7 +15,7 @@ from gls_lightning.errors import ConfigurationError
 
 
 class JPEGFiles:
-    """Images in files, decoded when they are read; grey-scale and CMYK ones become RGB.
+    """Images in files, decoded when they are read; grey-scale and CMYK images become RGB.
 
     Args:
         paths: The files.
@@ -27,14 +27,14 @@ class JPEGFiles:
         self.size = size
 
     def __len__(self) -> int:
-        """Counts them."""
+        """Counts the images."""
         return len(self.paths)
 
     def __getitem__(self, indices: Tensor) -> Tensor:
-        """The images [B,3,H,W] at ``indices`` [B].
+        """Reads the images [B,3,H,W] at ``indices`` [B].
 
         Raises:
-            ConfigurationError: A file cannot be decoded, or is of another size.
+            ConfigurationError: A file cannot be decoded, or has another size.
         """
         images = [self._decoded(self.paths[index]) for index in indices.tolist()]
         return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
@@ -56,11 +56,11 @@ class JPEGFiles:
 class TinyImageNet(ImageDataModule):
     """200 classes of ImageNet at 64x64 (Le & Yang, 2015): 100,000 training images, 10,000 for validation.
 
-    The validation images serve as test set. The labels count the lines of ``wnids.txt``. Images are decoded when they
-    are read, so a few ``num_workers`` help.
+    The validation images are the test set. A label is the number of the class's line in ``wnids.txt``, from 0. Images
+    are decoded when they are read, so a few ``num_workers`` help.
 
     Args:
-        root: The folder that holds the unpacked original archive as ``tiny-imagenet-200``. It is not downloaded.
+        root: Folder with the unpacked original archive, ``tiny-imagenet-200``. It is not downloaded.
         augment: Flip and crop training images at random, after 4 pixels of zero padding (paper, App. F.5).
         **kwargs: See ``ImageDataModule``.
     """
@@ -77,14 +77,14 @@ class TinyImageNet(ImageDataModule):
 
     @property
     def folder(self) -> Path:
-        """The unpacked archive."""
+        """The folder of the unpacked archive."""
         return self.root / "tiny-imagenet-200"
 
     def prepare_data(self) -> None:
         """Looks for the folder.
 
         Raises:
-            ConfigurationError: The folder, or one of the things it should hold, is missing.
+            ConfigurationError: The folder, or a file or folder in it, is missing.
         """
         for name in ("wnids.txt", "train", "val/images", "val/val_annotations.txt"):
             if not (self.folder / name).exists():
@@ -102,7 +102,7 @@ class TinyImageNet(ImageDataModule):
         return JPEGFiles(paths, self.input_shape[1:]), torch.tensor([label for _, label in files])
 
     def _labels(self) -> dict[str, int]:
-        """The label of each class."""
+        """Reads the label of each class."""
         path = self.folder / "wnids.txt"
         wnids = _text(path).split()
         if not 1 <= len(wnids) <= self.num_classes:
@@ -148,7 +148,7 @@ class TinyImageNet(ImageDataModule):
         return [(images / row[0], labels[row[1]]) for row in rows]
 
     def augmentation(self, num_images: int) -> FlipAndCrop | None:
-        """Random flip and crop."""
+        """Returns a random flip and crop."""
         return FlipAndCrop(padding=4, num_images=num_images, seed=self.seed) if self.augment else None
 
 

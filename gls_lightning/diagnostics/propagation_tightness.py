@@ -1,4 +1,4 @@
-"""How exact interval bounds of a network are, apart from what its activations add."""
+"""Exactness of a network's interval bounds, apart from the share of its activations."""
 
 import torch
 from torch import Tensor
@@ -8,14 +8,14 @@ from gls_lightning.bounds.operations import Activation
 
 
 def propagation_tightness(graph: Graph, tensors: Tensors, x: Tensor) -> Tensor:
-    """Width of the smallest output box over the width that interval propagation finds, for the linearised network.
+    """Divides the width of the smallest output box by the width from interval propagation, in the linearised network.
 
-    The network is replaced by its linearisation at each input, in which every activation multiplies by its derivative
-    there. Over an input box of any radius its outputs have the width ``sum_j |J_kj|`` with the Jacobian ``J``, and by
-    interval propagation that of the product of the absolute matrices of its layers (Mao et al., Understanding Certified
-    Training with Interval Bound Propagation, 2024, Section 3). 1 says that no two paths from an input to an output
-    cancel, so interval bounds lose nothing between the layers; near 0 they lose nearly everything. An output that no
-    path reaches, as in a dead network, has width 0 either way: nothing is lost, and its tightness is 1.
+    The network is linearised at each input: every activation multiplies by its derivative there. With the Jacobian
+    ``J``, output k then has the width ``sum_j |J_kj|`` for an input box of width 1. Interval propagation finds the same
+    sum for the product of the layers' absolute matrices (Mao et al., Understanding Certified Training with Interval
+    Bound Propagation, 2024, Section 3). A ratio of 1 means that no two paths from an input to an output cancel, so
+    interval bounds lose nothing between the layers; near 0 they lose nearly everything. For an output that no path
+    reaches, as in a dead network, both widths are 0; its tightness is 1.
 
     Args:
         graph: The network.
@@ -23,7 +23,14 @@ def propagation_tightness(graph: Graph, tensors: Tensors, x: Tensor) -> Tensor:
         x: The inputs, ``[B, *input_shape]``.
 
     Returns:
-        Between 0 and 1, up to rounding; ``[B, K]``.
+        Ratios between 0 and 1, up to rounding, ``[B, K]``.
+
+    Example:
+        >>> from gls_lightning.bounds import trace
+        >>> layers = [torch.nn.Linear(1, 2, bias=False), torch.nn.Linear(2, 2, bias=False)]
+        >>> tensors = {"0.weight": torch.tensor([[3.0], [1.0]]), "1.weight": torch.tensor([[1.0, 1.0], [1.0, -1.0]])}
+        >>> propagation_tightness(trace(torch.nn.Sequential(*layers), (1,)), tensors, torch.zeros(1, 1))
+        tensor([[1.0000, 0.5000]])
     """
     tensors = {name: tensor.detach() for name, tensor in tensors.items()}
     exact, propagated = _exact_width(graph, tensors, x), _propagated_width(graph, tensors, x)
@@ -31,7 +38,7 @@ def propagation_tightness(graph: Graph, tensors: Tensors, x: Tensor) -> Tensor:
 
 
 def _exact_width(graph: Graph, tensors: Tensors, x: Tensor) -> Tensor:
-    """``sum_j |J_kj|`` for each input, ``[B, K]``."""
+    """Computes ``sum_j |J_kj|`` for each input, ``[B, K]``."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         logits = graph(tensors, x).sum(0)
@@ -40,7 +47,7 @@ def _exact_width(graph: Graph, tensors: Tensors, x: Tensor) -> Tensor:
 
 
 def _propagated_width(graph: Graph, tensors: Tensors, x: Tensor) -> Tensor:
-    """Half the width of the logits, by intervals, where that of the inputs is 1; ``[B, K]``."""
+    """Propagates intervals of half-width 1; returns the half-widths of the logits, ``[B, K]``."""
     values = graph.propagate(x, lambda node, *inputs: node.operation.evaluate(tensors, *inputs))
 
     def radius(node: Node, *radii: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a relaxation makes of the ReLUs of a network."""
+"""Statistics of a network's ReLUs, given a relaxation's bounds."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -14,9 +14,9 @@ class ReLUStates(NamedTuple):
     """The fractions of ReLUs in each state, 0-dim; together 1.
 
     Attributes:
-        unstable: Those whose input may have either sign, ``l < 0 < u``; also those whose bounds are not numbers.
-        inactive: Those that are 0 in the whole box, ``u <= 0``.
-        active: Those that pass their input on, ``l >= 0`` and not inactive.
+        unstable: ReLUs whose input may have either sign, ``l < 0 < u``, or has bounds that are not numbers.
+        inactive: ReLUs that are 0 in the whole box, ``u <= 0``.
+        active: ReLUs that pass their input on, ``l >= 0`` and not inactive.
     """
 
     unstable: Tensor
@@ -25,7 +25,12 @@ class ReLUStates(NamedTuple):
 
 
 def relu_states(boxes: Iterable[Box]) -> ReLUStates:
-    """Counts the states of all ReLUs whose inputs have these bounds, ``[B, *shape]`` a side; at least one box."""
+    """Counts the states of all ReLUs, given boxes of their inputs, each side ``[B, *shape]``; at least one box.
+
+    Example:
+        >>> relu_states([Box(torch.tensor([[-1.0, -2.0, 1.0, -1.0]]), torch.tensor([[1.0, -1.0, 2.0, 3.0]]))])
+        ReLUStates(unstable=tensor(0.5000), inactive=tensor(0.2500), active=tensor(0.2500))
+    """
     lower, upper = (torch.cat([side.flatten() for side in sides]) for sides in zip(*boxes, strict=True))
     inactive = upper <= 0
     active = (lower >= 0) & (upper > 0)
@@ -33,7 +38,7 @@ def relu_states(boxes: Iterable[Box]) -> ReLUStates:
 
 
 def preactivation_bounds(relaxation: Relaxation, graph: Graph, tensors: Tensors, box: Box) -> dict[str, Box]:
-    """The bounds of every ReLU's input, ``[B, *shape]`` a side, by the name of the ReLU's node.
+    """Bounds every ReLU's input; boxes by the names of the ReLUs' nodes, each side ``[B, *shape]``.
 
     The batch is bounded in parts that fit the relaxation's memory budget.
     """

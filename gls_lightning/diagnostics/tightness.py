@@ -1,4 +1,4 @@
-"""How tight relaxations are for a given network."""
+"""Tightness of relaxations for a given network."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from gls_lightning.arguments import Radius, components, read_radius
+from gls_lightning.arguments import Radius, components, read_radius, require
 from gls_lightning.bounds import Graph, Tensors
 from gls_lightning.certification import Certifier, Verdict
 from gls_lightning.errors import ConfigurationError
@@ -24,7 +24,8 @@ class Tightness:
         samples: Number of samples.
         certified_accuracy: Fraction of the samples that are certified at each radius, by the relaxation's name; at
             radius 0 this is the natural accuracy.
-        errors: How often a relaxation gave no number, by its name; such a sample counts as not certified.
+        errors: Number of samples and radii without a finite bound, by the relaxation's name; they count as not
+            certified.
     """
 
     radii: tuple[float, ...]
@@ -36,8 +37,8 @@ class Tightness:
     def auc(self) -> dict[str, float]:
         """Area under each curve, by the trapezoidal rule, divided by the width of the grid: between 0 and 1.
 
-        A larger area is a tighter relaxation (Jovanović et al., 2022; paper, Section 2); only areas over the same
-        radii and samples compare.
+        A larger area means a tighter relaxation (Jovanović et al., 2022; paper, Section 2). Compare only areas over the
+        same radii and samples.
         """
         radii = torch.tensor(self.radii, dtype=torch.double)
         width = self.radii[-1] - self.radii[0]
@@ -48,33 +49,37 @@ class Tightness:
 
 
 class TightnessMeter:
-    """Counts what each relaxation alone certifies at each radius.
+    """A count of the samples that each relaxation alone certifies at each radius.
 
-    Every sample is bounded at every radius: only IBP's bounds are sure to get looser with the radius. All numbers are
-    float64.
+    Every sample is bounded at every radius, because only IBP's bounds always get looser with the radius. All numbers
+    are float64.
 
     Args:
         radii: At least two radii between 0 and 1, increasing.
-        relaxations: By default those of the paper: IBP, HBox, CROWN-IBP and DeepPoly.
+        relaxations: The relaxations; by default those of the paper: IBP, HBox, CROWN-IBP and DeepPoly.
 
     Attributes:
-        relaxations: The relaxations by name: that of the class, numbered from the second one of a class on.
-        counts: How many samples were certified, and of how many there are no bounds, int64
-            ``[relaxations, radii, 2]``.
-        samples: How many samples were counted.
+        relaxations: The relaxations by name: the class's name, numbered from the second relaxation of a class on.
+        counts: Numbers of certified samples, and of samples without a finite bound, int64 ``[relaxations, radii, 2]``.
+        samples: Number of samples.
 
     Raises:
-        ConfigurationError: The radii are others, or a relaxation is not sound.
+        ConfigurationError: The radii are something else, or a relaxation is not sound.
+
+    Example:
+        >>> from gls_lightning.bounds import trace
+        >>> meter = TightnessMeter(radii=[0, 0.1, 0.2], relaxations=[IBP()])
+        >>> images, labels = torch.tensor([[0.9, 0.1], [0.5, 0.4]]), torch.tensor([0, 0])
+        >>> meter.add(trace(torch.nn.Linear(2, 2, bias=False), (2,)), {"weight": torch.eye(2)}, images, labels)
+        >>> meter.result().certified_accuracy, meter.result().auc
+        ({'IBP': (1.0, 0.5, 0.5)}, {'IBP': 0.625})
     """
 
     def __init__(self, radii: Sequence[Radius], relaxations: Sequence[Relaxation] | None = None) -> None:
-        if not isinstance(radii, Sequence):
-            raise ConfigurationError(f"radii is {radii!r}; it must be a list of radii")
+        require(isinstance(radii, Sequence), "radii", radii, "a list of radii")
         numbers = tuple(read_radius(radius, "radii") for radius in radii)
-        if len(numbers) < 2 or not all(small < large for small, large in pairwise(numbers)):
-            raise ConfigurationError(
-                f"radii is {list(radii)}; give at least two between 0 and 1, each larger than the last"
-            )
+        increase = len(numbers) >= 2 and all(small < large for small, large in pairwise(numbers))
+        require(increase, "radii", list(radii), "at least two numbers between 0 and 1, each larger than the last")
         if relaxations is None:
             relaxations = IBP(), HBox(), CROWNIBP(), DeepPoly()
         relaxations = components("relaxations", relaxations, Relaxation)
@@ -94,7 +99,7 @@ class TightnessMeter:
             labels: Their classes, ``[B]``, int64.
 
         Raises:
-            ConfigurationError: A sample leaves [0, 1].
+            ConfigurationError: A sample has a value outside [0, 1].
         """
         indices = torch.arange(len(labels), device=labels.device)
         for certifier, counts in zip(self._certifiers, self.counts, strict=True):
@@ -105,10 +110,10 @@ class TightnessMeter:
         self.samples += len(labels)
 
     def result(self) -> Tightness:
-        """The curves of all samples so far.
+        """Returns the curves of all samples so far.
 
         Raises:
-            ConfigurationError: There are none.
+            ConfigurationError: There are no samples.
         """
         if self.samples == 0:
             raise ConfigurationError("there is no sample to measure tightness on; give at least 1")
@@ -123,10 +128,10 @@ class TightnessMeter:
 
 
 def named_relaxations(relaxations: Sequence[Relaxation]) -> dict[str, Relaxation]:
-    """The relaxations by name: that of the class, numbered from the second one of a class on.
+    """Names relaxations by their classes, numbered from the second relaxation of a class on.
 
     Raises:
-        ConfigurationError: There are none.
+        ConfigurationError: There are no relaxations.
     """
     if not relaxations:
         raise ConfigurationError("relaxations is empty; give at least one")
@@ -140,13 +145,11 @@ def named_relaxations(relaxations: Sequence[Relaxation]) -> dict[str, Relaxation
 
 
 def radius_grid(max_epsilon: float, num_radii: int) -> list[float]:
-    """Evenly spaced radii from 0 to ``max_epsilon``, both included.
+    """Returns evenly spaced radii from 0 to ``max_epsilon``, both included.
 
     Raises:
         ConfigurationError: ``max_epsilon`` is not between 0 (excluded) and 1, or ``num_radii`` is below 2.
     """
-    if not read_radius(max_epsilon, "max_epsilon") > 0:
-        raise ConfigurationError(f"max_epsilon is {max_epsilon}; it must be above 0")
-    if num_radii < 2:
-        raise ConfigurationError(f"num_radii is {num_radii}; it must be at least 2")
+    require(read_radius(max_epsilon, "max_epsilon") > 0, "max_epsilon", max_epsilon, "above 0")
+    require(num_radii >= 2, "num_radii", num_radii, "at least 2")
     return [max_epsilon * (step / (num_radii - 1)) for step in range(num_radii)]

@@ -14,7 +14,7 @@ def tightness_figure(tightness: Tightness, *, title: str = "", epsilon: float | 
 
     Args:
         tightness: The curves.
-        title: What they are of.
+        title: Title of the picture.
         epsilon: A radius to mark, for example the one of training.
     """
     figure = new_figure()

@@ -18,13 +18,13 @@ def toy_figure(
     span: tuple[float, float] = (-2.0, 2.0),
     title: str = "",
 ) -> "Figure":
-    """Draws a function of one weight and what smoothing makes of it (paper, Fig. 3).
+    """Draws a function of one weight and its smoothed versions (paper, Fig. 3).
 
     Args:
         function: The function.
         sigmas: Standard deviations of the smoothing, a line for each.
         span: The first and the last weight.
-        title: What stands above.
+        title: Title of the picture.
     """
     figure = new_figure()
     axes = figure.subplots()

@@ -8,22 +8,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gls_lightning.arguments import require
 from gls_lightning.errors import ConfigurationError
 
 
 @dataclass(frozen=True)
 class PiecewiseLinear:
-    """A function of one weight that is a straight line between each two breaks; it may jump there.
+    """A function of one weight that is linear between each two breaks, and may jump at the breaks.
 
-    The quantized functions of the paper's Appendix B.2 are those with slopes 0.
+    With slopes 0 it is one of the quantized functions of the paper's Appendix B.2.
 
     Attributes:
-        breaks: Where the pieces meet, increasing, ``k`` numbers. At a break the piece on its left counts.
+        breaks: Weights at which pieces meet, ``k`` increasing numbers. At a break the left piece counts.
         intercepts: Value at 0 of each piece's line, from left to right, ``k + 1`` numbers.
         slopes: Slope of each piece, ``k + 1`` numbers.
 
     Raises:
         ConfigurationError: The numbers do not fit together.
+
+    Example:
+        >>> step = PiecewiseLinear(breaks=[0.0], intercepts=[1.0, 0.0], slopes=[0.0, 0.0])
+        >>> w = torch.tensor([-1.0, 0.0, 1.0])
+        >>> step(w), step.smoothed(w, sigma=0.5)
+        (tensor([1., 1., 0.]), tensor([0.9772, 0.5000, 0.0228]))
     """
 
     breaks: Sequence[float]
@@ -37,12 +44,11 @@ class PiecewiseLinear:
                 f"{len(self.breaks)} breaks have {len(self.intercepts)} intercepts and {len(self.slopes)} slopes; they "
                 f"need {pieces} of each"
             )
-        if list(self.breaks) != sorted(set(self.breaks)):
-            raise ConfigurationError(f"breaks is {list(self.breaks)}; it must increase")
+        require(list(self.breaks) == sorted(set(self.breaks)), "breaks", list(self.breaks), "increasing")
 
     @classmethod
     def through(cls, points: Sequence[tuple[float, float]], slopes: tuple[float, float]) -> "PiecewiseLinear":
-        """The continuous function through points ``(w, value)``, with these slopes on their left and right."""
+        """Makes the continuous function through points ``(w, value)``, with these slopes on the far left and right."""
         places, values = zip(*points, strict=True)
         between = [(b - a) / (v - u) for u, v, a, b in zip(places, places[1:], values, values[1:], strict=False)]
         all_slopes = [slopes[0], *between, slopes[1]]
@@ -50,15 +56,15 @@ class PiecewiseLinear:
         return cls(places, [values[point] - slope * places[point] for point, slope in ends], all_slopes)
 
     def __call__(self, w: Tensor) -> Tensor:
-        """The values at ``w``, of any shape."""
+        """Computes the values at ``w``, of any shape."""
         piece = torch.bucketize(w, w.new_tensor(self.breaks))
         return w.new_tensor(self.intercepts)[piece] + w.new_tensor(self.slopes)[piece] * w
 
     def smoothed(self, w: Tensor, sigma: float) -> Tensor:
-        """E f(w + sigma z) with a standard normal z, exactly; ``w`` of any shape, ``sigma`` positive.
+        """Computes E f(w + sigma z) for a standard normal z exactly; ``w`` of any shape, ``sigma`` positive.
 
-        A piece adds its line at ``w`` times the probability that ``w + sigma z`` falls on it, and its slope times what
-        ``sigma z`` is there on average.
+        The part of a piece is the value of its line at ``w`` times the probability that ``w + sigma z`` falls on the
+        piece, plus its slope times the mean of ``sigma z`` over this event.
         """
         z = (w.new_tensor(self.breaks) - w[..., None]) / sigma
         below, density = torch.special.ndtr(z), torch.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)

@@ -7,7 +7,7 @@ from gls_lightning.estimators.step import Step
 
 
 def standard_normal(params: dict[str, Tensor], step: Step, member: int) -> dict[str, Tensor]:
-    """Independent N(0, 1) noise for every parameter, determined by the step and the member."""
+    """Draws independent N(0, 1) noise for every parameter, determined by the step and the member."""
     generator = step.generator(member, next(iter(params.values())).device)
     return {
         name: torch.randn(p.shape, generator=generator, device=p.device, dtype=p.dtype) for name, p in params.items()
@@ -15,5 +15,5 @@ def standard_normal(params: dict[str, Tensor], step: Step, member: int) -> dict[
 
 
 def perturbed(params: dict[str, Tensor], noise: dict[str, Tensor], scale: dict[str, Tensor]) -> dict[str, Tensor]:
-    """``params + scale * noise``: new tensors that no hook of the parameters sees."""
+    """Returns ``params + scale * noise`` as new tensors, detached from the parameters."""
     return {name: torch.addcmul(p.detach(), noise[name], scale[name]) for name, p in params.items()}

@@ -1,12 +1,12 @@
 """Policy Gradients with Parameter-based Exploration."""
 
-import math
+from math import inf
 from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
-from gls_lightning.errors import ConfigurationError
+from gls_lightning.arguments import require
 from gls_lightning.estimators.estimator import Estimate, GradientEstimator, LossFunction, Metrics, attach
 from gls_lightning.estimators.fitness import FitnessShaping, shape
 from gls_lightning.estimators.noise import perturbed, standard_normal
@@ -17,19 +17,18 @@ from gls_lightning.estimators.step import Step
 class PGPE(GradientEstimator):
     """Policy Gradients with Parameter-based Exploration (Sehnke et al., 2010; paper, section 3.3).
 
-    The loss is evaluated at ``population_size`` copies of the parameters, in pairs ``theta + e_i`` and ``theta - e_i``
-    with ``e_i`` from N(0, sigma^2), and never differentiated. With losses ``r+`` and ``r-`` of the ``n`` pairs and
-    their mean ``b``, the gradients of the Gaussian-smoothed loss are estimated as::
+    The loss is never differentiated, only evaluated: at ``population_size`` copies of the parameters, in ``n`` pairs
+    ``theta + e_i`` and ``theta - e_i`` with ``e_i`` from N(0, sigma^2). With the losses ``r_i+`` and ``r_i-`` of a pair
+    and the mean ``b`` of all, the gradients of the Gaussian-smoothed loss are estimated as::
 
         theta:  1/n     sum_i e_i (r_i+ - r_i-) / (2 sigma^2)
         sigma:  1/(n-1) sum_i ((r_i+ + r_i-) / 2 - b) (e_i^2 - sigma^2) / sigma^3
 
-    without bias, however discontinuous the loss. The optimizer takes the first. The second changes ``sigma``, which is
-    learned for each coordinate, after each step of the optimizer: by ``sigma_learning_rate * sigma^2`` times the
-    gradient, the step size of Sehnke et al., and by no more than ``sigma_max_change`` of itself. Noise is drawn again
-    when it is needed, so the memory does not grow with the population.
-
-    Between processes only the ``population_size`` losses are exchanged.
+    without bias, however discontinuous the loss. The optimizer takes the first. The second is for ``sigma``, which is
+    learned for each coordinate: after each step of the optimizer it changes by ``sigma_learning_rate * sigma^2`` times
+    the gradient, the step size of Sehnke et al., but by no more than ``sigma_max_change`` of itself. Noise is drawn
+    again when it is needed, so the memory does not grow with the population. Between processes only the
+    ``population_size`` losses are exchanged.
 
     Args:
         population_size: Number of perturbed copies per step, n_ps in the paper; even.
@@ -47,7 +46,18 @@ class PGPE(GradientEstimator):
         sigmas: Holds them as persistent buffers, one like each parameter.
 
     Raises:
-        ConfigurationError: An argument is out of its range; when called, if the processes cannot share the population.
+        ConfigurationError: An argument is out of its range; when called: the processes cannot share the population.
+
+    Example:
+        A staircase has no gradient, but its smoothed version is close to the line ``x - 1/2``.
+
+        >>> from gls_lightning.estimators import Step
+        >>> params = {"x": torch.tensor(0.3, requires_grad=True)}
+        >>> estimator = PGPE(population_size=2000, initial_sigma=1.0)
+        >>> loss, metrics = estimator(lambda copy: (copy["x"].floor(), {}), params, Step(seed=0, batch=0))
+        >>> loss.backward()
+        >>> round(params["x"].grad.item(), 1)
+        1.0
     """
 
     needs_differentiable = False
@@ -63,23 +73,13 @@ class PGPE(GradientEstimator):
         chunk_size: int | None = None,
     ) -> None:
         super().__init__()
-        smallest = 4 if sigma_learning_rate else 2
-        if population_size < smallest or population_size % 2:
-            raise ConfigurationError(
-                f"population_size is {population_size}; PGPE needs an even one, of at least 4 to learn sigma"
-            )
-        if not (math.isfinite(initial_sigma) and initial_sigma > 0):
-            raise ConfigurationError(f"initial_sigma is {initial_sigma}; it must be finite and positive")
-        if not (math.isfinite(sigma_learning_rate) and sigma_learning_rate >= 0):
-            raise ConfigurationError(
-                f"sigma_learning_rate is {sigma_learning_rate}; it must be finite and not negative"
-            )
-        if not 0 < sigma_max_change < 1:
-            raise ConfigurationError(f"sigma_max_change is {sigma_max_change}; it must lie between 0 and 1")
-        if fitness_shaping not in get_args(FitnessShaping):
-            raise ConfigurationError(
-                f"fitness_shaping is {fitness_shaping!r}; it must be one of {get_args(FitnessShaping)}"
-            )
+        enough = population_size >= (4 if sigma_learning_rate else 2) and population_size % 2 == 0
+        require(enough, "population_size", population_size, "even, and at least 4 for PGPE to learn sigma")
+        require(0 < initial_sigma < inf, "initial_sigma", initial_sigma, "finite and positive")
+        require(0 <= sigma_learning_rate < inf, "sigma_learning_rate", sigma_learning_rate, "finite and not negative")
+        require(0 < sigma_max_change < 1, "sigma_max_change", sigma_max_change, "between 0 and 1, both excluded")
+        shapings = get_args(FitnessShaping)
+        require(fitness_shaping in shapings, "fitness_shaping", fitness_shaping, f"one of {', '.join(shapings)}")
         check_chunk_size(chunk_size)
         self.population_size = population_size
         self.sigma_learning_rate = sigma_learning_rate
@@ -93,9 +93,13 @@ class PGPE(GradientEstimator):
 
     @property
     def sigma(self) -> Tensor:
-        """Mean of the standard deviations of all coordinates, 0-dim."""
+        """The mean of the standard deviations of all coordinates, 0-dim."""
         sigmas = [sigma.flatten().float() for sigma in self.sigmas.buffers()]
         return torch.cat(sigmas).mean() if sigmas else torch.tensor(self._start)
+
+    def reported(self) -> Metrics:
+        """Returns the mean of the standard deviations."""
+        return {"sigma": self.sigma}
 
     def prepare(self, params: dict[str, Tensor]) -> None:
         """See :meth:`GradientEstimator.prepare`."""
@@ -123,7 +127,7 @@ class PGPE(GradientEstimator):
     def _evaluate(
         self, loss_function: LossFunction, params: dict[str, Tensor], sigmas: dict[str, Tensor], step: Step
     ) -> tuple[Tensor, Metrics]:
-        """The losses of this process's members, and the means of their metrics."""
+        """Returns the losses of this process's members, and the means of their metrics."""
 
         def member(number: int) -> dict[str, Tensor]:
             pair, negative = divmod(number, 2)
@@ -140,7 +144,7 @@ class PGPE(GradientEstimator):
     def _gradients(
         self, params: dict[str, Tensor], sigmas: dict[str, Tensor], step: Step, fitness: Tensor
     ) -> dict[str, Tensor]:
-        """The gradient for the mean; that for sigma is kept until the optimizer's step."""
+        """Returns the gradient for the mean, and keeps that for sigma until the optimizer's step."""
         positive, negative = fitness.unflatten(0, (-1, 2)).unbind(1)
         slopes, curvatures = (positive - negative) / 2, (positive + negative) / 2 - fitness.mean()
         first = {name: torch.zeros_like(p) for name, p in params.items()}

@@ -1,13 +1,13 @@
-"""Evaluation of many members of a population."""
+"""Evaluation of a population's members."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
 
-from gls_lightning.errors import ConfigurationError
+from gls_lightning.arguments import require
+from gls_lightning.private_names import of_torch
 
 Params = dict[str, Tensor]
 T = TypeVar("T")
@@ -19,18 +19,18 @@ def evaluate_members(
     """Applies a function to the parameters of every member, some members at a time.
 
     Args:
-        function: A function of parameters that returns tensors, in tuples and dictionaries if it likes.
-        member: Makes the parameters of a member when they are needed; no more than ``at_once`` exist at any time.
+        function: A function of parameters that returns tensors, perhaps in tuples and dictionaries.
+        member: Makes the parameters of one member; at most ``at_once`` of them exist at any time.
         members: The members' numbers.
-        at_once: How many members are evaluated together by ``torch.func.vmap``; 1 evaluates them one after the other.
+        at_once: Number of members that ``torch.func.vmap`` evaluates together; 1 evaluates them one after the other.
 
     Yields:
-        What the function returned for the next members, every tensor with a first dimension for them.
+        The function's results for the next members; every tensor has a first dimension for the members.
     """
     for start in range(0, len(members), at_once):
         chunk = members[start : start + at_once]
         if at_once == 1:
-            yield tree_map(lambda value: value[None], function(member(chunk[0])))
+            yield of_torch.tree_map(lambda value: value[None], function(member(chunk[0])))
         else:
             yield torch.func.vmap(function)(_stacked([member(i) for i in chunk]))
 
@@ -40,9 +40,9 @@ def _stacked(members: list[Params]) -> Params:
 
 
 def members_at_once(loss_function: object, chosen: int | None, members: int) -> int:
-    """How many of ``members`` to evaluate together: the number that was chosen, or else what suits the loss.
+    """Returns the number of members to evaluate together: the ``chosen`` one, or one that suits the loss.
 
-    A loss says so by an attribute ``members_at_once``; without it members are evaluated one after the other.
+    A loss can name it in an attribute ``members_at_once``; otherwise members are evaluated one after the other.
     """
     if chosen is not None:
         return min(chosen, members)
@@ -51,14 +51,13 @@ def members_at_once(loss_function: object, chosen: int | None, members: int) -> 
 
 
 _FEWEST = 4
-"""Members below which one after the other is faster (measured: benchmarks/population.py)."""
+"""Fewest members whose evaluation together is faster (measured: benchmarks/population.py)."""
 
 
 def check_chunk_size(chunk_size: int | None) -> None:
-    """Refuses a number of members that is below 1.
+    """Refuses a number of members below 1.
 
     Raises:
-        ConfigurationError: It is.
+        ConfigurationError: The number is below 1.
     """
-    if chunk_size is not None and chunk_size < 1:
-        raise ConfigurationError(f"chunk_size is {chunk_size}; it must be at least 1, or null")
+    require(chunk_size is None or chunk_size >= 1, "chunk_size", chunk_size, "at least 1, or null")

@@ -1,12 +1,12 @@
 """Randomized Gradient Smoothing."""
 
-import math
 from collections.abc import Callable
+from math import inf
 
 import torch
 from torch import Tensor
 
-from gls_lightning.errors import ConfigurationError
+from gls_lightning.arguments import require
 from gls_lightning.estimators.estimator import Estimate, GradientEstimator, LossFunction, Metrics, attach, differentiate
 from gls_lightning.estimators.noise import perturbed, standard_normal
 from gls_lightning.estimators.population import check_chunk_size, evaluate_members, members_at_once
@@ -16,26 +16,35 @@ from gls_lightning.estimators.step import Step
 class RGS(GradientEstimator):
     """Randomized Gradient Smoothing (Gaussian Loss Smoothing paper, section 3.4, equation 6).
 
-    The mean of the gradients at ``population_size`` perturbed copies of the parameters, each perturbed independently
-    by N(0, sigma^2). This is an unbiased estimate of the gradient of the Gaussian-smoothed loss where the loss is
-    continuous; jumps of a discontinuous loss do not show in it (appendix B.3). The reported loss and metrics are means
+    The mean of the gradients at ``population_size`` copies of the parameters, each perturbed by noise of its own from
+    N(0, sigma^2). If the loss is continuous, this is an unbiased estimate of the gradient of the Gaussian-smoothed
+    loss; the jumps of a discontinuous loss do not show in it (appendix B.3). The reported loss and metrics are means
     over the copies.
 
     Args:
         population_size: Number of perturbed copies per step, n_ps in the paper.
-        sigma: Standard deviation of the perturbation of every parameter. ``SigmaDecay`` may change it in training.
-        antithetic: Whether copies come in pairs with opposite perturbations.
-        relative_sigma: Whether ``sigma`` is relative to each parameter tensor's own root mean square.
+        sigma: Standard deviation of the perturbation of every parameter. ``SigmaDecay`` may change it in training;
+            the buffer ``sigma``, 0-dim, holds the current one.
+        antithetic: True for copies in pairs with opposite perturbations.
+        relative_sigma: True for a ``sigma`` relative to the root mean square of each parameter tensor.
         chunk_size: How many copies are evaluated at once by ``torch.func.vmap``; 1 takes them one after the other. By
             default what suits the device and the sizes.
 
-    Attributes:
-        initial_sigma: The standard deviation that was configured. The current one is the 0-dim buffer ``sigma``, a
-            function of the training step alone, therefore not part of checkpoints.
-
     Raises:
-        ConfigurationError: If ``population_size`` is below 1, or odd with ``antithetic``; ``sigma`` is negative or not
-            finite; ``chunk_size`` is below 1; when called, if the processes cannot share the population evenly.
+        ConfigurationError: ``population_size`` is below 1, or odd with ``antithetic``; ``sigma`` is negative or not
+            finite; ``chunk_size`` is below 1; when called: the processes cannot share the population evenly.
+
+    Example:
+        The gradient of ``|x|`` at 0.1 is 1, that of the smoothed ``|x|`` is less, because copies lie on both sides
+        of 0.
+
+        >>> from gls_lightning.estimators import Step
+        >>> params = {"x": torch.tensor(0.1, requires_grad=True)}
+        >>> estimator = RGS(population_size=1000, sigma=0.1)
+        >>> loss, metrics = estimator(lambda copy: (copy["x"].abs(), {}), params, Step(seed=0, batch=0))
+        >>> loss.backward()
+        >>> round(params["x"].grad.item(), 1)  # erf(1 / sqrt(2)) = 0.68
+        0.7
     """
 
     sigma: Tensor
@@ -50,19 +59,21 @@ class RGS(GradientEstimator):
         chunk_size: int | None = None,
     ) -> None:
         super().__init__()
-        if population_size < 1:
-            raise ConfigurationError(f"population_size is {population_size}; it must be at least 1")
-        if antithetic and population_size % 2:
-            raise ConfigurationError(f"population_size is {population_size}; antithetic pairs need an even one")
-        if not (math.isfinite(sigma) and sigma >= 0):
-            raise ConfigurationError(f"sigma is {sigma}; it must be finite and not negative")
+        require(population_size >= 1, "population_size", population_size, "at least 1")
+        require(
+            not (antithetic and population_size % 2), "population_size", population_size, "even for antithetic pairs"
+        )
+        require(0 <= sigma < inf, "sigma", sigma, "finite and not negative")
         check_chunk_size(chunk_size)
         self.population_size = population_size
-        self.initial_sigma = sigma
         self.antithetic = antithetic
         self.relative_sigma = relative_sigma
         self.chunk_size = chunk_size
-        self.register_buffer("sigma", torch.tensor(sigma, dtype=torch.float32), persistent=False)
+        self.register_schedulable("sigma", sigma)
+
+    def reported(self) -> Metrics:
+        """Returns the standard deviation."""
+        return {"sigma": self.sigma}
 
     def forward(self, loss_function: LossFunction, params: dict[str, Tensor], step: Step) -> Estimate:
         """See :meth:`GradientEstimator.forward`."""

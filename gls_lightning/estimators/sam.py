@@ -1,12 +1,12 @@
 """Sharpness-Aware Minimization."""
 
-import math
+from math import inf
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from gls_lightning.errors import ConfigurationError
+from gls_lightning.arguments import require
 from gls_lightning.estimators.estimator import Estimate, GradientEstimator, LossFunction, attach, differentiate
 from gls_lightning.estimators.step import Reducer, Step
 
@@ -14,33 +14,37 @@ from gls_lightning.estimators.step import Reducer, Step
 class SAM(GradientEstimator):
     """Sharpness-Aware Minimization (Foret et al., 2020; paper, App. D.3).
 
-    The gradient at ``w + rho * g / ||g||``, where ``g`` is the gradient at the parameters ``w``. The reported loss and
-    metrics are those at the parameters that were reached.
+    The gradient at ``w + rho * g / ||g||``, where ``g`` is the gradient at the parameters ``w``: an ascent step of
+    length ``rho`` goes to weights nearby where the loss is high. The reported loss and metrics are those there.
 
     Args:
-        rho: Length of the ascent step. The callback ``AdaptiveRho`` may change it in training.
-        norm: ``global`` divides by the norm of the whole gradient, as in the paper; ``per_tensor`` each tensor by its
-            own norm, which makes the step longer by about the square root of the number of tensors.
-
-    Attributes:
-        initial_rho: The length that was configured. The current one is the 0-dim buffer ``rho``, a function of the
-            training step alone, therefore not part of checkpoints.
+        rho: Length of the ascent step. ``AdaptiveRho`` may change it in training; the buffer ``rho``, 0-dim, holds the
+            current one.
+        norm: ``global`` divides by the norm of the whole gradient, as in the paper; ``per_tensor`` divides each tensor
+            by its own norm, which makes the step longer by about the square root of the number of tensors.
 
     Raises:
-        ConfigurationError: If ``rho`` is negative or not finite, or ``norm`` is neither.
+        ConfigurationError: ``rho`` is negative or not finite, or ``norm`` is neither of the two.
+
+    Example:
+        The gradient of ``x^2`` at 1 is 2, that half a unit uphill is 3.
+
+        >>> from gls_lightning.estimators import Step
+        >>> params = {"x": torch.tensor(1.0, requires_grad=True)}
+        >>> loss, metrics = SAM(rho=0.5)(lambda p: (p["x"].square(), {}), params, Step(seed=0, batch=0))
+        >>> loss.backward()
+        >>> params["x"].grad
+        tensor(3.)
     """
 
     rho: Tensor
 
     def __init__(self, *, rho: float = 0.01, norm: Literal["global", "per_tensor"] = "global") -> None:
         super().__init__()
-        if not (math.isfinite(rho) and rho >= 0):
-            raise ConfigurationError(f"rho is {rho}; it must be finite and not negative")
-        if norm not in ("global", "per_tensor"):
-            raise ConfigurationError(f"norm is {norm!r}; it must be 'global' or 'per_tensor'")
-        self.initial_rho = rho
+        require(0 <= rho < inf, "rho", rho, "finite and not negative")
+        require(norm in ("global", "per_tensor"), "norm", norm, "global or per_tensor")
         self.norm = norm
-        self.register_buffer("rho", torch.tensor(rho, dtype=torch.float32), persistent=False)
+        self.register_schedulable("rho", rho)
 
     def forward(self, loss_function: LossFunction, params: dict[str, Tensor], step: Step) -> Estimate:
         """See :meth:`GradientEstimator.forward`; the step draws nothing."""
@@ -53,7 +57,7 @@ class SAM(GradientEstimator):
         return Estimate(attach(loss, gradients, params), metrics)
 
     def _directions(self, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The gradient over its norm; shorter than 1 where the squares in the norm underflow."""
+        """Returns the gradient over its norm; shorter than 1 where the squares in the norm underflow."""
         whole = torch.nn.utils.get_total_norm(list(gradients.values()))
 
         def unit(gradient: Tensor) -> Tensor:
@@ -64,7 +68,7 @@ class SAM(GradientEstimator):
 
 
 def _reduced(gradients: dict[str, Tensor], reduce: Reducer) -> dict[str, Tensor]:
-    """The sum over the processes, in one exchange."""
+    """Returns the sum over the processes, in one exchange."""
     together = reduce(torch.cat([gradient.flatten() for gradient in gradients.values()]))
     parts = together.split([gradient.numel() for gradient in gradients.values()])
     return {name: part.view_as(g).to(g) for (name, g), part in zip(gradients.items(), parts, strict=True)}

@@ -1,4 +1,4 @@
-"""A network and its robustness properties in a directory, as the tools of VNN-COMP take them."""
+"""A directory with a network and its robustness properties, for the tools of VNN-COMP."""
 
 import copy
 from pathlib import Path
@@ -24,11 +24,11 @@ def write_benchmark(
 
     Args:
         network: Maps images in [0, 1] to logits; stays as it is.
-        samples: The images whose l-infinity balls, clipped to [0, 1], the properties are about; their indices are their
-            numbers.
-        directory: Where to; made if it is not there. Files of these names that are there are removed first.
+        samples: The images whose l-infinity balls, clipped to [0, 1], the properties are about. Their indices number
+            the files.
+        directory: The directory; made if missing. Older files of these names are removed first.
         epsilon: Radius of the balls.
-        timeout: Seconds for each property, noted in ``instances.csv``.
+        timeout: Seconds for each property, written to ``instances.csv``.
 
     Raises:
         ConfigurationError: ``epsilon`` or ``timeout`` is out of range, or the network cannot be exported or has too few

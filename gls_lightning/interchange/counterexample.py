@@ -5,16 +5,21 @@ from numpy.typing import NDArray
 
 
 def decimal(value: float) -> str:
-    """The shortest decimal number, without an exponent, that reads back as the same float64."""
+    """Writes a number with the fewest digits that give back the same float64, without an exponent.
+
+    Example:
+        >>> decimal(1e-05)
+        '0.00001'
+    """
     return np.format_float_positional(np.float64(value), unique=True, trim="0")
 
 
 def format_counterexample(point: NDArray[np.floating], outputs: NDArray[np.floating]) -> str:
-    """``((X_0 0.5)``, one line for each input and output, and a closing bracket.
+    """Writes a line such as ``(X_0 0.5)`` for each input and output, all in brackets.
 
     Args:
         point: The input, flat.
-        outputs: What the network computes there, flat.
+        outputs: The network's outputs there, flat.
     """
     named = [(f"X_{i}", value) for i, value in enumerate(point)] + [
         (f"Y_{i}", value) for i, value in enumerate(outputs)

@@ -1,4 +1,4 @@
-"""One node of an ONNX network, and the graph that it is added to."""
+"""A node of an ONNX network, and the graph to which its operations are added."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,19 +15,19 @@ from gls_lightning.bounds.operations import Operation
 Array = NDArray[Any]
 
 CONVERTERS: dict[str, Callable[["OnnxCall"], str]] = {}
-"""What adds the operations of an ONNX node to the graph and returns the name of the last one, by the node's type."""
+"""Converters by the types of ONNX nodes: each adds a node's operations to the graph and returns the last one's name."""
 
 
 @dataclass
 class GraphInProgress:
-    """The part of a graph that is built.
+    """The part of a graph that has been built.
 
     Attributes:
         values: Every value of the ONNX network at an example, by its name.
-        sources: The graph's names for those values that depend on the network's input, by their ONNX names.
+        sources: The graph's names of the values that depend on the network's input, by their ONNX names.
         shapes: Shapes of the graph's values without the batch, by the graph's names.
         nodes: The graph's nodes.
-        tensors: The constants that they use, float64.
+        tensors: The nodes' constants, float64.
     """
 
     values: dict[str, Array]
@@ -71,7 +71,7 @@ class OnnxCall:
         return torch.Size(shape)
 
     def attribute(self, name: str, default: Any) -> Any:
-        """Value of an attribute; text as ``str``."""
+        """Returns the value of an attribute; text as ``str``."""
         for attribute in self.node.attribute:
             if attribute.name == name:
                 value = onnx.helper.get_attribute_value(attribute)
@@ -79,17 +79,17 @@ class OnnxCall:
         return default
 
     def is_source(self, position: int) -> bool:
-        """Whether an input of the node depends on the network's input."""
+        """Says whether an input of the node depends on the network's input."""
         return len(self.node.input) > position and self.node.input[position] in self.graph.sources
 
     def source(self, position: int = 0) -> str:
-        """The graph's name of an input of the node."""
+        """Returns the graph's name of an input of the node."""
         if not self.is_source(position):
             self.refuse(f"input {position} must depend on the network's input")
         return self.graph.sources[self.node.input[position]]
 
     def constant(self, position: int) -> Array | None:
-        """An input of the node that is a constant; nothing if it is left out."""
+        """Returns a constant input of the node; None if the input is left out."""
         if len(self.node.input) <= position or not self.node.input[position]:
             return None
         if self.is_source(position):
@@ -97,7 +97,7 @@ class OnnxCall:
         return self.graph.values[self.node.input[position]]
 
     def tensor(self, value: Array | None) -> str | None:
-        """Keeps a constant; its name among the tensors."""
+        """Adds a constant to the tensors; returns its name there."""
         if value is None:
             return None
         if not np.isfinite(value).all():
@@ -107,7 +107,7 @@ class OnnxCall:
         return name
 
     def shape(self, source: str) -> torch.Size:
-        """Shape of one of the graph's values, without the batch."""
+        """Returns the shape of a value of the graph, without the batch."""
         return self.graph.shapes[source]
 
     def append(self, kind: type[Operation], *inputs: str, **fields: Any) -> str:
@@ -115,7 +115,7 @@ class OnnxCall:
         return self.graph.append(self.name, kind, *inputs, **{"output_shape": self.output_shape, **fields})
 
     def refuse(self, why: str = "") -> NoReturn:
-        """Says that this node cannot be verified.
+        """Refuses this node, which cannot be verified.
 
         Raises:
             UnsupportedOperationError: Always.
@@ -128,7 +128,7 @@ class OnnxCall:
 
 
 def converts(*types: str) -> Callable[[Callable[[OnnxCall], str]], Callable[[OnnxCall], str]]:
-    """Decorates what adds the operations of nodes of these types to the graph."""
+    """Decorates the converter of nodes of these types."""
 
     def register(convert: Callable[[OnnxCall], str]) -> Callable[[OnnxCall], str]:
         CONVERTERS.update(dict.fromkeys(types, convert))

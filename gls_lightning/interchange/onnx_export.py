@@ -1,4 +1,4 @@
-"""From a network to an ONNX file."""
+"""Export of a network to an ONNX file."""
 
 import copy
 from collections.abc import Sequence
@@ -15,23 +15,23 @@ from gls_lightning.randomness import keyed_generator
 from gls_lightning.run_files import write_whole
 
 _OPSET = 18
-"""The oldest version of the operations that PyTorch's exporter writes by itself; old tools know no newer ones."""
+"""The oldest version of ONNX's operations that PyTorch exports without conversion; old tools know no newer ones."""
 
 
 @torch.no_grad()
 def write_onnx(network: nn.Module, input_shape: Sequence[int], path: Path) -> int:
     """Writes a network in float32, with a first dimension of any size.
 
-    BatchNorm behind a convolution becomes part of it. The file is checked: evaluated by the onnx package at random
-    images, it must agree with the network.
+    BatchNorm behind a convolution becomes part of it. Then the onnx package evaluates the file at random images, and
+    the results must agree with the network.
 
     Args:
         network: Maps images ``[B, *input_shape]`` in [0, 1] to logits ``[B, K]``; stays as it is.
         input_shape: Shape of an image.
-        path: The file; one that is there is replaced.
+        path: The file; an existing one is replaced.
 
     Returns:
-        K.
+        K, the number of logits.
 
     Raises:
         ConfigurationError: PyTorch cannot export the network.
@@ -72,7 +72,7 @@ def _export(network: nn.Module, images: torch.Tensor) -> onnx.ModelProto:
 
 
 def _strip(model: onnx.ModelProto) -> None:
-    """Removes notes for debugging, which hold the paths of this machine's source files."""
+    """Removes notes for debugging, which contain paths of source files."""
     graph = model.graph
     for item in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         del item.metadata_props[:]

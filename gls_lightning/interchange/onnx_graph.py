@@ -1,24 +1,23 @@
-"""From an ONNX network to a graph."""
+"""Conversion of an ONNX network to a graph."""
 
 import torch
 from torch import Tensor
 
+import gls_lightning.interchange.onnx_operations  # noqa: F401  (fills CONVERTERS)
 from gls_lightning.bounds import INPUT, Box, Graph, UnsupportedOperationError
 from gls_lightning.bounds.operations import Reshape
-from gls_lightning.interchange import onnx_operations as onnx_operations  # known once they are imported
 from gls_lightning.interchange.onnx_call import CONVERTERS, GraphInProgress, OnnxCall
 from gls_lightning.interchange.onnx_network import OnnxNetwork
 
 
 def read_graph(network: OnnxNetwork) -> tuple[Graph, dict[str, Tensor]]:
-    """Writes an ONNX network as a graph of primitive operations.
+    """Converts an ONNX network to a graph of primitive operations.
 
     Returns:
         The graph, whose output is a vector, and its tensors in float64.
 
     Raises:
-        UnsupportedOperationError: The network has an operation that is not supported; the message says which, and
-            where.
+        UnsupportedOperationError: An operation is not supported; the message says which, and where.
     """
     graph = GraphInProgress(network.values(), {network.input_name: INPUT}, {INPUT: network.input_shape})
     for node in network.proto.node:
@@ -40,7 +39,7 @@ def compare(graph: Graph, tensors: dict[str, Tensor], network: OnnxNetwork, poin
     """Evaluates graph and network at points ``[N, *input_shape]``, in float64.
 
     Raises:
-        UnsupportedOperationError: They differ by more than a few times the rounding errors that are possible.
+        UnsupportedOperationError: They differ by more than a few times the possible rounding errors.
     """
     lower, upper = graph.rigorously().intervals(tensors, Box(points, points))[graph.output]
     theirs = torch.from_numpy(network.in_float64(points.numpy()))
@@ -55,4 +54,4 @@ def compare(graph: Graph, tensors: dict[str, Tensor], network: OnnxNetwork, poin
 
 
 _SLACK = 10
-"""Widths of the interval of possible rounding errors that the onnx package's own order of operations may add."""
+"""Allowed distance from the interval of rounding errors, in widths: the onnx package computes in another order."""

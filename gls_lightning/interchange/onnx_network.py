@@ -1,4 +1,4 @@
-"""A network in an ONNX file, evaluated by onnxruntime and by the onnx package itself."""
+"""A network in an ONNX file, with its evaluation by onnxruntime and by the onnx package."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -65,17 +65,17 @@ class OnnxNetwork:
         return torch.Size(shape), _PRECISIONS[kind.elem_type]
 
     def __call__(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
-        """The outputs ``[N, K]`` at points ``[N, *input_shape]``, computed in ``precision`` by onnxruntime; float64.
+        """Computes the outputs ``[N, K]`` at points ``[N, *input_shape]`` in ``precision``; the result is float64.
 
-        Where onnxruntime does not have an operation in this precision, the onnx package's own evaluator computes them.
+        This is done by onnxruntime or, if that lacks an operation in this precision, by the onnx package.
         """
         return self._run(self._runtime or self._evaluator, points.astype(self.precision))
 
     def in_float64(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The outputs ``[N, K]`` at points ``[N, *input_shape]``, computed in float64 by the onnx package.
+        """Computes the outputs ``[N, K]`` at points ``[N, *input_shape]`` in float64, by the onnx package.
 
         Raises:
-            ConfigurationError: It cannot do so.
+            ConfigurationError: The onnx package cannot evaluate the network.
         """
         with self._evaluation():
             return self._run(self._in_float64, points)
@@ -89,7 +89,7 @@ class OnnxNetwork:
         """Names of the values that depend on the input, the input's own among them."""
         names = {self.input_name}
         for node in self.proto.node:
-            # A part of the network inside a node may depend on it; the shape of what does, does not.
+            # A subgraph inside a node may depend on the input; the shape of a value never does.
             parts = any(attribute.type == onnx.AttributeProto.GRAPH for attribute in node.attribute)
             if parts or (node.op_type != "Shape" and not names.isdisjoint(node.input)):
                 names.update(node.output)
@@ -108,7 +108,7 @@ class OnnxNetwork:
             raise ConfigurationError(f"{self.path} cannot be evaluated by the onnx package: {reason}") from error
 
     def values(self) -> dict[str, NDArray[np.generic]]:
-        """Every value of the network by its name, constants included, at one example.
+        """Computes every value of the network at one example, by its name, constants included.
 
         Raises:
             ConfigurationError: The onnx package cannot evaluate the network.
@@ -119,9 +119,9 @@ class OnnxNetwork:
 
 
 class BatchNormalization(OpRun):
-    """Inference with the given statistics, in every version.
+    """BatchNorm in inference, with the given statistics, for every version of the operation.
 
-    The onnx package mixes those of the batch in for the versions before 14 (onnx pull request 8442).
+    For versions before 14 the onnx package also uses the batch's statistics (onnx pull request 8442).
     """
 
     op_domain = ""
@@ -136,7 +136,7 @@ def _evaluator(model: onnx.ModelProto) -> Any:
 
 
 def _runtime(path: Path) -> Any:
-    """Onnxruntime's session, silent and on one thread; None if it does not have one of the operations."""
+    """Opens a silent session of onnxruntime on one thread; None if it lacks an operation."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -147,7 +147,7 @@ def _runtime(path: Path) -> Any:
 
 
 def _with_doubles(model: onnx.ModelProto, varying: set[str], values: Mapping[str, Any]) -> onnx.ModelProto:
-    """The part of the network that depends on the input, with float64 in place of float32; constants as they are."""
+    """Converts the part of the network that depends on the input from float32 to float64; constants stay exact."""
     wide = onnx.ModelProto()
     wide.CopyFrom(model)
     nodes = [node for node in model.graph.node if not varying.isdisjoint(node.output)]

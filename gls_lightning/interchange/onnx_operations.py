@@ -1,4 +1,4 @@
-"""How ONNX operations become operations of a graph."""
+"""Converters from ONNX operations to operations of a graph."""
 
 from fractions import Fraction
 from typing import Any
@@ -91,7 +91,7 @@ def _gemm(call: OnnxCall) -> str:
 
 
 def _scaled(call: OnnxCall, name: str, values: Array) -> Array:
-    """The values times a factor of the node; in float64, where products of float32 are exact."""
+    """Multiplies values by a factor of the node, in float64, where products of float32 are exact."""
     factor, wide = float(call.attribute(name, 1.0)), values.astype(np.float64)
     products: Array = factor * wide
     if values.dtype == np.float64 and factor not in (0, 1):
@@ -112,7 +112,7 @@ def _matrix_product(call: OnnxCall) -> str:
 
 
 def _linear(call: OnnxCall, source: str, weight: Array, bias: Array | None) -> str:
-    """``weight [M, K]`` times a source of K elements, in whatever shape."""
+    """Adds the product of ``weight [M, K]`` and a source of K elements in any shape."""
     rows, columns = weight.shape
     if (call.shape(source).numel(), call.output_shape.numel()) != (columns, rows):
         call.refuse(f"its input has the shape {[1, *call.shape(source)]}, and is not one vector")
@@ -139,7 +139,7 @@ def _convolution(call: OnnxCall) -> str:
 
 
 def _windows(call: OnnxCall, kernel: tuple[int, ...]) -> dict[str, Any]:
-    """Size, stride and padding of two-dimensional windows."""
+    """Reads size, stride and padding of two-dimensional windows."""
     if len(kernel) != 2 or len(call.output_shape) != 3:
         call.refuse("its input must have the shape [batch, channels, height, width]")
     top, left, bottom, right = call.attribute("pads", (0, 0, 0, 0))

@@ -1,4 +1,4 @@
-"""Whether a property of an ONNX network holds."""
+"""The decision whether a property of an ONNX network holds."""
 
 import time
 from dataclasses import dataclass, replace
@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gls_lightning.arguments import require
 from gls_lightning.attacks import PGD
 from gls_lightning.bounds import Box, Rationals, rounded_down, rounded_up
 from gls_lightning.certification import exact_values, highest_values
@@ -25,10 +26,13 @@ Array = NDArray[np.floating]
 
 
 class Answer(StrEnum):
-    """Results in the terms of VNN-COMP; of those of several boxes the last in this order counts.
+    """An answer in the terms of VNN-COMP; of several boxes' answers the last in this order counts.
 
-    ``UNSAT``: the network cannot do what the property describes. ``TIMEOUT``: the time was too short. ``UNKNOWN``: not
-    known for another reason, such as a counterexample that rounding undoes. ``SAT``: it can.
+    Attributes:
+        UNSAT: No input of the box has the outputs that the property describes.
+        TIMEOUT: The time was too short.
+        UNKNOWN: There is no answer for another reason, such as a counterexample that fails by rounding.
+        SAT: Some input has such outputs.
     """
 
     UNSAT = "unsat"
@@ -39,10 +43,10 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True)
 class Verification:
-    """The result; as text, what VNN-COMP's tools print.
+    """The answer, with a counterexample; as text, the output of VNN-COMP's tools.
 
     Attributes:
-        verdict: The verdict.
+        verdict: The answer.
         counterexample: For ``SAT``, the input and the output in VNN-COMP's form.
     """
 
@@ -50,16 +54,16 @@ class Verification:
     counterexample: str | None = None
 
     def __str__(self) -> str:
-        """The verdict, and the counterexample below it."""
+        """Writes the answer, and the counterexample below it."""
         return "\n".join(filter(None, (self.verdict, self.counterexample)))
 
 
 class Verifier:
-    """Looks for counterexamples by an attack, then decides by branch and bound.
+    """A verifier that looks for counterexamples by an attack, then decides by branch and bound.
 
-    ``UNSAT`` is proved of the network over the reals; the bounds account for their own rounding errors. A
-    counterexample counts only if it satisfies the property in the eyes of onnxruntime, in the network's precision, and
-    over the reals, both without any tolerance, and if the numbers as they are printed lie in the box.
+    ``UNSAT`` is proved for the network over the reals; the bounds account for their own rounding errors. A
+    counterexample must lie in the box as it is printed, and satisfy the property without any tolerance, both over the
+    reals and as computed by onnxruntime in the network's precision.
 
     Args:
         network: The network.
@@ -71,15 +75,14 @@ class Verifier:
 
     def __init__(self, network: OnnxNetwork, *, time_limit: float = 100.0) -> None:
         self._deadline = time.monotonic() + time_limit
-        if not time_limit > 0:
-            raise ConfigurationError(f"time_limit is {time_limit}; it must be positive")
+        require(time_limit > 0, "time_limit", time_limit, "positive")
         self.network = network
         graph, self.tensors = read_graph(network)
         self.graph = graph.rigorously()
 
     @torch.no_grad()
     def verify(self, prop: VnnlibProperty) -> Verification:
-        """Decides whether the network can do what the property describes.
+        """Decides whether some input has the outputs that the property describes.
 
         Raises:
             ConfigurationError: The property is about another number of inputs or outputs.
@@ -117,7 +120,7 @@ class Verifier:
         compare(self.graph, self.tensors, self.network, torch.lerp(*question.box, share))
 
     def _attack(self, question: Question) -> Tensor:
-        """For each group a point where its largest function is small, ``[Q, *input]``."""
+        """Searches for each group a point where its largest function is small, ``[Q, *input]``."""
 
         def largest(points: Tensor) -> Tensor:
             return largest_functions(question.rows, question.offsets, self.graph(self.tensors, points))
@@ -139,7 +142,7 @@ class Verifier:
         return Verification(Answer.TIMEOUT if answer.seconds >= left else Answer.UNKNOWN)
 
     def _confirmed(self, region: Region, points: Tensor) -> Verification | None:
-        """The first of the points ``[N, *input]`` that is a counterexample for onnxruntime and over the reals."""
+        """Returns the first point of ``[N, *input]`` that is a counterexample for onnxruntime and over the reals."""
         lower, upper = (np.reshape([*map(float, side)], points.shape[1:]) for side in region.limits)
         inputs = _rounded(points.numpy(), lower, upper, self.network.precision)
         for point, outputs in zip(inputs, self.network(inputs), strict=True):
@@ -150,7 +153,7 @@ class Verifier:
         return None
 
     def _holds(self, region: Region, printed: list[Fraction]) -> bool:
-        """Says whether the very numbers that are printed satisfy the property over the reals."""
+        """Says whether the printed numbers satisfy the property over the reals."""
         rows, offsets, shape = region.question.rows, region.offsets_above, self.graph.input_shape
         sides = ([*map(rounded, printed)] for rounded in (rounded_down, rounded_up))
         box = Box(*(rows.new_tensor(side).reshape(1, *shape).expand(len(rows), *shape) for side in sides))
@@ -162,7 +165,7 @@ class Verifier:
 
 
 def _rounded(points: Array, lower: Array, upper: Array, precision: type[np.floating]) -> Array:
-    """Numbers of the precision near the points and in the box; where it holds none, the points themselves."""
+    """Rounds the points to the precision, inside the box; a number stays as it is if the box contains none."""
     rounded = points.astype(precision)
     rounded = np.where(rounded < lower, np.nextafter(rounded, precision(np.inf)), rounded)
     rounded = np.where(rounded > upper, np.nextafter(rounded, precision(-np.inf)), rounded)

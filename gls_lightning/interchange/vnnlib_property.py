@@ -1,4 +1,4 @@
-"""A property of a network: a part of the outputs that no input of a box may reach."""
+"""A property of a network: a set of outputs that no input of a box may reach."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,14 +20,15 @@ Sides = tuple[tuple[Fraction, ...], tuple[Fraction, ...]]
 
 @dataclass(frozen=True)
 class Region:
-    """One input box, and what is asked about it.
+    """One input box, and the outputs that are asked for.
 
     Attributes:
-        question: The box and its groups of functions in float64. The box, whose sides are ``[1, num_inputs]``, is
-            rounded outwards and constants are rounded down, so that no to it is no to the property.
-        offsets_above: The constants rounded up, ``[Q, m]``, so that yes to them, at a point of the exact box, is yes.
+        question: The box, each side ``[1, num_inputs]``, and the groups of functions in float64. The box is rounded
+            outwards and the constants down, so that the answer no holds for the exact property, too.
+        offsets_above: The constants rounded up, ``[Q, m]``, so that the answer yes, at a point of the exact box, holds
+            for the exact property, too.
         limits: The exact sides of the box.
-        groups: The exact functions; all of one group must be at most 0.
+        groups: The exact functions; an input is asked for at which all functions of one group are at most 0.
     """
 
     question: Question
@@ -36,7 +37,7 @@ class Region:
     groups: tuple[Case, ...]
 
     def is_reached(self, inputs: Sequence[Fraction], outputs: Sequence[float]) -> bool:
-        """Whether a point of the box has outputs where all functions of some group are at most 0."""
+        """Says whether the point is in the box, and all functions of some group are at most 0 at its outputs."""
         inside = all(low <= x <= high for low, x, high in zip(self.limits[0], inputs, self.limits[1], strict=True))
         values = {"": Fraction(1), **{f"Y_{i}": Fraction(y) for i, y in enumerate(outputs)}}
         return inside and any(all(_value(f, values) <= 0 for f in group) for group in self.groups)
@@ -44,12 +45,12 @@ class Region:
 
 @dataclass(frozen=True)
 class VnnlibProperty:
-    """What a VNN-LIB file asks about a network.
+    """The property in a VNN-LIB file.
 
     Attributes:
         num_inputs: Number of input elements.
         num_outputs: Number of output elements.
-        regions: One for each input box; the answer to the property is yes ("sat") if it is to any of them.
+        regions: A region for each input box; the answer is yes ("sat") if it is yes for one of them.
     """
 
     num_inputs: int
@@ -60,11 +61,10 @@ class VnnlibProperty:
 def read_property(path: Path) -> VnnlibProperty:
     """Reads a property in VNN-LIB 1.0.
 
-    Every assertion is about inputs alone, where it bounds one of them by a number, or about outputs alone, where it is
-    linear.
+    Every assertion must bound a single input by a number, or be linear in outputs alone.
 
     Raises:
-        ConfigurationError: The file cannot be read, is not of this form, or has coefficients with too many digits.
+        ConfigurationError: The file cannot be read, has another form, or has coefficients with too many digits.
     """
     try:
         return _property(read_assertions(path.read_text()))
@@ -88,7 +88,7 @@ def _property(assertions: Assertions) -> VnnlibProperty:
 
 
 def _numbered(kind: str, variables: Sequence[str]) -> list[str]:
-    """The variables of a kind in the order of their numbers, which leave none out."""
+    """Returns the variables of a kind in the order of their numbers, which must leave none out."""
     names = [f"{kind}_{number}" for number in range(sum(name[0] == kind for name in variables))]
     if not names or not set(names) <= set(variables):
         raise ConfigurationError(f"variables {kind}_0, {kind}_1 and so on must be declared, none left out")
@@ -96,7 +96,7 @@ def _numbered(kind: str, variables: Sequence[str]) -> list[str]:
 
 
 def _separated(case: Case) -> tuple[list[Linear], list[Linear]]:
-    """The functions of inputs, and those of outputs."""
+    """Separates the functions of inputs from the functions of outputs."""
     inputs: list[Linear] = []
     outputs: list[Linear] = []
     for function in case:
@@ -112,7 +112,7 @@ def _separated(case: Case) -> tuple[list[Linear], list[Linear]]:
 
 
 def _box(bounds: Sequence[Linear], inputs: Sequence[str]) -> Sides:
-    """The tightest lower and upper bounds of each input."""
+    """Finds the tightest lower and upper bound of each input."""
     lower: dict[str, Fraction] = {}
     upper: dict[str, Fraction] = {}
     for function in bounds:
@@ -144,7 +144,7 @@ def _tensor(numbers: list[Any]) -> torch.Tensor:
 
 
 def _exact(function: Linear) -> Linear:
-    """The function times a positive number that makes its coefficients numbers of float64."""
+    """Multiplies a function by a positive number that makes its coefficients exact in float64."""
     for factor in (1, math.lcm(*(value.denominator for name, value in function.items() if name))):
         scaled = {name: factor * value for name, value in function.items()}
         if all(abs(v) < _LARGEST and Fraction(float(v)) == v for name, v in scaled.items() if name):
@@ -157,4 +157,4 @@ def _value(function: Linear, values: Mapping[str, Fraction]) -> Fraction:
 
 
 _LARGEST = 2**1000
-"""Coefficients beyond this, near the largest number of float64, are refused."""
+"""Limit of coefficients, near the largest number of float64."""

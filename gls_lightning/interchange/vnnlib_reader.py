@@ -1,6 +1,6 @@
-"""VNN-LIB 1.0, the format of properties in the competition of verifiers (VNN-COMP).
+"""A reader of VNN-LIB 1.0, the format of properties in the competition of verifiers (VNN-COMP).
 
-No package serves: ``vnnlib`` 1.0 reads only VNN-LIB 2.0.
+There is no package for it: ``vnnlib`` 1.0 reads only VNN-LIB 2.0.
 """
 
 import math
@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 from gls_lightning.errors import ConfigurationError
 
 Linear = dict[str, Fraction]
-"""A linear function: the coefficients by the names of the variables, none of them 0; the constant under ``""``."""
+"""A linear function: its coefficients other than 0 by the variables' names, and its constant under ``""``."""
 
 Case = tuple[Linear, ...]
-"""Functions that all are at most 0."""
+"""Functions that must all be at most 0."""
 
 MOST_CASES = 100_000
-"""Properties with more cases are refused."""
+"""Largest number of cases of a property."""
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,2})?")
 _VARIABLE = re.compile(r"[XY]_(0|[1-9]\d*)")
@@ -31,8 +31,8 @@ class Assertions(NamedTuple):
 
     Attributes:
         variables: The declared variables, in their order.
-        common: What holds in every case.
-        cases: At least one of these holds besides.
+        common: Assertions that hold in every case.
+        cases: Further assertions, of which at least one case holds.
     """
 
     variables: list[str]
@@ -46,7 +46,7 @@ def read_assertions(text: str) -> Assertions:
     Numbers are read exactly.
 
     Raises:
-        ConfigurationError: The text is not of this form, or has too many cases.
+        ConfigurationError: The text has another form, or too many cases.
     """
     variables: list[str] = []
     formulas: list[list[Case]] = []
@@ -67,7 +67,7 @@ def read_assertions(text: str) -> Assertions:
 
 
 def _expressions(text: str) -> list[Any]:
-    """The expressions in brackets, as lists of lists and words."""
+    """Reads the expressions in brackets as lists of lists and words."""
     stack: list[list[Any]] = [[]]
     for token in re.findall(r"[()]|[^\s()]+", re.sub(r";.*", "", text)):
         if token == "(":
@@ -98,7 +98,7 @@ def _cases(formula: Any) -> list[Case]:
 
 
 def _conjunction(parts: Sequence[list[Case]]) -> list[Case]:
-    """The cases in which one case of each part holds."""
+    """Returns the cases in which one case of each part holds."""
     if (number := math.prod(map(len, parts))) > MOST_CASES:
         raise ConfigurationError(f"the property has {number} cases; at most {MOST_CASES} are supported")
     return [tuple(chain.from_iterable(chosen)) for chosen in product(*parts)]

@@ -1,4 +1,4 @@
-"""Metrics of robustness for training loops of one's own, in torchmetrics' form."""
+"""Metrics of robustness as torchmetrics, for training loops of one's own."""
 
 from gls_lightning.metrics.adversarial_accuracy import AdversarialAccuracy
 from gls_lightning.metrics.certified_accuracy import CertifiedAccuracy

@@ -14,20 +14,29 @@ from gls_lightning.metrics.robust_accuracy import RobustAccuracy
 
 
 class AdversarialAccuracy(RobustAccuracy):
-    """The fraction of images that are classified correctly and that an attack leaves so.
+    """The fraction of images that are classified correctly, and still are after an attack.
 
-    An upper bound of the robust accuracy, of any network in evaluation mode and in the precision of its parameters.
-    See :class:`RobustAccuracy` for how the metric treats the network.
+    It is an upper bound of the robust accuracy. Any network can be measured, in evaluation mode and in the precision of
+    its parameters. The metric only refers to the network; see :class:`RobustAccuracy`.
 
     Args:
         network: Maps images in [0, 1] to logits; normalisation is part of it.
         epsilon: Radius of the boxes in the l-infinity norm, between 0 and 1.
         attack: The attack. By default PGD.
         seed: Seed of the attack's starts, which depend on it and on each image's index.
-        **options: Those of ``torchmetrics.Metric``, for example ``process_group``.
+        **options: The arguments of ``torchmetrics.Metric``, for example ``process_group``.
 
     Raises:
         ConfigurationError: If ``epsilon`` is out of its range.
+
+    Example:
+        >>> import torch
+        >>> network = nn.Linear(2, 2, bias=False)
+        >>> network.weight = nn.Parameter(torch.eye(2))  # the larger pixel decides
+        >>> accuracy = AdversarialAccuracy(network, epsilon=0.1)
+        >>> accuracy.update(torch.tensor([[0.9, 0.1], [0.5, 0.4]]), torch.tensor([0, 0]))
+        >>> accuracy.compute()
+        tensor(0.5000)
     """
 
     def __init__(

@@ -15,18 +15,29 @@ from gls_lightning.metrics.robust_accuracy import RobustAccuracy
 class CertifiedAccuracy(RobustAccuracy):
     """The fraction of images that are proved to be classified correctly in their whole box, clipped to [0, 1].
 
-    A lower bound of the robust accuracy, of the network in evaluation mode and in float64. See
-    :class:`RobustAccuracy` for how the metric treats the network.
+    It is a lower bound of the robust accuracy, for the network in evaluation mode and in float64. The metric only
+    refers to the network; see :class:`RobustAccuracy`.
 
     Args:
         network: Maps images in [0, 1] to logits by operations that can be bounded; normalisation is part of it.
         epsilon: Radius of the boxes in the l-infinity norm, between 0 and 1.
-        certifier: What proves. By default IBP, CROWN-IBP and DeepPoly, without an attack.
-        input_shape: Shape of one image. By default that of the first batch; given, the network is traced at once.
-        **options: Those of ``torchmetrics.Metric``, for example ``process_group``.
+        certifier: Finds the proofs. By default IBP, CROWN-IBP and DeepPoly, without an attack.
+        input_shape: Shape of one image; if given, the network is traced at once. By default the shape in the first
+            batch.
+        **options: The arguments of ``torchmetrics.Metric``, for example ``process_group``.
 
     Raises:
-        ConfigurationError: If ``epsilon`` is out of its range, or the network contains what cannot be bounded.
+        ConfigurationError: If ``epsilon`` is out of its range, or the network contains an operation that cannot be
+            bounded.
+
+    Example:
+        >>> import torch
+        >>> network = nn.Linear(2, 2, bias=False)
+        >>> network.weight = nn.Parameter(torch.eye(2))  # the larger pixel decides
+        >>> accuracy = CertifiedAccuracy(network, epsilon="1/10")
+        >>> accuracy.update(torch.tensor([[0.9, 0.1], [0.5, 0.4]]), torch.tensor([0, 0]))
+        >>> accuracy.compute()
+        tensor(0.5000)
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What the metrics of robustness share."""
+"""The common part of the metrics of robustness."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -16,9 +16,10 @@ from gls_lightning.certification import without_tf32
 class RobustAccuracy(Metric):
     """The fraction of images around which a network is judged robust.
 
-    Each update reads the network's weights as they are then. The network stays its owner's: it is not among the
-    metric's parameters or in its ``state_dict``, does not move with it, and a copy of the metric measures the same
-    network, or its copy if both are copied together, the network first. A pickled metric holds its network.
+    Each update uses the network's weights of that moment. The metric only refers to the network: it is not among the
+    metric's parameters or in its ``state_dict``, and does not move with the metric. A copy of the metric measures the
+    same network; if network and metric are copied together, the network first, it measures the copy. A pickled metric
+    holds its network.
 
     Args:
         network: Maps images in [0, 1] to logits; normalisation is part of it.
@@ -57,7 +58,7 @@ class RobustAccuracy(Metric):
         return self._borrowed.network
 
     def forward(self, images: Tensor, labels: Tensor, indices: Tensor | None = None) -> Tensor:
-        """Counts a batch as :meth:`update` does, and gives the accuracy of this batch alone, 0-dim."""
+        """Counts a batch as :meth:`update` does; returns the accuracy of this batch alone, 0-dim."""
         if indices is None:  # torchmetrics sets the count to 0 for the batch
             indices = self._next_indices(len(images))
         accuracy: Tensor = super().forward(images, labels, indices)
@@ -70,10 +71,11 @@ class RobustAccuracy(Metric):
             images: Images in [0, 1], ``[B, *input]``, floating-point numbers.
             labels: Their classes, counted from 0, ``[B]``, integers.
             indices: Their indices in the data set, ``[B]``; the starts of an attack depend on them. By default the
-                images are numbered as they come, from 0 after each reset.
+                images are numbered in the order of the updates, from 0 after each reset.
 
         Raises:
-            ConfigurationError: If images, labels or indices are others, or do not fit each other or the network.
+            ConfigurationError: If images, labels or indices are something else, or do not fit each other or the
+                network.
         """
         if len(images) == 0:
             return
@@ -89,12 +91,12 @@ class RobustAccuracy(Metric):
             self.total = self.total + len(images)
 
     def compute(self) -> Tensor:
-        """The accuracy over all counted images, 0-dim; NaN if there are none."""
+        """Returns the accuracy over all counted images, 0-dim; NaN if there are none."""
         return self.robust / self.total
 
     @abstractmethod
     def _count_robust(self, images: Tensor, labels: Tensor, indices: Tensor) -> int:
-        """How many of the images the network is robust around."""
+        """Counts the images around which the network is robust."""
 
     def _next_indices(self, number: int) -> Tensor:
         return torch.arange(number) + self.total.item()
@@ -102,7 +104,7 @@ class RobustAccuracy(Metric):
 
 @dataclass(frozen=True)
 class _Borrowed:
-    """A network that a metric refers to; the wrapping keeps it out of the metric's submodules and of its copies."""
+    """A reference to a network, which keeps it out of the metric's submodules and copies."""
 
     network: nn.Module
 

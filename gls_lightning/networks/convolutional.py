@@ -1,4 +1,4 @@
-"""The convolutional networks that certified training is compared on, as one stack of layers with five sets of sizes."""
+"""The convolutional networks of the literature on certified training: one stack of layers, five sets of sizes."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from torch import nn
 
+from gls_lightning.arguments import require
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.networks.initialization import ibp_initialization, kaiming_uniform_initialization
 from gls_lightning.networks.normalization import Normalization
@@ -21,7 +22,7 @@ _INITIALIZATIONS: Mapping[str, Callable[[nn.Module], None]] = {
 
 
 class ConvolutionSize(NamedTuple):
-    """Sizes of one square convolution."""
+    """Sizes of a square convolution."""
 
     channels: int
     kernel_size: int
@@ -29,27 +30,27 @@ class ConvolutionSize(NamedTuple):
     padding: int
 
     def output_size(self, size: int) -> int:
-        """Height or width of the output for an input of height or width ``size``."""
+        """Returns the output's height or width for an input of height or width ``size``."""
         return (size + 2 * self.padding - self.kernel_size) // self.stride + 1
 
 
 class ConvolutionalNetwork(nn.Sequential):
-    """Normalisation, convolutions, at most one hidden linear layer, linear output; a ReLU after each but the output.
+    """A stack of normalisation, convolutions, at most one hidden linear layer and a linear output.
 
-    The layers are called ``normalization``, ``conv1``, ``batch_norm1``, ``relu1``, ..., ``flatten``, ``fc``,
-    ``output``. A subclass sets the sizes.
+    A ReLU follows every convolution and the hidden layer. The layers are called ``normalization``, ``conv1``,
+    ``batch_norm1``, ``relu1``, ..., ``flatten``, ``fc``, ``output``. A subclass sets the sizes.
 
     Args:
         input_shape: Channels, height and width of an image.
         num_classes: Number of logits.
-        mean: Per channel, subtracted from images in [0, 1] by the first layer; no normalisation if None.
-        std: Per channel, divides after the subtraction; given exactly if ``mean`` is.
-        initialization: Of the hidden weights: ``ibp`` (Shi et al., 2021), ``kaiming_uniform`` (He et al., 2015) or
+        mean: Mean of each channel, which the first layer subtracts from images in [0, 1]; None for no normalisation.
+        std: Standard deviation of each channel, by which the first layer divides; None if ``mean`` is.
+        initialization: Rule for hidden weights: ``ibp`` (Shi et al., 2021), ``kaiming_uniform`` (He et al., 2015) or
             ``default`` (PyTorch's).
         batch_norm: Whether BatchNorm precedes each ReLU.
 
     Raises:
-        ConfigurationError: One of the arguments is out of its range or does not fit the others.
+        ConfigurationError: An argument is out of its range or does not fit the others.
     """
 
     convolutions: ClassVar[tuple[ConvolutionSize, ...]]
@@ -66,16 +67,11 @@ class ConvolutionalNetwork(nn.Sequential):
         batch_norm: bool = False,
     ) -> None:
         super().__init__()
-        if len(input_shape) != 3 or min(input_shape) < 1:
-            raise ConfigurationError(
-                f"input_shape must be three positive numbers (channels, height, width), got {tuple(input_shape)}"
-            )
-        if num_classes < 2:
-            raise ConfigurationError(f"num_classes must be at least 2, got {num_classes}")
-        if initialization not in _INITIALIZATIONS:
-            raise ConfigurationError(
-                f"initialization must be one of {', '.join(_INITIALIZATIONS)}; got {initialization!r}"
-            )
+        sizes_fit = len(input_shape) == 3 and min(input_shape) >= 1
+        require(sizes_fit, "input_shape", input_shape, "three positive numbers: channels, height and width")
+        require(num_classes >= 2, "num_classes", num_classes, "at least 2")
+        known = f"one of {', '.join(_INITIALIZATIONS)}"
+        require(initialization in _INITIALIZATIONS, "initialization", initialization, known)
         self._add_normalization(input_shape[0], mean, std)
         features = self._add_convolutions(input_shape, batch_norm)
         self.add_module("flatten", nn.Flatten())
@@ -87,21 +83,20 @@ class ConvolutionalNetwork(nn.Sequential):
         _INITIALIZATIONS[initialization](self)
 
     def __getitem__(self, index: slice | int) -> Any:
-        """A layer, or for a slice the layers as a plain sequence."""
+        """Returns a layer, or for a slice the layers in a plain ``nn.Sequential``."""
         return nn.Sequential(OrderedDict(self.named_children()))[index]
 
     @classmethod
     def convolutions_for(cls, input_shape: Sequence[int]) -> tuple[ConvolutionSize, ...]:
-        """The convolutions used for images of shape ``(channels, height, width)``."""
+        """Returns the convolutions for images of shape ``(channels, height, width)``."""
         return cls.convolutions
 
     def _add_normalization(self, channels: int, mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
         if mean is None and std is None:
             return
         if mean is None or std is None:
-            raise ConfigurationError(f"mean and std must be given together, got mean {mean} and std {std}")
-        if len(mean) != channels:
-            raise ConfigurationError(f"mean must have one value for each of the {channels} channels, got {mean}")
+            raise ConfigurationError(f"mean is {mean} and std is {std}; they must be given together")
+        require(len(mean) == channels, "mean", mean, f"one number for each of the {channels} channels")
         self.add_module("normalization", Normalization(mean=mean, std=std))
 
     def _add_convolutions(self, input_shape: Sequence[int], batch_norm: bool) -> int:
@@ -110,7 +105,7 @@ class ConvolutionalNetwork(nn.Sequential):
         for index, convolution in enumerate(self.convolutions_for(input_shape), start=1):
             sizes = [convolution.output_size(size) for size in sizes]
             if min(sizes) < 1:
-                raise ConfigurationError(f"input_shape {tuple(input_shape)} is too small for {type(self).__name__}")
+                raise ConfigurationError(f"input_shape is {tuple(input_shape)}, too small for {type(self).__name__}")
             self.add_module(f"conv{index}", nn.Conv2d(channels, *convolution))
             channels = convolution.channels
             self._add_activation(index, nn.BatchNorm2d(channels) if batch_norm else None)
@@ -129,7 +124,16 @@ class CNN3Tiny(ConvolutionalNetwork):
 
 
 class CNN3(ConvolutionalNetwork):
-    """CNN3: two convolutions of 8 channels (paper, Table 9). 5,170 parameters on MNIST, 6,770 on CIFAR-10."""
+    """CNN3: two convolutions of 8 channels (paper, Table 9). 5,170 parameters on MNIST, 6,770 on CIFAR-10.
+
+    Example:
+        >>> import torch
+        >>> network = CNN3(input_shape=(1, 28, 28), num_classes=10)
+        >>> network(torch.rand(2, 1, 28, 28)).shape
+        torch.Size([2, 10])
+        >>> sum(parameter.numel() for parameter in network.parameters())
+        5170
+    """
 
     convolutions = (ConvolutionSize(8, 5, 2, 2), ConvolutionSize(8, 4, 2, 1))
 
@@ -155,7 +159,13 @@ class CNN7(ConvolutionalNetwork):
 
     Args:
         batch_norm: Whether BatchNorm precedes each ReLU.
-        **options: The arguments that all networks share.
+        **options: The arguments of all networks.
+
+    Example:
+        >>> import torch
+        >>> network = CNN7(input_shape=(3, 8, 8), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+        >>> network.normalization(torch.ones(1, 3, 8, 8)).unique()
+        tensor([2.])
     """
 
     convolutions = (
@@ -172,6 +182,6 @@ class CNN7(ConvolutionalNetwork):
 
     @classmethod
     def convolutions_for(cls, input_shape: Sequence[int]) -> tuple[ConvolutionSize, ...]:
-        """As the base class; the stride of the last one depends on the size of the images."""
+        """Returns the convolutions; the stride of the last one depends on the size of the images."""
         *first, last = cls.convolutions
         return (*first, last._replace(stride=2 if max(input_shape[1:]) > 32 else 1))

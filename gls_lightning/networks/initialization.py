@@ -1,4 +1,4 @@
-"""Initialisations of the weights. Biases, BatchNorm and the last weight keep what PyTorch gave them."""
+"""Initialisations of hidden weights. Biases, BatchNorm and the last weight keep their initialisation by PyTorch."""
 
 import math
 

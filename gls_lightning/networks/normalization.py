@@ -1,4 +1,4 @@
-"""Input normalisation as a layer, so that a box in pixel space is bounded through it."""
+"""Input normalisation as a layer, so that boxes are boxes of pixels."""
 
 import math
 from collections.abc import Sequence
@@ -6,11 +6,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from gls_lightning.arguments import require
 from gls_lightning.errors import ConfigurationError
 
 
 class Normalization(nn.Module):
-    """Shifts and scales each channel: ``(x - mean) / std``.
+    """A layer that shifts and scales each channel: ``(x - mean) / std``.
 
     Args:
         mean: One value per channel, in units of the input.
@@ -18,6 +19,11 @@ class Normalization(nn.Module):
 
     Raises:
         ConfigurationError: The lengths differ or are zero, a value is not finite, or one of ``std`` not positive.
+
+    Example:
+        >>> Normalization(mean=[0.5], std=[0.25])(torch.ones(1, 1, 2, 2))
+        tensor([[[[2., 2.],
+                  [2., 2.]]]])
     """
 
     mean: Tensor
@@ -26,11 +32,9 @@ class Normalization(nn.Module):
     def __init__(self, *, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         if not mean or len(mean) != len(std):
-            raise ConfigurationError(f"mean {mean} and std {std} must have one value per channel each")
-        if not all(map(math.isfinite, mean)):
-            raise ConfigurationError(f"mean must be finite, got {mean}")
-        if not all(math.isfinite(value) and value > 0 for value in std):
-            raise ConfigurationError(f"std must be positive and finite, got {std}")
+            raise ConfigurationError(f"mean is {mean} and std is {std}; they must have one number per channel each")
+        require(all(map(math.isfinite, mean)), "mean", mean, "finite")
+        require(all(0 < value < math.inf for value in std), "std", std, "positive and finite")
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
 

@@ -1,4 +1,4 @@
-"""Objectives: what training minimises."""
+"""Objectives: the losses that training minimises, and the regularisers that are added to them."""
 
 from gls_lightning.objectives.adversarial import Adversarial
 from gls_lightning.objectives.cc_ibp import CCIBP

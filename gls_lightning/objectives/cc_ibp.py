@@ -9,15 +9,11 @@ from gls_lightning.objectives.losses import robust_cross_entropy
 
 
 class CCIBP(ExpressiveLoss):
-    """CC-IBP (De Palma et al., 2024): the cross-entropy of margins mixed from the bounds and the adversarial points.
+    """CC-IBP (De Palma et al., 2024): the cross-entropy of margins, alpha times the bounds plus 1 - alpha the attacked.
 
     The cross-entropy is convex, so the loss is at most that of ``MTLIBP`` with the same ``alpha``.
 
-    Args:
-        alpha: Share of the bounds: 0 is adversarial training, 1 certified training.
-        attack: Finds the adversarial points. By default PGD of 10 steps and 3 restarts, as in CTBench.
-        attack_scale: Radius of the attack as a multiple of the bounds' one; its box, too, ends at 0 and 1.
-        natural_weight: Weight w of the cross-entropy on the clean samples; the loss is (1 - w) expressive + w natural.
+    The arguments are those of :class:`ExpressiveLoss`.
     """
 
     @override

@@ -1,40 +1,29 @@
 """Exp-IBP."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
-from gls_lightning.attacks import Attack
 from gls_lightning.objectives.expressive import ExpressiveLoss
 
 
 class EXPIBP(ExpressiveLoss):
-    """Exp-IBP (De Palma et al., 2024): robust cross-entropy to the alpha times adversarial one to the 1 - alpha.
+    """Exp-IBP (De Palma et al., 2024): robust**alpha * adversarial**(1 - alpha), of the two cross-entropies.
 
-    The losses of each sample are combined, as the paper defines it, or the means over the batch, as the authors' and
-    CTBench's code does. Sample by sample the loss is at most that of the batch, and this at most that of ``MTLIBP``.
+    The paper combines the losses of each sample; the authors' code and CTBench's combine the means over the batch
+    (``of_batch``). The former loss is at most the latter, and that at most the loss of ``MTLIBP``.
 
     Args:
-        alpha: Share of the bounds: 0 is adversarial training, 1 certified training.
-        attack: Finds the adversarial points. By default PGD of 10 steps and 3 restarts, as in CTBench.
-        attack_scale: Radius of the attack as a multiple of the bounds' one; its box, too, ends at 0 and 1.
-        natural_weight: Weight w of the cross-entropy on the clean samples; the loss is (1 - w) expressive + w natural.
-        of_batch: Whether the powers are of the mean losses of the batch. Several processes that share out batches then
-            train on another loss than one process, with means over smaller batches.
+        of_batch: Whether to combine the mean losses of the batch. Several processes that split batches then train on
+            another loss than one process: their means are over smaller batches.
+        **options: The arguments of :class:`ExpressiveLoss`.
     """
 
-    def __init__(
-        self,
-        *,
-        alpha: float,
-        attack: Attack | None = None,
-        attack_scale: float = 1.0,
-        natural_weight: float = 0.0,
-        of_batch: bool = False,
-    ) -> None:
-        super().__init__(alpha=alpha, attack=attack, attack_scale=attack_scale, natural_weight=natural_weight)
+    def __init__(self, *, of_batch: bool = False, **options: Any) -> None:
+        super().__init__(**options)
         self.of_batch = of_batch
         self.uses_batch_statistics = of_batch
 
@@ -48,9 +37,10 @@ class EXPIBP(ExpressiveLoss):
 
 
 def _log_cross_entropy(margins: Tensor) -> Tensor:
-    """Logarithm of the cross-entropy for margins ``[B, K - 1]``, ``[B]``; finite also where the loss rounds to 0.
+    """Returns the logarithm ``[B]`` of the cross-entropy for margins ``[B, K - 1]``; finite even if that rounds to 0.
 
-    With z the logarithm of the sum of exp(-margin), the cross-entropy is log(1 + exp(z)), to rounding exp(z) if small.
+    With z the logarithm of the sum of exp(-margin), the cross-entropy is log(1 + exp(z)). For small exp(z) it rounds to
+    exp(z), and its logarithm is z.
     """
     z = torch.logsumexp(-margins, dim=1)
     small = z < math.log(torch.finfo(z.dtype).eps)

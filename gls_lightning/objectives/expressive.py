@@ -1,4 +1,4 @@
-"""What the expressive losses share."""
+"""The common part of the expressive losses."""
 
 from abc import abstractmethod
 from math import inf
@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from gls_lightning.arguments import component
+from gls_lightning.arguments import component, require
 from gls_lightning.attacks import PGD, Attack
 from gls_lightning.bounds import Box, Graph, Tensors, margin_specification
-from gls_lightning.errors import ConfigurationError
 from gls_lightning.objectives.losses import adversarial_accuracy, certified_accuracy
 from gls_lightning.objectives.objective import Batch
 from gls_lightning.objectives.robust import RobustObjective, adversarial_points
@@ -18,17 +17,17 @@ from gls_lightning.relaxations import Relaxation
 
 
 class ExpressiveLoss(RobustObjective):
-    """Between adversarial training and certified training (De Palma et al., 2024, "Expressive Losses").
+    """A loss between adversarial and certified training (De Palma et al., 2024, "Expressive Losses").
 
-    At ``alpha`` 0 the loss is the cross-entropy at adversarial points, at 1 the robust cross-entropy of the relaxation,
-    and for an attack inside the box it rises in between. The published names say IBP, but any relaxation serves. The
-    points are constants for the gradient. Training logs ``certified_accuracy``, what the relaxation proves at the
-    current radius, and ``adversarial_accuracy``, what the attack leaves at its own one.
+    With ``alpha`` 0 it is the cross-entropy at adversarial points, with 1 the relaxation's robust cross-entropy. In
+    between it grows with ``alpha``, if the attack stays in the box. The published names say IBP, but any relaxation
+    serves. The points are held fixed when the loss is differentiated. Training logs ``certified_accuracy``, the
+    fraction proved by the relaxation, and ``adversarial_accuracy``, the fraction still correct after the attack.
 
     Args:
-        alpha: Share of the bounds, in [0, 1].
+        alpha: Share of the bounds: 0 is adversarial training, 1 certified training.
         attack: Finds the adversarial points. By default PGD of 10 steps and 3 restarts, as in CTBench.
-        attack_scale: Radius of the attack as a multiple of the bounds' one; its box, too, ends at 0 and 1.
+        attack_scale: Radius of the attack as a multiple of epsilon; its box is cut off at 0 and 1, too.
         natural_weight: Weight w of the cross-entropy on the clean samples; the loss is (1 - w) expressive + w natural.
 
     Raises:
@@ -46,17 +45,15 @@ class ExpressiveLoss(RobustObjective):
         natural_weight: float = 0.0,
     ) -> None:
         super().__init__(natural_weight=natural_weight)
-        if not 0 <= alpha <= 1:
-            raise ConfigurationError(f"alpha is {alpha}; it must lie between 0 (adversarial) and 1 (certified)")
-        if not 0 <= attack_scale < inf:
-            raise ConfigurationError(f"attack_scale is {attack_scale}; it must be a finite number of at least 0")
+        require(0 <= alpha <= 1, "alpha", alpha, "between 0 (adversarial) and 1 (certified)")
+        require(0 <= attack_scale < inf, "attack_scale", attack_scale, "a finite number of at least 0")
         self.alpha = alpha
         self.attack = component("attack", attack, Attack) or PGD(steps=10, restarts=3)
         self.attack_scale = attack_scale
 
     @abstractmethod
     def combine(self, lower: Tensor, attacked: Tensor) -> Tensor:
-        """The loss of a batch.
+        """Computes the loss of a batch.
 
         Args:
             lower: Lower bounds of the true logit minus every other one, ``[B, K - 1]``.

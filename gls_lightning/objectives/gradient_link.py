@@ -1,6 +1,6 @@
-"""Gradients that differ from the derivative: for points that an attack found, and for terms to be weighted.
+"""Gradients other than the derivative, for points that an attack found and for terms of a loss.
 
-Values stay what they are; only first-order gradients change. An estimator that takes none, such as PGPE, sees nothing.
+Values do not change, so an estimator that uses values alone, such as PGPE, is not affected.
 """
 
 import torch
@@ -10,16 +10,17 @@ from gls_lightning.bounds import Box
 
 
 def rectified_linear_link(points: Tensor, box: Box, threshold: float) -> Tensor:
-    """Lets points follow the corners of their box (Mao et al., 2023, "Connecting Certified and Adversarial Training").
+    """Gives points a gradient in the corners of their box.
 
-    A coordinate ``x`` of ``[l, u]`` moves with the upper corner as much as ``max(0, 1 - (u - x) / (c (u - l)))`` and
-    with the lower one as much as ``max(0, 1 - (x - l) / (c (u - l)))``: fully if it is there, less and less away from
-    it. Where the box has no width, by half with each.
+    It is the rectified linear link of Mao et al. (2023, "Connecting Certified and Adversarial Training"): the
+    derivative of a coordinate ``x`` in ``[l, u]`` is ``max(0, 1 - (u - x) / (c (u - l)))`` with respect to ``u`` and
+    ``max(0, 1 - (x - l) / (c (u - l)))`` with respect to ``l``: 1 in the corner itself, and less away from it. Where
+    the box has no width, both are 1/2.
 
     Args:
-        points: ``[B, S, *shape]``; constants for the gradient.
-        box: Its sides are ``[B, *shape]``.
-        threshold: The share c of the width within which a point follows a corner.
+        points: The points, ``[B, S, *shape]``; a gradient that they have is dropped.
+        box: The boxes, each side ``[B, *shape]``.
+        threshold: The share c of the width within which a corner has an influence.
 
     Returns:
         The points, with a gradient in the corners.
@@ -38,6 +39,6 @@ def rectified_linear_link(points: Tensor, box: Box, threshold: float) -> Tensor:
 
 
 def scale_gradient(value: Tensor, scale: float) -> Tensor:
-    """The value itself, with ``scale`` times its gradient."""
+    """Returns the value itself, with ``scale`` times its gradient."""
     fixed = value.detach()
     return fixed + scale * (value - fixed)

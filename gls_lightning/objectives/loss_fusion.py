@@ -9,17 +9,17 @@ from gls_lightning.objectives.losses import robust_cross_entropy
 
 
 class FusedLoss(NamedTuple):
-    """A line above the cross-entropy's sum (Xu et al., 2020, "Automatic Perturbation Analysis", section 3.3).
+    """A linear function above the sum in the cross-entropy (Xu et al., 2020, "Automatic Perturbation Analysis", 3.3).
 
-    For every logit vector ``z`` whose margins ``d_i`` lie in the intervals that the line was made from,
-    ``1 + sum_i exp(-d_i) <= exp(shift) * (constant - row . z)``. A lower bound of ``row . z`` over a box therefore
-    gives an upper bound of the worst cross-entropy in it, for the price of one margin.
+    It is made from intervals of the margins ``d_i``. For all logits ``z`` whose margins lie in these,
+    ``1 + sum_i exp(-d_i) <= exp(shift) * (constant - row . z)``. So one lower bound, that of ``row . z`` over a box,
+    gives an upper bound of the worst cross-entropy in the box.
 
     Attributes:
-        row: Specification of the linear function, ``[B, 1, K]``; all its weights of margins lie in [0, 1].
-        constant: ``[B]``.
+        row: Specification of the linear function, ``[B, 1, K]``; its weight of each margin lies in [0, 1].
+        constant: The constant, ``[B]``.
         shift: Largest exponent, taken out so that nothing overflows, ``[B]``; at least 0 and without gradient.
-        floor: Cross-entropy of the largest margins, ``[B]``, which no bound of the worst one can be below.
+        floor: Cross-entropy of the largest margins, ``[B]``; the worst cross-entropy cannot be smaller.
     """
 
     row: Tensor
@@ -29,7 +29,7 @@ class FusedLoss(NamedTuple):
 
     @classmethod
     def between(cls, lower: Tensor, upper: Tensor, margins: Tensor) -> "FusedLoss":
-        """The line made of the chords of ``exp(-d_i)`` between bounds of each margin.
+        """Replaces each ``exp(-d_i)`` by its chord between two bounds of the margin.
 
         Args:
             lower: Lower bounds of the margins, ``[B, S]``.
@@ -47,11 +47,10 @@ class FusedLoss(NamedTuple):
         return cls(row, constant, shift, robust_cross_entropy(upper))
 
     def cross_entropy(self, row_lower: Tensor) -> Tensor:
-        """An upper bound of the worst cross-entropy, ``[B]``, given a lower bound of the row, ``[B, 1]``.
+        """Bounds the worst cross-entropy from above, ``[B]``, given a lower bound of the row, ``[B, 1]``.
 
-        A true lower bound of the row leaves under the logarithm at least ``exp(floor - shift)``, because the chords end
-        on the exponentials. Only rounding can go below: where the shift is large and a relaxation finds the largest
-        margins that the intervals allow.
+        The chords end on the exponentials, so the argument of the logarithm is at least ``exp(floor - shift)``. Only
+        rounding can make it smaller, where the shift is large and the relaxation reaches the largest margins.
         """
         rest = self.constant - row_lower.squeeze(1)
         return torch.maximum(self.shift + rest.clamp_min(torch.finfo(rest.dtype).tiny).log(), self.floor)

@@ -11,11 +11,18 @@ from gls_lightning.objectives.losses import robust_cross_entropy
 class MTLIBP(ExpressiveLoss):
     """MTL-IBP (De Palma et al., 2024): alpha times the robust cross-entropy plus 1 - alpha times the adversarial one.
 
-    Args:
-        alpha: Share of the bounds: 0 is adversarial training, 1 certified training.
-        attack: Finds the adversarial points. By default PGD of 10 steps and 3 restarts, as in CTBench.
-        attack_scale: Radius of the attack as a multiple of the bounds' one; its box, too, ends at 0 and 1.
-        natural_weight: Weight w of the cross-entropy on the clean samples; the loss is (1 - w) expressive + w natural.
+    The arguments are those of :class:`ExpressiveLoss`.
+
+    Example:
+        >>> from gls_lightning.bounds import trace
+        >>> from gls_lightning.objectives import Batch
+        >>> from gls_lightning.relaxations import IBP
+        >>> objective, graph = MTLIBP(alpha=0.5), trace(torch.nn.Linear(3, 3), (3,))
+        >>> starts = objective.draw_starts(graph, torch.arange(3), 0)
+        >>> tensors = {"weight": torch.eye(3), "bias": torch.zeros(3)}
+        >>> batch = Batch(torch.eye(3), torch.arange(3), torch.tensor(0.1), starts)
+        >>> sorted(objective(graph, IBP(), tensors, batch)[1])
+        ['adversarial_accuracy', 'certified_accuracy', 'natural_accuracy']
     """
 
     @override

@@ -12,13 +12,13 @@ from gls_lightning.relaxations import Relaxation
 
 
 class Batch(NamedTuple):
-    """What an objective is evaluated on.
+    """The samples of a training step, and the radius at which they are attacked or bounded.
 
     Attributes:
-        inputs: Inputs in [0, 1], ``[B, *input]``.
-        labels: True classes, ``[B]``, int64.
-        epsilon: Current perturbation radius, 0-dim.
-        starts: Random starts of each attack that the objective runs, from :meth:`Objective.draw_starts`.
+        inputs: Images in [0, 1], ``[B, *input]``.
+        labels: Their true classes, ``[B]``, int64.
+        epsilon: Current radius of the perturbations, 0-dim.
+        starts: Random starts of the objective's attacks, one tensor for each, from :meth:`Objective.draw_starts`.
         progress: Share of the target radius that ``epsilon`` is; below 1 while the radius is annealed.
     """
 
@@ -30,17 +30,37 @@ class Batch(NamedTuple):
 
 
 class Objective(ABC):
-    """A loss, as a pure function of a network's tensors and a batch.
+    """The loss that training minimises, as a pure function of the network's tensors and a batch.
 
-    It changes no module, buffer or ``.grad``, draws no random numbers and does not ask whether the network is in
-    training, so that an estimator may evaluate it anywhere, any number of times, under ``torch.no_grad`` or
-    ``torch.func.vmap``.
+    A subclass implements ``__call__``. It reads all weights from its argument ``tensors``, so a gradient estimator can
+    evaluate it at other weights too, as often as it likes, under ``torch.no_grad`` and ``torch.func.vmap``. Therefore
+    an objective
+
+    - changes no module, buffer or ``.grad``;
+    - draws no random numbers: the starts of attacks come with the batch;
+    - does not depend on whether the network is in training mode.
 
     Attributes:
-        uses_relaxation: Whether the objective bounds the network; only then do the relaxation's flags matter.
-        attack: The attack on the inputs that the objective runs, if any.
-        uses_batch_statistics: Whether the loss is no mean over samples; processes that share out a batch then do not
-            train on the loss of the whole one.
+        uses_relaxation: Whether the objective bounds the network. If not, any relaxation goes with any estimator.
+        attack: The attack on the inputs, if the objective runs one.
+        uses_batch_statistics: Whether the loss is something else than a mean over the samples. If so, processes that
+            split a batch among them do not compute the loss of the whole batch.
+
+    Example:
+        Penalise every margin that is not proved to be at least 1:
+
+        >>> from gls_lightning.bounds import Box, margin_specification, trace
+        >>> from gls_lightning.relaxations import IBP
+        >>> class CertifiedHinge(Objective):
+        ...     def __call__(self, graph, relaxation, tensors, batch):
+        ...         box = Box.around(batch.inputs, batch.epsilon)
+        ...         margins = relaxation(graph, tensors, box, margin_specification(batch.labels, graph.num_outputs))
+        ...         return (1 - margins).relu().sum(1).mean(), {"proved": (margins > 0).all(1).float().mean()}
+        >>> network = torch.nn.Linear(3, 3, bias=False)
+        >>> batch = Batch(torch.full((1, 3), 0.5), torch.tensor([0]), epsilon=torch.tensor(0.1))
+        >>> tensors = {"weight": torch.diag(torch.tensor([4.0, 0.0, 0.0]))}
+        >>> CertifiedHinge()(trace(network, (3,)), IBP(), tensors, batch)
+        (tensor(0.), {'proved': tensor(1.)})
     """
 
     uses_relaxation: bool = True
@@ -51,33 +71,33 @@ class Objective(ABC):
     def __call__(
         self, graph: Graph, relaxation: Relaxation, tensors: Tensors, batch: Batch
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Evaluates the objective.
+        """Computes the loss of a batch.
 
         Args:
-            graph: The network.
-            relaxation: How to bound it.
-            tensors: The network's parameters and buffers, with the statistics that BatchNorm is to use.
+            graph: The network; ``graph(tensors, x)`` gives its logits.
+            relaxation: Bounds the network; ``relaxation(graph, tensors, box, specification)``.
+            tensors: The network's parameters and buffers by name, with the statistics that BatchNorm is to use.
             batch: The samples.
 
         Returns:
-            The loss, and metrics for the log; 0-dim each.
+            The loss and the metrics to log, each a 0-dim tensor.
         """
 
     def check(self, graph: Graph) -> None:  # noqa: B027
-        """Refuses, before training starts, a network that the objective cannot be evaluated on.
+        """Refuses a network that the objective does not suit; called before training starts.
 
         Raises:
             ConfigurationError: The network does not suit the objective.
         """
 
     def points_per_sample(self, graph: Graph) -> int:
-        """At how many points for each sample the network is evaluated at once."""
+        """Returns the number of points per sample at which the network is evaluated at once."""
         return 1
 
     def draw_starts(
         self, graph: Graph, indices: Tensor, *key: int, device: torch.device | str = "cpu"
     ) -> tuple[Tensor, ...]:
-        """The starts of each attack; see :meth:`gls_lightning.attacks.Attack.draw_starts`. Empty without an attack."""
+        """Draws the starts of each attack, none without one; see :meth:`gls_lightning.attacks.Attack.draw_starts`."""
         if self.attack is None:
             return ()
         return (self.attack.draw_starts(graph.input_shape, indices, *key, device=device),)

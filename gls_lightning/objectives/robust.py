@@ -1,4 +1,4 @@
-"""What the objectives share that aim at robustness."""
+"""The common part of all objectives for robustness."""
 
 from abc import abstractmethod
 
@@ -7,16 +7,16 @@ import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import override
 
+from gls_lightning.arguments import require
 from gls_lightning.attacks import Attack
 from gls_lightning.bounds import Box, Graph, Tensors
-from gls_lightning.errors import ConfigurationError
 from gls_lightning.objectives.losses import fraction
 from gls_lightning.objectives.objective import Batch, Objective
 from gls_lightning.relaxations import Relaxation
 
 
 class RobustObjective(Objective):
-    """A robust loss, mixed with the cross-entropy on the clean samples.
+    """A robust loss mixed with the cross-entropy on the clean samples; a subclass gives the robust loss.
 
     Args:
         natural_weight: Weight w of the cross-entropy on the clean samples; the loss is (1 - w) robust + w natural.
@@ -26,8 +26,7 @@ class RobustObjective(Objective):
     """
 
     def __init__(self, *, natural_weight: float = 0.0) -> None:
-        if not 0 <= natural_weight <= 1:
-            raise ConfigurationError(f"natural_weight is {natural_weight}; it must lie between 0 and 1")
+        require(0 <= natural_weight <= 1, "natural_weight", natural_weight, "between 0 and 1")
         self.natural_weight = natural_weight
 
     @override
@@ -46,13 +45,10 @@ class RobustObjective(Objective):
     def _robust_loss(
         self, graph: Graph, relaxation: Relaxation, tensors: Tensors, batch: Batch, correct: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The robust loss and metrics, given which clean samples are classified correctly, ``[B]``."""
+        """Computes the robust loss and its metrics; ``correct [B]`` says which clean samples are right."""
 
 
 def adversarial_points(attack: Attack, graph: Graph, tensors: Tensors, box: Box, batch: Batch) -> Tensor:
-    """What an attack from the first of ``batch.starts`` finds on the network with these tensors, ``[B, *input]``.
-
-    The points are constants for autograd.
-    """
+    """Attacks the network in the box, from the first of ``batch.starts``; points ``[B, *input]`` without gradient."""
     assert batch.starts, "the attack needs starts; see Objective.draw_starts"
     return attack(lambda x: graph(tensors, x), *box, batch.labels, batch.starts[0]).detach()

@@ -13,19 +13,31 @@ from gls_lightning.relaxations import Relaxation
 
 
 class SABR(RobustObjective):
-    """Robust cross-entropy on small boxes around adversarial points, inside the whole ones (Mueller et al., 2023).
+    """Robust cross-entropy on small boxes around adversarial points, inside the whole boxes (Mueller et al., 2023).
 
-    The loss is no bound of the worst one in the whole box, but regularises less. The small boxes are constants for the
-    gradient. Training logs ``adversarial_accuracy``, and ``small_box_certified_accuracy``: what the relaxation proves
-    on the small boxes alone.
+    The loss regularises less than the bound over the whole box, but is no bound of the worst loss there. The small
+    boxes are held fixed when it is differentiated. Training logs ``adversarial_accuracy``, and
+    ``small_box_certified_accuracy``, the fraction that the relaxation proves on the small boxes.
 
     Args:
         attack: Finds the adversarial points. By default PGD of 10 steps of 0.2 and 3 restarts, as CTBench trains SABR.
         subselection_ratio: Lambda, the radius of a small box as a share of the whole one's; 0 is adversarial training,
             1 certified training.
-        radius: What it is a share of: each coordinate's "half_width" of the whole box, which ends at 0 and 1 (CTBench),
-            or "epsilon" (the authors' code), never reaching out of the whole box.
+        radius: The whole radius in this ratio: "half_width", that of the box cut off at 0 and 1, in each coordinate
+            (CTBench), or "epsilon" (the authors' code). Small boxes never leave the whole box.
         natural_weight: Weight w of the cross-entropy on the clean samples; the loss is (1 - w) robust + w natural.
+
+    Example:
+        >>> import torch
+        >>> from gls_lightning.bounds import trace
+        >>> from gls_lightning.relaxations import IBP
+        >>> objective, graph = SABR(subselection_ratio=0.1), trace(torch.nn.Linear(3, 3), (3,))
+        >>> starts = objective.draw_starts(graph, torch.arange(3), 0)
+        >>> batch = Batch(torch.eye(3), torch.arange(3), torch.tensor(0.1), starts)
+        >>> tensors = {"weight": torch.eye(3), "bias": torch.zeros(3)}
+        >>> loss, metrics = objective(graph, IBP(), tensors, batch)
+        >>> sorted(metrics)
+        ['adversarial_accuracy', 'natural_accuracy', 'small_box_certified_accuracy']
     """
 
     attack: Attack

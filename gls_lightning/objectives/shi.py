@@ -7,32 +7,32 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from gls_lightning.arguments import require
 from gls_lightning.bounds import Box, Graph, Tensors
-from gls_lightning.errors import ConfigurationError
 from gls_lightning.objectives.objective import Batch
 from gls_lightning.objectives.regularizer import Regularizer
 
 
 class ShiRegularizer(Regularizer):
-    """Tight bounds and a balance of active and inactive neurons while epsilon grows (Shi et al., 2021).
+    """A penalty on loose bounds and on unbalanced neurons while epsilon grows (Shi et al., 2021).
 
-    The regularisers of "Fast Certified Robust Training with Short Warmup", as in the authors' and CTBench's code. With
-    IBP's bounds [l, u] of each ReLU input, their centres c, and t0 the mean half-width of the box behind the
-    normalisation, it is the mean over the ReLUs of
+    The regularisers of "Fast Certified Robust Training with Short Warmup", as in the authors' and CTBench's code: the
+    mean over the ReLUs of two terms. IBP gives bounds [l, u] of each ReLU's input, with centres c and mean half-width
+    t; t0 is the mean half-width of the box behind the normalisation.
 
-    - tightness: relu(tau - t0 / t) / tau, with t the mean half-width of the bounds;
-    - balance: relu(tau - r) / tau for two ratios r of the active neurons (l > 0) and the inactive ones (u < 0), or the
-      inverse where that is smaller: of the sums of c, and of those of (c - mean c)^2. A ReLU without neurons of both
-      kinds has none.
+    - Tightness: relu(tau - t0 / t) / tau.
+    - Balance: relu(tau - r) / tau, for two ratios r between the active neurons (l > 0) and the inactive ones (u < 0),
+      the smaller sum over the larger one: the sums of |c|, and the sums of (c - mean c)^2. A ReLU without neurons of
+      both kinds adds 0.
 
-    Means and sums are over the neurons of all samples. The term fades as epsilon grows, by 1 - epsilon / target, and at
-    the target it is 0 and costs nothing. Networks without ReLUs have none. At radii below 1e-6 the bounds are of 1e-6.
+    Means and sums are over the neurons of all samples. The whole term has the factor 1 - epsilon / target, so at the
+    target it is 0 and costs nothing. Radii below 1e-6 count as 1e-6. A network without ReLUs has no penalty.
 
     Args:
         weight: Factor; 0.5 in the literature, 0.2 on TinyImageNet.
-        tolerance: tau, the ratios that are good enough.
-        tightness: Whether bounds are to be tight.
-        relu_balance: Whether neurons are to be in balance.
+        tolerance: tau; ratios from this on are good enough.
+        tightness: Whether to penalise loose bounds.
+        relu_balance: Whether to penalise unbalanced neurons.
 
     Raises:
         ConfigurationError: If ``weight`` is negative, ``tolerance`` is not positive, or one of them is not finite.
@@ -46,8 +46,7 @@ class ShiRegularizer(Regularizer):
         self, *, weight: float = 0.5, tolerance: float = 0.5, tightness: bool = True, relu_balance: bool = True
     ) -> None:
         super().__init__(weight=weight)
-        if not 0 < tolerance < inf:
-            raise ConfigurationError(f"tolerance is {tolerance}; it must be a positive, finite number")
+        require(0 < tolerance < inf, "tolerance", tolerance, "a positive, finite number")
         self.tolerance = tolerance
         self.tightness = tightness
         self.relu_balance = relu_balance
@@ -88,6 +87,6 @@ _SMALLEST = 1e-12
 
 
 def _smaller_ratio(a: Tensor, b: Tensor) -> Tensor:
-    """The smaller one of a / b and b / a, for numbers that are not negative; finite with its gradient if one is 0."""
+    """Returns the smaller of a / b and b / a for non-negative numbers; value and gradient are finite even at 0."""
     larger = torch.maximum(a, b)
     return torch.minimum(a, b) / torch.where(larger > 0, larger, 1)

@@ -1,10 +1,12 @@
 """TAPS."""
 
+from math import inf
+
 import torch
 from torch import Tensor
 from typing_extensions import override
 
-from gls_lightning.arguments import component
+from gls_lightning.arguments import component, require
 from gls_lightning.attacks import PGD
 from gls_lightning.bounds import Box, Graph, Tensors, margin_specification
 from gls_lightning.errors import ConfigurationError
@@ -18,24 +20,24 @@ from gls_lightning.relaxations import Relaxation
 class TAPS(RobustObjective):
     """Bounds up to a layer, attacks behind it (Mao et al., 2023, "Connecting Certified and Adversarial Training").
 
-    The relaxation gives a box at the output of a ReLU. In it one attack for each wrong class searches the point where
-    this class leads most, and the cross-entropy of the margins at these points is multiplied by the relaxation's own
-    robust cross-entropy of the whole network (CTBench; Mao et al., 2024). The gradient of the points in the box's
-    corners, and the scale of the gradient, act on first-order estimators alone.
+    The relaxation bounds the output of one ReLU by a box. For each wrong class an attack searches this latent box for
+    the point where the class leads most. The cross-entropy of the margins at these points is multiplied by the
+    relaxation's robust cross-entropy of the whole network (CTBench; Mao et al., 2024). ``link_threshold`` and
+    ``gradient_scale`` change the gradient only, so estimators that use values alone ignore them.
 
-    Training logs ``certified_accuracy``, what the relaxation proves, and ``latent_adversarial_accuracy``, what the
-    attacks in the box leave.
+    Training logs ``certified_accuracy``, the fraction that the relaxation proves, and ``latent_adversarial_accuracy``,
+    the fraction still correct after the latent attacks.
 
     Args:
-        classifier_relus: How many ReLUs, or other activations, stand behind the layer. CTBench's blocks 17 4, 13 8,
-            10 11 and 4 17 of CNN7 are 1, 2, 3 and 5.
-        latent_attack: Searches the box at the layer; its ``loss`` and ``targeted`` do not matter. By default as in
-            CTBench: 10 steps, 3 restarts and steps of 0.4, that is 2 max(0.2, 2 / steps).
+        classifier_relus: Number of ReLUs (or other activations) behind the box. For CNN7, CTBench's blocks 17 4, 13 8,
+            10 11 and 4 17 are 1, 2, 3 and 5.
+        latent_attack: Searches the latent box; its ``loss`` and ``targeted`` do not matter. By default as in CTBench:
+            10 steps, 3 restarts and steps of 0.4, that is 2 max(0.2, 2 / steps).
         link_threshold: Share c of the box's width within which a point's gradient reaches a corner, in (0, 1].
         gradient_scale: Factor for the gradient of the attacks' cross-entropy, relative to the relaxation's.
-        relaxation_multiplier: Whether the loss is multiplied by the relaxation's robust cross-entropy.
-        of_batch: Whether means over the batch are multiplied, as in CTBench, or the losses of each sample. With means,
-            several processes that share out batches train on another loss than one process.
+        relaxation_multiplier: Whether to multiply by the relaxation's robust cross-entropy.
+        of_batch: Whether to multiply the means over the batch, as CTBench does, instead of the losses of each sample.
+            Several processes that split batches then train on another loss than one process.
         relaxation_during_ramp: Whether the loss is the relaxation's robust cross-entropy alone until the radius has
             reached its target, as in CTBench.
         natural_weight: Weight w of the cross-entropy on the clean samples; the loss is (1 - w) robust + w natural.
@@ -43,6 +45,18 @@ class TAPS(RobustObjective):
     Raises:
         ConfigurationError: If ``classifier_relus`` is negative, ``link_threshold`` is not in (0, 1], or
             ``gradient_scale`` is not positive.
+
+    Example:
+        >>> from gls_lightning.bounds import trace
+        >>> from gls_lightning.relaxations import IBP
+        >>> network = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+        >>> objective, graph = TAPS(classifier_relus=0), trace(network, (3,))
+        >>> (starts,) = objective.draw_starts(graph, torch.arange(2), 0)
+        >>> starts.shape  # restarts, samples, elements behind the ReLU
+        torch.Size([3, 2, 8])
+        >>> batch = Batch(torch.eye(3)[:2], torch.arange(2), torch.tensor(0.1), (starts,))
+        >>> sorted(objective(graph, IBP(), network.state_dict(), batch)[1])
+        ['certified_accuracy', 'latent_adversarial_accuracy', 'natural_accuracy']
     """
 
     proved = "certified_accuracy"
@@ -60,12 +74,9 @@ class TAPS(RobustObjective):
         natural_weight: float = 0.0,
     ) -> None:
         super().__init__(natural_weight=natural_weight)
-        if classifier_relus < 0:
-            raise ConfigurationError(f"classifier_relus is {classifier_relus}; it must be at least 0")
-        if not 0 < link_threshold <= 1:
-            raise ConfigurationError(f"link_threshold is {link_threshold}; it must be above 0 and at most 1")
-        if not 0 < gradient_scale < float("inf"):
-            raise ConfigurationError(f"gradient_scale is {gradient_scale}; it must be a finite positive number")
+        require(classifier_relus >= 0, "classifier_relus", classifier_relus, "at least 0")
+        require(0 < link_threshold <= 1, "link_threshold", link_threshold, "above 0 and at most 1")
+        require(0 < gradient_scale < inf, "gradient_scale", gradient_scale, "a finite positive number")
         self.classifier_relus = classifier_relus
         self.latent_attack = component("latent_attack", latent_attack, PGD) or PGD(
             steps=10, restarts=3, step_size=0.4, loss="margin", step_decay="taps"
@@ -89,7 +100,7 @@ class TAPS(RobustObjective):
     def draw_starts(
         self, graph: Graph, indices: Tensor, *key: int, device: torch.device | str = "cpu"
     ) -> tuple[Tensor, ...]:
-        """Those of an attack on the inputs, if any; and of the latent one, ``[restarts, B, *latent]``."""
+        """Draws the starts of the attack on the inputs, if any, and of the latent one, ``[restarts, B, *latent]``."""
         _, classifier = self._cut(graph)
         # The last number keeps the starts unrelated to those of an attack on the inputs.
         latent = self.latent_attack.draw_starts(classifier.input_shape, indices, *key, 1, device=device)
@@ -111,11 +122,11 @@ class TAPS(RobustObjective):
         return self._combine(robust_cross_entropy(margins), bounded), metrics
 
     def _box(self, graph: Graph, tensors: Tensors, batch: Batch, correct: Tensor) -> tuple[Box, dict[str, Tensor]]:
-        """The inputs that are bounded, and metrics of finding them."""
+        """Returns the inputs to bound, and metrics of the search for them."""
         return Box.around(batch.inputs, batch.epsilon), {}
 
     def _combine(self, sampled: Tensor, bounded: Tensor) -> Tensor:
-        """The loss made of the attacks' and the relaxation's cross-entropy of each sample, ``[B]`` both."""
+        """Combines the attacks' cross-entropy of each sample ``[B]`` with the relaxation's ``[B]``."""
         if self.of_batch:
             sampled, bounded = sampled.mean(), bounded.mean()
         sampled = scale_gradient(sampled, self.gradient_scale)
@@ -124,7 +135,7 @@ class TAPS(RobustObjective):
     def _latent_margins(
         self, graph: Graph, relaxation: Relaxation, tensors: Tensors, box: Box, batch: Batch, spec: Tensor
     ) -> Tensor:
-        """The true logit minus every other one where the attacks in the latent box make it smallest, ``[B, K - 1]``."""
+        """Attacks the latent box; returns the margins ``[B, K - 1]``, each where its own attack makes it smallest."""
         assert batch.starts, "the latent attack needs starts; see Objective.draw_starts"
         first, classifier = self._cut(graph)
         latent = relaxation.activation_bounds(first, tensors, box)
@@ -141,7 +152,7 @@ class TAPS(RobustObjective):
         return (spec * logits.reshape(spec.shape)).sum(2)
 
     def _cut(self, graph: Graph) -> tuple[Graph, Graph]:
-        """The network up to the ReLU behind which it is cut, and the rest."""
+        """Cuts the network behind a ReLU into two parts."""
         count, relus = self.classifier_relus, graph.activations
         if count >= len(relus):
             raise ConfigurationError(

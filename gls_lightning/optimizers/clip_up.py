@@ -9,23 +9,31 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 from typing_extensions import override
 
-from gls_lightning.errors import ConfigurationError
+from gls_lightning.arguments import require
 
 
 class ClipUp(Optimizer):
-    """ClipUp (Toklu et al., 2020): steps of one length along the gradient, with momentum and a limit of speed.
+    """ClipUp (Toklu et al., 2020): steps of one length along the gradient, with momentum and a limit of the velocity.
 
-    The velocity of all parameters together becomes ``v = clip(momentum * v + lr * g / ||g||)``, no longer than
+    The velocity of all parameters together becomes ``v = clip(momentum * v + lr * g / ||g||)``, clipped to the length
     ``max_speed``, and the parameters move by ``-v``. The scale of the gradient does not matter, which suits PGPE.
 
     Args:
         params: The parameters, or groups of them; each group has a gradient, velocity and speed of its own.
         lr: Length of the step before momentum.
-        momentum: What remains of the velocity, at least 0 and below 1.
+        momentum: Share of the velocity that is kept in each step, at least 0 and below 1.
         max_speed: The largest length of the velocity; by default twice ``lr``, as the authors advise.
 
     Raises:
         ConfigurationError: An argument is out of its range.
+
+    Example:
+        >>> weights = torch.zeros(2, requires_grad=True)
+        >>> optimizer = ClipUp([weights], lr=0.1)
+        >>> (weights @ torch.tensor([300.0, 400.0])).backward()
+        >>> optimizer.step()
+        >>> weights
+        tensor([-0.0600, -0.0800], requires_grad=True)
     """
 
     def __init__(
@@ -35,18 +43,15 @@ class ClipUp(Optimizer):
         momentum: float = 0.9,
         max_speed: float | None = None,
     ) -> None:
-        if not lr > 0:
-            raise ConfigurationError(f"lr is {lr}; it must be positive")
-        if not 0 <= momentum < 1:
-            raise ConfigurationError(f"momentum is {momentum}; it must be at least 0 and below 1")
-        if max_speed is not None and not max_speed > 0:
-            raise ConfigurationError(f"max_speed is {max_speed}; it must be positive, or null for twice lr")
+        require(lr > 0, "lr", lr, "positive")
+        require(0 <= momentum < 1, "momentum", momentum, "at least 0 and below 1")
+        require(max_speed is None or max_speed > 0, "max_speed", max_speed, "positive, or null for twice lr")
         super().__init__(params, {"lr": lr, "momentum": momentum, "max_speed": max_speed})
 
     @override
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Moves the parameters; returns what ``closure`` does, if it is given."""
+        """Moves the parameters; returns the result of ``closure``, if there is one."""
         with torch.enable_grad():
             loss = closure() if closure is not None else None
         for group in self.param_groups:

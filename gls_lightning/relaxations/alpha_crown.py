@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from gls_lightning.arguments import require
 from gls_lightning.bounds import BackSubstitution, Box, Graph, Lines, LowerSlope, Node, Tensors
 from gls_lightning.bounds.operations import Activation
-from gls_lightning.errors import ConfigurationError
 from gls_lightning.relaxations.crown_ibp import CROWNIBP
 from gls_lightning.relaxations.deep_poly import DeepPoly
 from gls_lightning.relaxations.linear_relaxation import LinearRelaxation
-from gls_lightning.relaxations.parts import Coefficients
+from gls_lightning.relaxations.memory import TENSORS_PER_SLOPE, Coefficients
 
 Bound = Callable[[Tensor], Tensor]
 """Maps shares ``[B * S, N]`` to lower bounds ``[B * S]``; a row depends on its own shares alone."""
@@ -22,8 +22,9 @@ Bound = Callable[[Tensor], Tensor]
 class AlphaCROWN(LinearRelaxation):
     """alpha-CROWN (Xu et al., 2021): DeepPoly with optimised lower slopes.
 
-    The slopes below the unstable ReLUs in the last back-substitution are optimised for each sample and each function of
-    the logits; the bounds of the ReLU inputs stay as they are. No gradient flows to the parameters.
+    The slopes below the unstable activations in the last back-substitution are optimised for each sample and each
+    function of the logits; the bounds of the inputs of activations stay as they are. No gradient flows to the
+    parameters.
 
     Args:
         step_rule: ``adam``: Adam from DeepPoly's slopes; the best bound that any step met is kept, so none is looser
@@ -33,11 +34,22 @@ class AlphaCROWN(LinearRelaxation):
         steps: Number of steps. By default 20 of Adam, or 1 along the sign.
         learning_rate: Size of the first step; slopes lie between 0 and 1.
         decay: Factor of the size from one step to the next.
-        intermediate_bounds: Bounds of the ReLU inputs: ``crown`` for DeepPoly's, ``ibp`` for intervals.
+        intermediate_bounds: Bounds of the inputs of activations: ``crown`` for DeepPoly's, ``ibp`` for intervals.
         memory_budget: GiB that the coefficients may take. A batch that needs more is bounded in parts.
 
     Raises:
         ConfigurationError: An argument is out of its range.
+
+    Example:
+        The best bound of all steps is kept, beginning with DeepPoly's, which it is not below but for rounding:
+
+        >>> import torch
+        >>> from gls_lightning.bounds import Box, trace
+        >>> network = torch.nn.Sequential(torch.nn.Linear(4, 9), torch.nn.ReLU(), torch.nn.Linear(9, 2))
+        >>> box, margin = Box.around(torch.rand(1, 4), epsilon=0.2), torch.tensor([[[1.0, -1.0]]])
+        >>> problem = trace(network, (4,)), network.state_dict(), box, margin
+        >>> bool(AlphaCROWN(steps=5)(*problem) > DeepPoly()(*problem) - 1e-5)
+        True
     """
 
     differentiable = False
@@ -53,16 +65,12 @@ class AlphaCROWN(LinearRelaxation):
         memory_budget: float = 4.0,
     ) -> None:
         super().__init__(memory_budget=memory_budget)
-        if step_rule not in ("adam", "sign"):
-            raise ConfigurationError(f"step_rule is {step_rule!r}; it must be 'adam' or 'sign'")
-        if steps is not None and steps < 1:
-            raise ConfigurationError(f"steps is {steps}; alpha-CROWN takes at least 1")
-        if not learning_rate > 0:
-            raise ConfigurationError(f"learning_rate is {learning_rate}; it must be positive")
-        if not 0 < decay <= 1:
-            raise ConfigurationError(f"decay is {decay}; it must be above 0 and at most 1")
-        if intermediate_bounds not in ("crown", "ibp"):
-            raise ConfigurationError(f"intermediate_bounds is {intermediate_bounds!r}; it must be 'crown' or 'ibp'")
+        require(step_rule in ("adam", "sign"), "step_rule", step_rule, "'adam' or 'sign'")
+        require(steps is None or steps >= 1, "steps", steps, "at least 1, or null")
+        require(learning_rate > 0, "learning_rate", learning_rate, "positive")
+        require(0 < decay <= 1, "decay", decay, "above 0 and at most 1")
+        known = intermediate_bounds in ("crown", "ibp")
+        require(known, "intermediate_bounds", intermediate_bounds, "'crown' or 'ibp'")
         self.step_rule = step_rule
         self.steps = steps or {"adam": 20, "sign": 1}[step_rule]
         self.learning_rate = learning_rate
@@ -91,15 +99,11 @@ class AlphaCROWN(LinearRelaxation):
     def _count(self, graph: Graph, shapes: dict[str, torch.Size], rows: int) -> Coefficients:
         kept, largest = super()._count(graph, shapes, rows)
         slopes = sum(node.operation.output_shape.numel() for node in graph.activations)
-        return Coefficients(kept + _TENSORS_PER_SLOPE * rows * slopes, largest)
-
-
-_TENSORS_PER_SLOPE = 12
-"""Lines, shares, gradient and moments of one slope of one row."""
+        return Coefficients(kept + TENSORS_PER_SLOPE * rows * slopes, largest)
 
 
 def _by_adam(bound: Bound, deep_poly: Tensor, step_sizes: list[float]) -> Tensor:
-    """Kingma and Ba, 2015, with their constants; written out because ``torch.optim`` does not work under vmap."""
+    """Maximises by Adam (Kingma and Ba, 2015), written out because ``torch.optim`` does not work under vmap."""
     shares, best = deep_poly, deep_poly.new_full((len(deep_poly),), -torch.inf)
     mean = square = torch.zeros_like(shares)
     for i, size in enumerate(step_sizes, start=1):
@@ -120,7 +124,7 @@ def _by_signs(bound: Bound, deep_poly: Tensor, step_sizes: list[float]) -> Tenso
 
 
 def _free_slopes(substitution: BackSubstitution, bounds: dict[str, Box], specification: Tensor) -> tuple[Bound, Tensor]:
-    """The bounds as a function of the lower slopes, and DeepPoly's slopes.
+    """Returns the bounds as a function of the lower slopes, and DeepPoly's slopes.
 
     Every row of every sample becomes a sample of its own. Its slopes are given as shares between the smallest (0) and
     the largest (1) sound one, those of all ``N`` neurons side by side.
@@ -159,7 +163,7 @@ def _lines(node: Node, box: Box, rule: LowerSlope) -> Lines:
 
 
 def _gradient(bound: Bound, shares: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradient of each row's bound in its own shares ``[B * S, N]``, and the bounds."""
+    """Returns the gradient of each row's bound in its own shares, ``[B * S, N]``, and the bounds."""
 
     def total(shares: Tensor) -> tuple[Tensor, Tensor]:
         lower = bound(shares)

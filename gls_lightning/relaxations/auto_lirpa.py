@@ -12,9 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
 
+from gls_lightning.arguments import require
 from gls_lightning.bounds import Box, Graph, Node, OpaqueGraph, Tensors
 from gls_lightning.bounds.operations import ElementwiseAffine
 from gls_lightning.errors import ConfigurationError
+from gls_lightning.private_names import of_torch
 from gls_lightning.relaxations.relaxation import Relaxation
 
 Method = Literal["IBP", "CROWN-IBP", "CROWN", "alpha-CROWN"]
@@ -43,8 +45,7 @@ class AutoLiRPA(Relaxation):
     needs_graph = False
 
     def __init__(self, *, method: Method = "CROWN", bound_opts: dict[str, Any] | None = None) -> None:
-        if method not in get_args(Method):
-            raise ConfigurationError(f"method is {method!r}; it must be one of {', '.join(get_args(Method))}")
+        require(method in get_args(Method), "method", method, f"one of {', '.join(get_args(Method))}")
         _require_library()
         self.method = method
         self.bound_opts = bound_opts or {}
@@ -64,7 +65,7 @@ class AutoLiRPA(Relaxation):
         return {name: Box(node.lower, node.upper) for name, node in zip(names, found.values(), strict=True)}
 
     def _bound(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> tuple[nn.Module, Tensor]:
-        """The library's own form of the network, and the bounds."""
+        """Returns the library's own form of the network, and the bounds."""
         library = import_module("auto_LiRPA")
         # The library optimises its slopes by autograd, and would otherwise change the gradients of the parameters.
         with_gradient = torch.is_grad_enabled() and self.differentiable
@@ -92,7 +93,7 @@ def _require_library() -> None:
 
 @contextmanager
 def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    """The library makes constants of the default type."""
+    """Sets the default type, of which the library makes constants."""
     previous = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -126,7 +127,7 @@ _SCALE, _SHIFT = ".scale of channels", ".shift of channels"
 
 
 def _channelwise(graph: Graph, tensors: Tensors) -> dict[str, Tensor]:
-    """Scale and shift of the operations that act on each channel by itself; the library bounds BatchNorm best."""
+    """Finds scale and shift of operations that act on each channel by itself; the library bounds BatchNorm best."""
     found = {}
     for node in graph.nodes:
         if isinstance(node.operation, ElementwiseAffine):
@@ -141,7 +142,7 @@ def _channelwise(graph: Graph, tensors: Tensors) -> dict[str, Tensor]:
 
 
 def _as_module(graph: Graph, tensors: Tensors) -> tuple[nn.Module, dict[int, Tensor]]:
-    """The network as a module that can be traced, and what each of its parameters stands for, by the id of the latter.
+    """Writes the network as a module that can be traced; also returns the tensor of each parameter, by the id of it.
 
     The parameters are copies: the library writes into them, and results of other computations cannot be parameters.
     """
@@ -161,8 +162,8 @@ def _use(bounded: nn.Module, live: Mapping[int, Tensor], with_gradient: bool) ->
     """Puts the tensors in the place of the parameters that the library took from the module."""
     bounded.eval()
     for node in bounded.modules():
-        for name, parameter in list(node._parameters.items()):
+        for name, parameter in of_torch.parameters_of(node):
             tensor = live[id(parameter)]
             # The library switches gradients on in training and off otherwise, and may write into what it finds.
             node.training = with_gradient
-            node._parameters[name] = tensor.clone() if with_gradient else tensor.detach().clone()  # type: ignore
+            of_torch.put_parameter(node, name, tensor.clone() if with_gradient else tensor.detach().clone())

@@ -8,21 +8,38 @@ from gls_lightning.relaxations.linear_relaxation import LinearRelaxation
 
 
 class DeepPoly(LinearRelaxation):
-    """DeepPoly (Singh et al., 2019), the same as CROWN (Zhang et al., 2018): a back-substitution for every ReLU input.
+    """DeepPoly (Singh et al., 2019), the same as CROWN (Zhang et al., 2018): back-substitution throughout.
 
-    By default the textbook's rules: every ReLU input is bounded in full and not intersected with IBP; the lower slope
-    of an unstable ReLU is 1 where ``u > -l`` and 0 otherwise (paper, Eq. 5).
+    The input of every activation is bounded by a back-substitution of its own. By default the textbook's rules hold:
+    bounds are not intersected with IBP's, and the lower slope of an unstable ReLU is 1 where ``u > -l`` and 0 otherwise
+    (paper, Eq. 5).
 
     Args:
         lower_slope: Slope below an unstable ReLU: ``adaptive`` (1 where ``u > -l``, else 0: DeepPoly, CROWN-Ada),
             ``zero``, ``one``, or ``parallel`` to the chord above (Fast-Lin).
-        intersect_ibp: Whether each bound, those of the ReLU inputs included, is the better one of this relaxation's
-            and of IBP's (auto_LiRPA's ``compare_crown_with_ibp``).
+        intersect_ibp: Whether each bound, those of the inputs of activations included, is the better one of this
+            relaxation's and of IBP's (auto_LiRPA's ``compare_crown_with_ibp``).
         skip_ibp_stable: Whether ReLUs that IBP proves stable keep its bounds and only the others are bounded by
             back-substitution: sound, a slightly different relaxation, and far cheaper where few ReLUs are unstable.
             Not under ``torch.func.vmap``.
         memory_budget: GiB that the coefficients may take, gradients included. A batch that needs more is bounded in
             parts, each computed again in the backward pass.
+
+    Example:
+        The margin of this network is ``1 - |x|``, at least 0.7 for ``-0.1 <= x <= 0.3``:
+
+        >>> import torch
+        >>> from torch import nn
+        >>> from gls_lightning.bounds import Box, margin_specification, trace
+        >>> graph = trace(nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 2)), (1,))
+        >>> tensors = {"0.weight": torch.tensor([[1.0], [-1.0]]), "0.bias": torch.zeros(2)}
+        >>> tensors |= {"2.weight": torch.tensor([[0.0, 0.0], [1.0, 1.0]]), "2.bias": torch.tensor([1.0, 0.0])}
+        >>> box = Box(torch.tensor([[-0.1]]), torch.tensor([[0.3]]))
+        >>> margin = margin_specification(torch.tensor([0]), num_classes=2)
+        >>> DeepPoly()(graph, tensors, box, margin)
+        tensor([[0.7000]])
+        >>> DeepPoly().preactivation_bounds(graph, tensors, box)["1"]
+        Box(lower=tensor([[-0.1000, -0.3000]]), upper=tensor([[0.3000, 0.1000]]))
     """
 
     def __init__(

@@ -10,7 +10,8 @@ from typing_extensions import override
 from gls_lightning.bounds import INPUT, BackSubstitution, Box, Graph, Node, Scale, Tensors, Zonotope, per_sample
 from gls_lightning.bounds.operations import Activation
 from gls_lightning.bounds.rows import Rows
-from gls_lightning.relaxations.parts import Coefficients, RelaxationInParts
+from gls_lightning.relaxations.memory import Coefficients
+from gls_lightning.relaxations.parts import RelaxationInParts
 
 
 class HBox(RelaxationInParts):
@@ -23,6 +24,16 @@ class HBox(RelaxationInParts):
     Args:
         memory_budget: GiB that the coefficients may take, gradients included. A batch that needs more is bounded in
             parts, each computed again in the backward pass.
+
+    Example:
+        The first layer copies ``x``, and the second subtracts one copy from the other:
+
+        >>> from torch import nn, ones, tensor, zeros
+        >>> from gls_lightning.bounds import Box, trace
+        >>> layers = nn.Linear(1, 2, bias=False), nn.Linear(2, 1, bias=False), nn.ReLU(), nn.Linear(1, 2)
+        >>> tensors = {"0.weight": ones(2, 1), "1.weight": tensor([[1.0, -1.0]])}
+        >>> HBox().preactivation_bounds(trace(nn.Sequential(*layers), (1,)), tensors, Box(zeros(1, 1), ones(1, 1)))
+        {'2': Box(lower=tensor([[0.]]), upper=tensor([[0.]]))}
     """
 
     @override
@@ -53,7 +64,7 @@ class HBox(RelaxationInParts):
 
 
 def _zonotopes(graph: Graph, tensors: Tensors, box: Box) -> dict[str, Zonotope]:
-    """The hybrid zonotopes of the input, the activations and all that they depend on."""
+    """Computes the hybrid zonotopes of the input, the activations and all that they depend on."""
     needed = {node for activation in graph.activations for node in graph.ancestors(activation.name)}
     zonotopes = {INPUT: Zonotope.of_input(box)}
     for node in graph.nodes:
@@ -65,7 +76,7 @@ def _zonotopes(graph: Graph, tensors: Tensors, box: Box) -> dict[str, Zonotope]:
 
 
 def _widened(graph: Graph, tensors: Tensors, node: Node, inputs: Sequence[Zonotope], zonotope: Zonotope) -> Zonotope:
-    """The zonotope with a box that makes up for the rounding of box and errors."""
+    """Returns the zonotope with a box that makes up for the rounding of box and errors."""
     boxes = [zonotope.bounds for zonotope in inputs]
     output = node.operation.interval(tensors, *boxes) if isinstance(node.operation, Activation) else zonotope.box
     scale = node.operation.rounding(tensors, boxes, output)
@@ -73,7 +84,7 @@ def _widened(graph: Graph, tensors: Tensors, node: Node, inputs: Sequence[Zonoto
 
 
 class _ErrorSubstitution(BackSubstitution):
-    """What linear functions of the output lose to their dependence on the input, uncut as in the zonotopes."""
+    """The part of linear functions of the output that depends on the input, cut where the zonotopes are."""
 
     def __init__(self, graph: Graph, tensors: Tensors, zonotopes: dict[str, Zonotope]) -> None:
         radius = zonotopes[INPUT].input_radius

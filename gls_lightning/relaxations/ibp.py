@@ -3,9 +3,9 @@
 from torch import Tensor
 from typing_extensions import override
 
+from gls_lightning.arguments import require
 from gls_lightning.bounds import BackSubstitution, Box, Graph, Node, Tensors
 from gls_lightning.bounds.operations import ReLU
-from gls_lightning.errors import ConfigurationError
 from gls_lightning.relaxations.relaxation import Relaxation
 
 
@@ -15,21 +15,30 @@ class IBP(Relaxation):
     The last layer is merged with the specification.
 
     Args:
-        relu_shrinkage: Factor in (0, 1] for the upper bound of every ReLU input that may be positive or negative, put
-            on before the ReLU (the shrinking of SABR, Mueller et al., 2023; CTBench uses 0.8). Below 1 the bounds are
-            not sound and only train; ``preactivation_bounds`` are those that reach each ReLU, before its own factor.
+        relu_shrinkage: Factor in (0, 1] of the upper bound of every unstable ReLU's input, applied before the ReLU (the
+            shrinking of SABR, Mueller et al., 2023; CTBench uses 0.8). Below 1 the bounds are not sound and only train;
+            ``preactivation_bounds`` are those that reach each ReLU, before its own factor.
 
     Raises:
         ConfigurationError: If ``relu_shrinkage`` is not in (0, 1].
+
+    Example:
+        >>> import torch
+        >>> from gls_lightning.bounds import Box, margin_specification, trace
+        >>> network = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.ReLU(), torch.nn.Linear(4, 3))
+        >>> box = Box.around(torch.tensor([[0.2, 0.7]]), epsilon=0.1)
+        >>> margins = margin_specification(torch.tensor([0]), num_classes=3)
+        >>> IBP()(trace(network, (2,)), network.state_dict(), box, margins).shape
+        torch.Size([1, 2])
     """
 
     vectorisable = True
 
     def __init__(self, *, relu_shrinkage: float | None = None) -> None:
-        if relu_shrinkage is not None and not 0 < relu_shrinkage <= 1:
-            raise ConfigurationError(f"relu_shrinkage is {relu_shrinkage}; it must be above 0 and at most 1, or null")
-        self.relu_shrinkage = 1.0 if relu_shrinkage is None else relu_shrinkage
-        if self.relu_shrinkage < 1:
+        factor = 1.0 if relu_shrinkage is None else relu_shrinkage
+        require(0 < factor <= 1, "relu_shrinkage", relu_shrinkage, "above 0 and at most 1, or null")
+        self.relu_shrinkage = factor
+        if factor < 1:
             self.sound = False
 
     @override
@@ -61,7 +70,7 @@ class IBP(Relaxation):
 
 
 def _shrunk(box: Box, factor: float) -> Box:
-    """The box with its upper side multiplied by ``factor`` where 0 lies inside."""
+    """Returns the box with its upper side multiplied by ``factor`` where 0 lies inside."""
     lower, upper = box
     crossing = (lower < 0) & (upper > 0)
     return Box(lower, upper.where(~crossing, factor * upper))

@@ -1,4 +1,4 @@
-"""What the relaxations by back-substitution share."""
+"""Relaxations by back-substitution."""
 
 from abc import abstractmethod
 from typing import get_args
@@ -7,14 +7,17 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from gls_lightning.arguments import require
 from gls_lightning.bounds import BackSubstitution, Box, CountingSubstitution, Graph, LowerSlope, Tensors
-from gls_lightning.errors import ConfigurationError
 from gls_lightning.relaxations.ibp import IBP
-from gls_lightning.relaxations.parts import Coefficients, RelaxationInParts, shapes_of
+from gls_lightning.relaxations.memory import Coefficients, chunks_of_nodes
+from gls_lightning.relaxations.parts import RelaxationInParts
 
 
 class LinearRelaxation(RelaxationInParts):
-    """Bounds the specification by back-substitution to the input; subclasses choose how they bound the ReLUs.
+    """A relaxation that writes the specification as linear functions of the input, by back-substitution.
+
+    A subclass bounds the inputs of the activations (``_relax``).
 
     Args:
         lower_slope: Slope below an unstable ReLU: ``adaptive`` (1 where ``u > -l``, else 0: DeepPoly, CROWN-Ada),
@@ -24,21 +27,23 @@ class LinearRelaxation(RelaxationInParts):
         memory_budget: GiB that the coefficients may take, gradients included.
 
     Raises:
-        ConfigurationError: If ``lower_slope`` is no such rule, or ``memory_budget`` is not positive.
+        ConfigurationError: ``lower_slope`` is no such rule, or ``memory_budget`` is not positive.
     """
+
+    in_chunks = True
 
     def __init__(
         self, *, lower_slope: LowerSlope = "adaptive", intersect_ibp: bool = False, memory_budget: float = 4.0
     ) -> None:
         super().__init__(memory_budget=memory_budget)
-        if lower_slope not in get_args(LowerSlope):
-            raise ConfigurationError(f"lower_slope is {lower_slope!r}; it must be one of {get_args(LowerSlope)}")
+        rules = get_args(LowerSlope)
+        require(lower_slope in rules, "lower_slope", lower_slope, f"one of {', '.join(rules)}")
         self.lower_slope: LowerSlope = lower_slope
         self.intersect_ibp = intersect_ibp
 
     @abstractmethod
     def _relax(self, substitution: BackSubstitution) -> dict[str, Box]:
-        """Bounds the inputs of the activations and gives ``substitution`` their lines; returns the bounds by name."""
+        """Bounds the input of each activation and calls ``substitution.relax`` with it; returns the bounds by name."""
 
     @override
     def preactivation_bounds(self, graph: Graph, tensors: Tensors, box: Box) -> dict[str, Box]:
@@ -56,31 +61,15 @@ class LinearRelaxation(RelaxationInParts):
         chunks = self._chunks(graph, tensors, specification)
         return BackSubstitution(graph, tensors, graph.exact_boxes(tensors, box), chunks)
 
+    def _chunks(self, graph: Graph, tensors: Tensors, specification: Tensor) -> dict[str, int]:
+        if specification.device.type != "cpu" or torch.compiler.is_compiling():
+            return {}
+        samples, rows, _ = specification.shape
+        return chunks_of_nodes(samples, self._coefficients(graph, tensors, rows), specification.element_size())
+
     @override
     def _count(self, graph: Graph, shapes: dict[str, torch.Size], rows: int) -> Coefficients:
         counter = CountingSubstitution(graph, shapes)
         self._relax(counter)
         counter.specification_bounds(torch.empty(1, rows, graph.num_outputs, device="meta"))
         return Coefficients(counter.kept, counter.largest)
-
-    @override
-    def _samples_in_cache(self, coefficients: Coefficients, element_size: int) -> int:
-        sizes = [*coefficients.largest.values()] or [1]  # nothing, where all operations act on single elements
-        of_output, largest = sizes[-1], max(sizes)
-        return max(1, min(_CPU_TENSOR_BYTES // of_output, _MOST_CHUNKS * _CPU_TENSOR_BYTES // largest) // element_size)
-
-    def _chunks(self, graph: Graph, tensors: Tensors, specification: Tensor) -> dict[str, int]:
-        """In how many chunks the elements of each node are bounded, so that the processor's caches hold a tensor."""
-        if specification.device.type != "cpu" or torch.compiler.is_compiling():
-            return {}
-        samples, rows, _ = specification.shape
-        limit = _CPU_TENSOR_BYTES // specification.element_size()
-        largest = self._coefficients(graph, shapes_of(tensors), rows).largest
-        return {name: -(-samples * size // limit) for name, size in largest.items()}
-
-
-_CPU_TENSOR_BYTES = 2**24
-"""Larger coefficient tensors fall out of the processor's caches (measured: see benchmarks/)."""
-
-_MOST_CHUNKS = 8
-"""Chunks in which the elements of a node are bounded, beyond which fewer samples are bounded at a time (likewise)."""

@@ -1,43 +1,27 @@
 """Bounds of a batch in parts that fit a memory budget."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
 from functools import lru_cache
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from typing_extensions import override
 
+from gls_lightning.arguments import require
 from gls_lightning.bounds import Box, Graph, Tensors
-from gls_lightning.errors import ConfigurationError
+from gls_lightning.private_names import of_torch
+from gls_lightning.relaxations.memory import Coefficients, parts_of_batch
 from gls_lightning.relaxations.relaxation import Relaxation
-
-PEAK_OVER_KEPT = 2
-"""Peak memory of a backward pass as a multiple of what the forward pass keeps (measured)."""
-
-_CPU_TENSOR_BYTES = 2**25
-"""Larger tensors of relaxations without chunks fall out of the processor's caches (measured: see benchmarks/)."""
 
 Shapes = tuple[tuple[str, torch.Size], ...]
 """Names and shapes of a network's parameters and buffers."""
 
 
-class Coefficients(NamedTuple):
-    """Numbers of coefficients that bounding one sample takes.
-
-    Attributes:
-        kept: Those that autograd keeps.
-        largest: Those of the largest tensor, by the node whose elements are bounded with it.
-    """
-
-    kept: int
-    largest: Mapping[str, int]
-
-
 class RelaxationInParts(Relaxation):
-    """Bounds a batch in parts that fit a memory budget; subclasses bound a part and count its coefficients.
+    """A relaxation that keeps coefficients, and bounds a batch in parts that fit a memory budget.
+
+    A subclass bounds a part (``_bound``) and counts the coefficients of a sample (``_count``).
 
     Args:
         memory_budget: GiB that the coefficients may take, gradients included. A batch that needs more is bounded in
@@ -45,19 +29,20 @@ class RelaxationInParts(Relaxation):
             the budget holds as long as no gradient is taken.
 
     Raises:
-        ConfigurationError: If ``memory_budget`` is not positive.
+        ConfigurationError: ``memory_budget`` is not positive.
     """
 
     vectorisable = True
+    in_chunks = False
+    """True if ``_bound`` divides large nodes into chunks by itself."""
 
     def __init__(self, *, memory_budget: float = 4.0) -> None:
-        if memory_budget <= 0:
-            raise ConfigurationError(f"memory_budget is {memory_budget} GiB; it must be positive")
+        require(memory_budget > 0, "memory_budget", memory_budget, "positive, in GiB")
         self.memory_budget = memory_budget
 
     @abstractmethod
     def _bound(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> Tensor:
-        """The lower bounds of a part of the batch; see :meth:`Relaxation.__call__`."""
+        """Bounds a part of the batch; see :meth:`Relaxation.__call__`."""
 
     @abstractmethod
     def _count(self, graph: Graph, shapes: dict[str, torch.Size], rows: int) -> Coefficients:
@@ -75,37 +60,29 @@ class RelaxationInParts(Relaxation):
             return torch.cat([checkpoint(bound, *p, use_reentrant=False, preserve_rng_state=False) for p in parts])
         return torch.cat([bound(*part) for part in parts])
 
+    @override
+    def coefficients(self, graph: Graph, tensors: Tensors, rows: int) -> int:
+        return self._coefficients(graph, tensors, rows).kept
+
     def _plan(self, graph: Graph, tensors: Tensors, specification: Tensor) -> tuple[int, bool]:
-        """Samples in a part, and whether the parts are to be computed again in the backward pass."""
+        """Returns the samples in a part, and whether the backward pass is to compute the parts again."""
         samples, rows, _ = specification.shape
         if torch.compiler.is_compiling():  # which plans the memory of what it compiles itself
             return samples, False
-        coefficients = self._coefficients(graph, shapes_of(tensors), rows)
-        fitting = number_that_fits(self.memory_budget, max(1, coefficients.kept), specification.element_size())
-        size = fitting
-        if specification.device.type == "cpu":
-            size = min(size, self._samples_in_cache(coefficients, specification.element_size()))
-        with_gradient = torch.is_grad_enabled() and not torch._C._are_functorch_transforms_active()
-        return max(1, min(samples, size)), with_gradient and samples > fitting
+        parts = parts_of_batch(
+            samples,
+            self._coefficients(graph, tensors, rows),
+            self.memory_budget,
+            specification.element_size(),
+            on_cpu=specification.device.type == "cpu",
+            in_chunks=self.in_chunks,
+        )
+        can_compute_again = torch.is_grad_enabled() and not of_torch.transforms_are_active()
+        return parts.size, parts.exceeds_budget and can_compute_again
 
-    @override
-    def coefficients(self, graph: Graph, tensors: Tensors, rows: int) -> int:
-        return self._coefficients(graph, shapes_of(tensors), rows).kept
-
-    def _samples_in_cache(self, coefficients: Coefficients, element_size: int) -> int:
-        """Samples whose tensors the processor's caches hold (measured: see benchmarks/)."""
-        return _CPU_TENSOR_BYTES // (max(coefficients.largest.values()) * element_size)
+    def _coefficients(self, graph: Graph, tensors: Tensors, rows: int) -> Coefficients:
+        return self._counted(graph, tuple((name, tensor.shape) for name, tensor in tensors.items()), rows)
 
     @lru_cache(maxsize=64)  # noqa: B019  (relaxations are few and live as long as the program)
-    def _coefficients(self, graph: Graph, shapes: Shapes, rows: int) -> Coefficients:
+    def _counted(self, graph: Graph, shapes: Shapes, rows: int) -> Coefficients:
         return self._count(graph, dict(shapes), rows)
-
-
-def number_that_fits(memory_budget: float, kept: int, element_size: int) -> int:
-    """How many things fit a budget in GiB of which autograd keeps so many numbers of so many bytes each."""
-    return int(memory_budget * 2**30) // (PEAK_OVER_KEPT * kept * element_size)
-
-
-def shapes_of(tensors: Tensors) -> Shapes:
-    """Names and shapes of a network's parameters and buffers, to look up what was counted for them."""
-    return tuple((name, tensor.shape) for name, tensor in tensors.items())

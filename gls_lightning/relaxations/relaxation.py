@@ -1,4 +1,4 @@
-"""What every relaxation offers."""
+"""The interface of every relaxation."""
 
 from abc import ABC, abstractmethod
 
@@ -8,7 +8,10 @@ from gls_lightning.bounds import Box, Graph, Tensors
 
 
 class Relaxation(ABC):
-    """Sound lower bounds of linear functions of the logits over a box: a pure function of tensors.
+    """Sound lower bounds of linear functions of the logits over a box.
+
+    A relaxation is a pure function of tensors. A subclass defines ``__call__`` and ``preactivation_bounds``, and sets
+    those of the attributes below whose defaults do not hold.
 
     Attributes:
         differentiable: Whether the bounds have useful gradients with respect to the parameters.
@@ -33,21 +36,34 @@ class Relaxation(ABC):
             graph: The network.
             tensors: Its parameters and buffers; BatchNorm takes mean and variance from them.
             box: The inputs, each side ``[B, *input_shape]``.
-            specification: The functions, ``[B, S, K]``.
+            specification: The functions, ``[B, S, K]``: ``S`` for each sample, with a coefficient for each of the ``K``
+                logits.
 
         Returns:
             The lower bounds, ``[B, S]``.
         """
 
-    def coefficients(self, graph: Graph, tensors: Tensors, rows: int) -> int:
-        """About how many numbers bounding ``rows`` functions of a sample takes; by default as many as evaluating it."""
-        return graph.size
-
     @abstractmethod
     def preactivation_bounds(self, graph: Graph, tensors: Tensors, box: Box) -> dict[str, Box]:
-        """Bounds of the input of every ReLU, ``[B, *shape]`` a side, by the name of the ReLU's node."""
+        """Bounds the input of every activation.
+
+        Args:
+            graph: The network.
+            tensors: Its parameters and buffers.
+            box: The inputs of the network, each side ``[B, *input_shape]``.
+
+        Returns:
+            The bounds, each side ``[B, *shape]``, by the name of the activation's node.
+        """
 
     def activation_bounds(self, graph: Graph, tensors: Tensors, box: Box) -> Box:
-        """Bounds of the output of a network that ends with an activation, ``[B, *shape]`` a side."""
+        """Bounds the output of a network that ends with an activation, each side ``[B, *shape]``."""
         last = graph.by_name[graph.output]
         return last.operation.interval(tensors, self.preactivation_bounds(graph, tensors, box)[last.name])
+
+    def coefficients(self, graph: Graph, tensors: Tensors, rows: int) -> int:
+        """Estimates how many numbers bounding ``rows`` functions of one sample takes, for plans of the use of memory.
+
+        By default as many as evaluating it.
+        """
+        return graph.size

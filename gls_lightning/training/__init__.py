@@ -1,34 +1,78 @@
-"""What a fit consists of beside Lightning's own: its loss, its processes, its length, its images."""
+"""The parts of a fit beside Lightning's own: its loss, checks, processes, length and images."""
 
-from gls_lightning.training.certified_module import ACCURACIES, CertifiedModule, certified_module
 from gls_lightning.training.checkpoint_files import checkpoint_files, intact_checkpoint
+from gls_lightning.training.checks import (
+    check_classes,
+    check_estimator,
+    check_precision,
+    check_trained_network,
+    indexed_training_loader,
+    require_large_batch,
+    require_large_last_batch,
+    warn_of_batch_statistics,
+    warn_of_idle_regularizers,
+)
 from gls_lightning.training.chosen_epochs import ChosenEpochs
+from gls_lightning.training.epoch_means import EpochMeans
 from gls_lightning.training.loss import TrainingLoss, parameter_names
+from gls_lightning.training.network import BoundedNetwork, bounded_network
 from gls_lightning.training.non_finite_cause import cause_of_gradient, cause_of_loss, cause_of_weights, not_finite
-from gls_lightning.training.processes import on_first_process, process_sum
+from gls_lightning.training.optimization import configuration_of, optimizer_and_schedule
+from gls_lightning.training.processes import (
+    on_first_process,
+    process_sum,
+    reducer,
+    require_equal_batches,
+    share_of_batch,
+)
 from gls_lightning.training.run_directory import run_directory
-from gls_lightning.training.run_length import RunLength, run_length
+from gls_lightning.training.run_length import RunLength, batches_per_epoch, run_length
+from gls_lightning.training.saved_arguments import ESTIMATOR, keep_plain_arguments, require_fitting_checkpoint
+from gls_lightning.training.validation import validate
 from gls_lightning.training.validation_images import Images, ValidationImages, require_validation
+
+ACCURACIES = ("natural_accuracy", "certified_accuracy", "adversarial_accuracy")
+"""The measures of a network in certified training, each a fraction of all images."""
 
 __all__ = [
     "ACCURACIES",
-    "CertifiedModule",
+    "ESTIMATOR",
+    "BoundedNetwork",
     "ChosenEpochs",
+    "EpochMeans",
     "Images",
     "RunLength",
     "TrainingLoss",
     "ValidationImages",
+    "batches_per_epoch",
+    "bounded_network",
     "cause_of_gradient",
     "cause_of_loss",
     "cause_of_weights",
-    "certified_module",
+    "check_classes",
+    "check_estimator",
+    "check_precision",
+    "check_trained_network",
     "checkpoint_files",
+    "configuration_of",
+    "indexed_training_loader",
     "intact_checkpoint",
+    "keep_plain_arguments",
     "not_finite",
     "on_first_process",
+    "optimizer_and_schedule",
     "parameter_names",
     "process_sum",
+    "reducer",
+    "require_equal_batches",
+    "require_fitting_checkpoint",
+    "require_large_batch",
+    "require_large_last_batch",
     "require_validation",
     "run_directory",
     "run_length",
+    "share_of_batch",
+    "validate",
+    "warn_of_batch_statistics",
+    "warn_of_idle_regularizers",
 ]

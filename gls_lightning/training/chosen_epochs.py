@@ -43,7 +43,7 @@ class ChosenEpochs:
         return (epoch + 1) % self.every_n_epochs == 0
 
     def now(self, trainer: Trainer) -> bool:
-        """Whether this is the validation of a chosen epoch of a fit."""
+        """Says whether this is the validation of a chosen epoch of a fit."""
         in_fit = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
         return in_fit and trainer.current_epoch in self
 

@@ -6,18 +6,18 @@ from torch import Tensor, nn
 
 from gls_lightning.bounds import Graph
 from gls_lightning.objectives import Batch, Objective, Regularizer
-from gls_lightning.relaxations import Relaxation, number_that_fits
+from gls_lightning.relaxations import Relaxation, members_together
 
 
 class TrainingLoss:
-    """What an estimator differentiates: batch, radius, relaxation and fixed tensors are closed over.
+    """The function that an estimator differentiates, with batch, radius, relaxation and fixed tensors inside.
 
     BatchNorm sees the statistics of this batch under the parameters that the loss is called with.
 
     Args:
         graph: The network.
         relaxation: How it is bounded.
-        objective: What is minimised.
+        objective: The objective that is minimised.
         tensors: The network's parameters and buffers by the graph's names.
         names: The names under which the trainable ones among them are passed, by the graph's names.
         batch: The samples.
@@ -48,12 +48,12 @@ class TrainingLoss:
         return {own: self.tensors[name].detach() for name, own in self.names.items()}
 
     def with_relaxation(self, relaxation: Relaxation) -> "TrainingLoss":
-        """The same loss with the network bounded by another relaxation."""
+        """Returns the same loss with the network bounded by another relaxation."""
         fixed = self.tensors, self.names, self.batch, self.regularizers
         return TrainingLoss(self.graph, relaxation, self.objective, *fixed)
 
     def __call__(self, params: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss at these parameters, and metrics."""
+        """Returns the loss at these parameters, and metrics."""
         tensors = {**self.tensors, **{name: params[own] for name, own in self.names.items()}}
         tensors |= self.graph.batch_statistics(tensors, self.batch.inputs)
         loss, metrics = self.objective(self.graph, self.relaxation, tensors, self.batch)
@@ -65,19 +65,13 @@ class TrainingLoss:
 
     @property
     def members_at_once(self) -> int:
-        """How many members of a population one ``torch.func.vmap`` should take.
-
-        A rule of device and sizes alone, so that all processes and a resumed run agree. On a CPU many small operations
-        gain by it and large ones lose, as convolutions of several networks become grouped; elsewhere memory decides.
-        """
+        """Number of members of a population that one ``torch.func.vmap`` should take."""
         if not self.relaxation.vectorisable:
             return 1
         inputs = self.batch.inputs
-        size = len(inputs) * self._coefficients_per_sample()
-        members = number_that_fits(self.relaxation.memory_budget, size, inputs.element_size())
-        if inputs.device.type == "cpu":
-            members = min(members, _LARGEST_ON_CPU // size)
-        return max(1, members)
+        coefficients = len(inputs) * self._coefficients_per_sample()
+        on_cpu = inputs.device.type == "cpu"
+        return members_together(coefficients, self.relaxation.memory_budget, inputs.element_size(), on_cpu=on_cpu)
 
     def _coefficients_per_sample(self) -> int:
         points = self.objective.points_per_sample(self.graph) * self.graph.size
@@ -86,11 +80,7 @@ class TrainingLoss:
         return max(points, self.relaxation.coefficients(self.graph, self.tensors, self.graph.num_outputs - 1))
 
 
-_LARGEST_ON_CPU = 2**22
-"""Coefficients of all members together beyond which a loop is faster on a CPU (measured: benchmarks/population.py)."""
-
-
 def parameter_names(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """The names in ``module`` of the trainable parameters among ``tensors``, by the names there."""
+    """Returns the names in ``module`` of the trainable parameters among ``tensors``, by the names there."""
     names = {id(p): name for name, p in module.named_parameters()}
     return {name: names[id(p)] for name, p in tensors.items() if p.requires_grad}

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from gls_lightning.bounds import Box, OpaqueGraph
-from gls_lightning.training.certified_module import CertifiedModule
+from gls_lightning.training.network import BoundedNetwork
 
 _SLOWER = "a smaller learning rate, gradient clipping or a slower epsilon_annealing may help"
 
@@ -37,17 +37,16 @@ def cause_of_loss(module: LightningModule, batch: Any, optimizers: Iterable[Opti
         return f"the data are to blame: {wrong}"
     largest, name = max((p.abs().max().item(), name) for name, p in module.named_parameters())
     weights = f"the weights and the images are finite, the largest weight {largest:.3g} in {name}"
-    if not hasattr(module, "objective"):
+    if not isinstance(module, BoundedNetwork):
         return f"{weights}: the module's own loss produced it"
     advice = _SLOWER if step else "no step was taken yet, so that the weights of the start are too large"
     if isinstance(images, Tensor) and (place := _overflow(module, images)):
         return f"{weights}, but {place} not; {advice}"
-    own: Any = module
-    members = own.estimator.population_size
+    members = module.estimator.population_size
     where = "" if members == 1 else f", for one of the {members} members"
     return (
-        f"{weights}, and so are the network's outputs and interval bounds: {type(own.objective).__name__} with "
-        f"{type(own.relaxation).__name__} produced it{where}"
+        f"{weights}, and so are the network's outputs and interval bounds: {type(module.objective).__name__} with "
+        f"{type(module.relaxation).__name__} produced it{where}"
     )
 
 
@@ -85,11 +84,10 @@ def cause_of_gradient(module: LightningModule, loss: Tensor | None) -> str:
 
 
 @torch.no_grad()
-def _overflow(module: LightningModule, images: Tensor) -> str:
+def _overflow(module: BoundedNetwork, images: Tensor) -> str:
     """Finds the first of BatchNorm's statistics, the network's values and their interval bounds that is not finite."""
-    own: CertifiedModule = module  # type: ignore[assignment]
-    graph, tensors = own.graph, own.tensors()
-    images = images.to(own.current_epsilon)
+    graph, tensors = module.graph, module.tensors()
+    images = images.to(module.current_epsilon)
     with torch.autocast(images.device.type, enabled=False):
         if isinstance(graph, OpaqueGraph):
             return "the network's outputs are" if not graph(tensors, images).isfinite().all() else ""
@@ -100,7 +98,7 @@ def _overflow(module: LightningModule, images: Tensor) -> str:
         values = graph.propagate(images, lambda node, *inputs: node.operation.evaluate(tensors, *inputs))
         if place := next(_places(values), None):
             return f"the network's values at {place!r} are"
-        boxes = graph.intervals(tensors, Box.around(images, own.current_epsilon.item()))
+        boxes = graph.intervals(tensors, Box.around(images, module.current_epsilon.item()))
         place = next(_places({name: box.upper - box.lower for name, box in boxes.items()}), None)
         return "" if place is None else f"the interval bounds at {place!r} are"
 

@@ -6,6 +6,8 @@ from math import ceil, inf
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
+from gls_lightning.errors import ConfigurationError
+
 
 @dataclass(frozen=True)
 class RunLength:
@@ -40,3 +42,14 @@ def run_length(trainer: Trainer) -> RunLength:
         steps = min(steps, epochs * steps_per_epoch)
         epochs = steps / max(1, steps_per_epoch)
     return RunLength(steps_per_epoch, steps, epochs)
+
+
+def batches_per_epoch(trainer: Trainer, needed_by: str) -> int:
+    """Counts the batches of an epoch of a fit whose training data is set up.
+
+    Raises:
+        ConfigurationError: The data set has no length; the message names who needs it.
+    """
+    if trainer.num_training_batches == inf:
+        raise ConfigurationError(f"{needed_by} needs a training data set with a length, or trainer.limit_train_batches")
+    return int(trainer.num_training_batches)

@@ -34,7 +34,7 @@ class ValidationImages:
         self._strategy = trainer.strategy
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Returns the number of images."""
         return len(self._loader.dataset)  # type: ignore[arg-type]
 
     @torch.inference_mode(False)  # what is done with them may need autograd

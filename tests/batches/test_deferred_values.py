@@ -109,7 +109,7 @@ def test_nothing_is_read_while_batches_come(
 def test_a_module_reads_nothing_before_it_computes(good_batch: Batches, monkeypatch: pytest.MonkeyPatch) -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(6, CLASSES))
     module = CertifiedTrainingModule(network=network, epsilon=0.1, input_shape=(2, 3))
-    monkeypatch.setattr("gls_lightning.module.reading_waits", lambda images: True)
+    monkeypatch.setattr("gls_lightning.training.network.reading_waits", lambda images: True)
     for indices in (True, False):
         batch = good_batch(0) if indices else good_batch(0)[:2]
         with NothingIsRead(), module.evaluation(batch, 3, "val", deferrable=True) as (images, _, _):

@@ -9,12 +9,9 @@ import torch.nn.functional as F
 from hypothesis import example, given, settings
 from torch import Tensor, nn
 
-from gls_lightning.bounds import Box, Graph, Lines, LowerSlope, UnsupportedOperationError, trace
-from gls_lightning.bounds.graph import INPUT
+from gls_lightning.bounds import INPUT, Box, Graph, Lines, LowerSlope, UnsupportedOperationError, trace
 from gls_lightning.bounds.operations import Activation, AffineOperation
-from gls_lightning.bounds.rows.dense_rows import DenseRows
-from gls_lightning.bounds.rows.patch_rows import PatchRows
-from gls_lightning.bounds.rows.rows import Rows
+from gls_lightning.bounds.rows import DenseRows, PatchRows, Rows
 from gls_lightning.bounds.zonotope import Zonotope
 
 

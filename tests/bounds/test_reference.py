@@ -10,8 +10,7 @@ from scipy import sparse
 from scipy.optimize import linprog
 from torch import Tensor, nn
 
-from gls_lightning.bounds import Box, Graph, Node, trace
-from gls_lightning.bounds.graph import INPUT
+from gls_lightning.bounds import INPUT, Box, Graph, Node, trace
 from gls_lightning.bounds.operations import Activation
 from gls_lightning.relaxations import CROWNIBP, IBP, AlphaCROWN, DeepPoly, Relaxation
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from common.trainers import quiet_trainer
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
@@ -70,9 +71,8 @@ def fit(
         scheduler_interval=interval,
     )
     course = Course()
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
-    defaults = {"accelerator": "cpu", "max_epochs": 3, "enable_checkpointing": bool(callbacks), **quiet}
-    trainer = Trainer(callbacks=[course, *(callbacks or [])], **{**defaults, **options})
+    defaults = {"max_epochs": 3, "enable_checkpointing": bool(callbacks), "num_sanity_val_steps": 0}
+    trainer = quiet_trainer(callbacks=[course, *(callbacks or [])], **{**defaults, **options})
     trainer.fit(module, datamodule=DATA, ckpt_path=checkpoint)
     return course, trainer, module.state_dict()
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from common.trainers import quiet_trainer
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.cli import ReduceLROnPlateau
@@ -23,7 +24,6 @@ from gls_lightning.main import main
 from gls_lightning.relaxations import IBP
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
 
 
 def loader() -> DataLoader[Any]:
@@ -40,7 +40,7 @@ def fit(
         scheduler=scheduler,
         scheduler_interval=interval,
     )
-    Trainer(accelerator="cpu", callbacks=list(callbacks), **{**QUIET, **options}).fit(module, loader())
+    quiet_trainer(callbacks=list(callbacks), **options).fit(module, loader())
     return module
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from common.runs import TINY
+from common.trainers import quiet_trainer
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -24,7 +26,6 @@ from gls_lightning.main import main
 from gls_lightning.objectives import STAPS, Adversarial, Certified
 from gls_lightning.relaxations import IBP, DeepPoly
 
-TINY = str(Path(__file__).parents[1] / "configs/tiny.yaml")
 FEW: dict[str, Any] = {"points": 3, "population_sizes": [2], "sigmas": [0.01], "samples": 4}
 
 pytestmark = pytest.mark.usefixtures("clean_place")
@@ -50,9 +51,7 @@ def fit(trained: CertifiedTrainingModule, *callbacks: Callback, epochs: int = 3,
     generator = torch.Generator().manual_seed(0)
     x, y = torch.rand(30, 1, 2, 3, generator=generator), torch.arange(30) % 3
     data = DataLoader(TensorDataset(x, y), batch_size=10, shuffle=True, generator=torch.Generator().manual_seed(1))
-    quiet: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
-    quiet |= {"logger": False, "enable_checkpointing": False, "default_root_dir": "here"}
-    trainer = Trainer(max_epochs=epochs, callbacks=list(callbacks), **{**quiet, **options})
+    trainer = quiet_trainer(max_epochs=epochs, callbacks=list(callbacks), **{"default_root_dir": "here", **options})
     trainer.fit(trained, data, DataLoader(TensorDataset(x, y), batch_size=10))
     return trainer
 

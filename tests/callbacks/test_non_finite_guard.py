@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from common.trainers import quiet_trainer
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -64,15 +65,11 @@ def stop(network: nn.Module, *callbacks: Callback, path: Path | None = None, pix
     """The message with which six steps of four images end."""
     defaults = {"epsilon": 0.05, "relaxation": IBP(), "estimator": Backprop(), "optimizer": SGD}
     module = CertifiedTrainingModule(network=network, **{**defaults, **options})
-    trainer = Trainer(
-        accelerator="cpu",
+    trainer = quiet_trainer(
         max_epochs=3,
         callbacks=list(callbacks),
-        logger=False,
         enable_checkpointing=path is not None,
         default_root_dir=path,
-        enable_progress_bar=False,
-        enable_model_summary=False,
     )
     images = pixel + pixel * torch.linspace(-1, 1, 48).view(8, 1, 2, 3)
     data = TensorDataset(images, torch.arange(8) % 3)
@@ -151,7 +148,11 @@ def test_is_blamed_on_what_produced_it(arguments: dict[str, Any], parts: list[st
     ("name", "options", "parts"),
     [
         ("network.1.weight", {}, ["at step 2", "made the weights not finite (nan in network.1.weight)"]),
-        ("current_epsilon", {}, ["at step 2", "the weights are finite, but not a buffer: nan in current_epsilon"]),
+        (
+            "estimator.sigma",
+            {"estimator": RGS()},
+            ["at step 2", "the weights are finite, but not a buffer: nan in estimator.sigma"],
+        ),
     ],
 )
 def test_what_others_spoil_is_named(name: str, options: dict[str, Any], parts: list[str]) -> None:

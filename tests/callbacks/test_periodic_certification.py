@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from common.trainers import quiet_trainer
 from lightning.pytorch.loggers import Logger
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -43,15 +43,7 @@ def certified_while_training(callback: PeriodicCertification, samples: int) -> t
     )
     module.current_epsilon.fill_(1.0)
     recorder = Recorder()
-    Trainer(
-        accelerator="cpu",
-        max_epochs=4,
-        callbacks=[callback],
-        logger=recorder,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    ).fit(module, data, data)
+    quiet_trainer(max_epochs=4, callbacks=[callback], logger=recorder).fit(module, data, data)
     first = x[:samples], y[:samples], torch.arange(samples)
     records = callback.certifier.certify(module.graph, module.tensors(), *first, 0.02)
     return [row for row in recorder.rows if "certification/certified_accuracy" in row], summarise(records)

@@ -1,41 +1,83 @@
-from unittest.mock import Mock
+from typing import Any
 
 import pytest
-import torch
-from torch import nn
+from common.trainers import quiet_trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import nn, rand, tensor
+from torch.utils.data import DataLoader, TensorDataset
 
 from gls_lightning import CertifiedTrainingModule
 from gls_lightning.callbacks import SigmaDecay
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.estimators import RGS, Backprop, GradientEstimator
+from gls_lightning.estimators import PGPE, RGS, Backprop, GradientEstimator
 
 
-def module(estimator: GradientEstimator) -> CertifiedTrainingModule:
-    return CertifiedTrainingModule(network=nn.Linear(2, 2), epsilon=0.1, estimator=estimator)
+class Sigmas(Callback):
+    """The standard deviation of every batch."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        self.seen.append(pl_module.estimator.sigma.item())  # type: ignore[union-attr, operator]
+
+
+def sigmas(decay: SigmaDecay, epochs: int, estimator: GradientEstimator | None = None) -> list[float]:
+    """Those of a training with two batches in each epoch."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    module = CertifiedTrainingModule(network=network, epsilon=0.1, estimator=estimator or RGS(sigma=1e-3))
+    data = DataLoader(TensorDataset(rand(4, 1, 2, 2), tensor([0, 1, 0, 1])), batch_size=2)
+    seen = Sigmas()
+    quiet_trainer(max_epochs=epochs, callbacks=[decay, seen]).fit(module, data)
+    return seen.seen
+
+
+def test_leaves_the_configured_value() -> None:
+    estimator = RGS(sigma=0.5)
+    assert sigmas(SigmaDecay(milestones=[0]), 1, estimator) == pytest.approx([0.2, 0.2])
+    assert estimator.sigma.item() == 0.5
 
 
 def test_decays_at_the_milestones() -> None:
-    decay, trained = SigmaDecay(factor=0.4, milestones=[50, 60]), module(RGS(sigma=1e-3))
-    sigmas = []
-    for epoch in (0, 49, 50, 59, 60, 69):
-        decay.on_train_batch_start(Mock(current_epoch=epoch), trained, None, 0)
-        sigmas.append(trained.estimator.sigma.item())  # type: ignore[union-attr, operator]
-    assert sigmas == pytest.approx([1e-3, 1e-3, 4e-4, 4e-4, 1.6e-4, 1.6e-4])
+    found = sigmas(SigmaDecay(factor=0.4, milestones=[2, 1]), epochs=4)
+    assert found == pytest.approx([1e-3, 1e-3, 4e-4, 4e-4, 1.6e-4, 1.6e-4, 1.6e-4, 1.6e-4])
 
 
-def test_a_run_that_goes_back_goes_back() -> None:
-    decay, trained = SigmaDecay(milestones=[1]), module(RGS(sigma=1.0))
-    for epoch in (2, 0):
-        decay.on_train_batch_start(Mock(current_epoch=epoch), trained, None, 0)
-    assert torch.equal(trained.estimator.sigma, torch.tensor(1.0))  # type: ignore[arg-type]
+def test_grows_evenly_between_two_epochs() -> None:
+    found = sigmas(SigmaDecay(factor=3, shape="linear", start_epoch=1, end_epoch=3), epochs=4)
+    assert found == pytest.approx([1e-3, 1e-3, 1e-3, 1.5e-3, 2e-3, 2.5e-3, 3e-3, 3e-3])
 
 
-def test_refuses_estimators_without_sigma() -> None:
-    with pytest.raises(ConfigurationError, match=r"milestones \[3\], but the estimator Backprop has no sigma"):
-        SigmaDecay(milestones=[3]).on_fit_start(Mock(), module(Backprop()))
-    SigmaDecay().on_fit_start(Mock(), module(Backprop()))
+def test_without_milestones_it_stays() -> None:
+    assert sigmas(SigmaDecay(), epochs=1) == pytest.approx([1e-3, 1e-3])
+    assert sigmas(SigmaDecay(), epochs=1, estimator=PGPE(population_size=4, sigma_learning_rate=0.0))
 
 
-def test_bad_factor() -> None:
-    with pytest.raises(ConfigurationError, match="factor is 0"):
-        SigmaDecay(factor=0)
+@pytest.mark.parametrize("estimator", [Backprop(), PGPE(population_size=4)])
+def test_refuses_estimators_without_sigma_of_their_own(estimator: GradientEstimator) -> None:
+    name = type(estimator).__name__
+    with pytest.raises(ConfigurationError, match=rf"milestones \[3\], but the estimator {name} has no sigma"):
+        sigmas(SigmaDecay(milestones=[3]), 1, estimator)
+    with pytest.raises(ConfigurationError, match=f"end_epoch 3, but the estimator {name} has no sigma"):
+        sigmas(SigmaDecay(shape="cosine", end_epoch=3), 1, estimator)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"factor": 0}, "sigma_decay.factor is 0; it must be positive and finite"),
+        ({"shape": "linear"}, "sigma_decay.end_epoch is 0; it must be at least 1 with linear"),
+        ({"shape": "linear", "end_epoch": 3, "milestones": [1]}, "milestones need the shape step"),
+        ({"end_epoch": 3}, "sigma_decay.end_epoch is 3, but the shape is step"),
+    ],
+)
+def test_bad_options(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        SigmaDecay(**options)
+
+
+def test_warns_of_what_lies_behind_the_fit() -> None:
+    with pytest.warns(UserWarning, match=r"sigma_decay has the milestones \[5\], but training ends with epoch 2"):
+        sigmas(SigmaDecay(milestones=[1, 5]), epochs=2)
+    with pytest.warns(UserWarning, match=r"sigma_decay has end_epoch 5, .* sigma gets to 0.00082, 82.0% of 0.001"):
+        sigmas(SigmaDecay(shape="linear", end_epoch=5), epochs=2)

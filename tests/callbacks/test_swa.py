@@ -4,24 +4,20 @@ from typing import Any, cast
 
 import pytest
 import torch
+from common.images import NoiseImages
+from common.trainers import quiet_trainer
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from gls_lightning import CertifiedTrainingModule
 from gls_lightning.callbacks import SWA
-from gls_lightning.data import ImageDataModule
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import Backprop
 from gls_lightning.relaxations import IBP
 
 
-class Images(ImageDataModule):
-    input_shape = (1, 4, 4)
-    num_classes = 2
-
-    def load(self, train: bool) -> tuple[Tensor, Tensor]:
-        generator = torch.Generator().manual_seed(0)
-        return torch.randint(256, (12, 1, 4, 4), generator=generator, dtype=torch.uint8), torch.arange(12) % 2
+class Images(NoiseImages):
+    size = 12
 
 
 class Recorder(Callback):
@@ -49,8 +45,7 @@ def module() -> CertifiedTrainingModule:
 
 def fit(*callbacks: Callback, **options: Any) -> tuple[CertifiedTrainingModule, Trainer]:
     trained = module()
-    defaults = dict(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    trainer = Trainer(**{**defaults, "enable_model_summary": False, "callbacks": list(callbacks), **options})
+    trainer = quiet_trainer(callbacks=list(callbacks), **options)
     trainer.fit(trained, datamodule=Images(batch_size=4))
     return trained, trainer
 

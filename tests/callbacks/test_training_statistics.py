@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from common.images import NoiseImages
+from common.trainers import quiet_trainer
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
@@ -17,7 +19,6 @@ from gls_lightning import CertifiedTrainingModule
 from gls_lightning.bounds import Box
 from gls_lightning.callbacks import SigmaDecay, TrainingStatistics
 from gls_lightning.cli import GLSCLI
-from gls_lightning.data import ImageDataModule
 from gls_lightning.diagnostics import propagation_tightness
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import PGPE, RGS, SAM, Backprop, GradientEstimator
@@ -31,13 +32,9 @@ EVERYTHING = dict.fromkeys(("relu_states", "box_width", "propagation_tightness",
 EPSILON = 0.03
 
 
-class Images(ImageDataModule):
-    input_shape = (1, 4, 4)
+class Images(NoiseImages):
     num_classes = 3
-
-    def load(self, train: bool) -> tuple[Tensor, Tensor]:
-        generator = torch.Generator().manual_seed(int(train))
-        return torch.randint(256, (24, 1, 4, 4), generator=generator, dtype=torch.uint8), torch.arange(24) % 3
+    size = 24
 
 
 def network() -> nn.Sequential:
@@ -54,9 +51,7 @@ def module(**options: Any) -> CertifiedTrainingModule:
 
 
 def trainer(*callbacks: Callback, **options: Any) -> Trainer:
-    quiet = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
-    defaults = {"accelerator": "cpu", "max_epochs": 2, "logger": False, "callbacks": list(callbacks), **quiet}
-    return Trainer(**{**defaults, **options})
+    return quiet_trainer(**{"max_epochs": 2, "callbacks": list(callbacks), **options})
 
 
 def fit(*callbacks: Callback, trained: CertifiedTrainingModule | None = None, **options: Any) -> dict[str, float]:

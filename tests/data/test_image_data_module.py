@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from common.trainers import quiet_trainer
+from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
@@ -97,7 +98,7 @@ def test_an_image_is_augmented_alike_in_every_batch_and_subset(random_images: Mo
 )
 def test_bad_sizes_are_found_before_training(random_images: Module, options: dict[str, int]) -> None:
     key, value = next(iter(options.items()))
-    with pytest.raises(ConfigurationError, match=rf"data\.{key}: {value} "):
+    with pytest.raises(ConfigurationError, match=rf"data\.{key} is {value}; it must be at "):
         random_images(**options).setup("fit")
 
 
@@ -143,15 +144,10 @@ class Recorder(LightningModule):
 
 
 def fit(data: ImageDataModule, folder: Path, devices: int, **options: object) -> list[dict[str, list[Tensor]]]:
-    trainer = Trainer(
-        accelerator="cpu",
+    trainer = quiet_trainer(
         devices=devices,
         max_epochs=1,
         num_sanity_val_steps=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
         **options,
     )
     trainer.fit(Recorder(folder), datamodule=data)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from common.trainers import quiet_trainer
+from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
@@ -39,16 +40,8 @@ def fit(
 ) -> Classifier:
     torch.manual_seed(len(callbacks))  # the global generator must not matter
     model = Classifier()
-    trainer = Trainer(
-        accelerator="cpu",
-        max_epochs=3,
-        logger=False,
-        callbacks=list(callbacks),
-        enable_checkpointing=bool(callbacks),
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **options,
-    )
+    saves = bool(callbacks)
+    trainer = quiet_trainer(max_epochs=3, callbacks=list(callbacks), enable_checkpointing=saves, **options)
     trainer.fit(model, datamodule=data, ckpt_path=resumed_from, weights_only=False)
     return model
 

@@ -90,5 +90,5 @@ def test_the_sensitive_one_does_what_the_paper_says_of_its_own() -> None:
 def test_numbers_that_do_not_fit_together() -> None:
     with pytest.raises(ConfigurationError, match="1 breaks have 1 intercepts and 2 slopes; they need 2 of each"):
         PiecewiseLinear([0.0], [1.0], [0.0, 1.0])
-    with pytest.raises(ConfigurationError, match=r"breaks is \[1.0, 0.0\]; it must increase"):
+    with pytest.raises(ConfigurationError, match=r"breaks is \[1.0, 0.0\]; it must be increasing"):
         PiecewiseLinear([1.0, 0.0], [0.0] * 3, [0.0] * 3)

@@ -510,7 +510,7 @@ def test_a_population_that_the_processes_cannot_share_is_refused(rank):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"population_size": 5}, "population_size is 5; PGPE needs an even one, of at least 4 to learn sigma"),
+        ({"population_size": 5}, "population_size is 5; it must be even, and at least 4 for PGPE to learn sigma"),
         ({"population_size": 0}, "population_size is 0"),
         ({"population_size": 2}, "population_size is 2"),
         ({"population_size": 0, "sigma_learning_rate": 0.0}, "population_size is 0"),
@@ -521,7 +521,7 @@ def test_a_population_that_the_processes_cannot_share_is_refused(rank):
         ({"sigma_learning_rate": -0.1}, "sigma_learning_rate is -0.1; it must be finite and not negative"),
         ({"sigma_learning_rate": math.nan}, "sigma_learning_rate is nan"),
         ({"sigma_learning_rate": math.inf}, "sigma_learning_rate is inf"),
-        ({"sigma_max_change": 0.0}, "sigma_max_change is 0.0; it must lie between 0 and 1"),
+        ({"sigma_max_change": 0.0}, "sigma_max_change is 0.0; it must be between 0 and 1"),
         ({"sigma_max_change": 1.0}, "sigma_max_change is 1.0"),
         ({"sigma_max_change": math.nan}, "sigma_max_change is nan"),
         ({"fitness_shaping": "ranks"}, "fitness_shaping is 'ranks'; it must be one of"),

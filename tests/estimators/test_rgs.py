@@ -90,7 +90,7 @@ def test_sigma_scales_the_same_noise():
     noise = perturbations(estimator, Step(0, 0))
     estimator.sigma.fill_(0.25)
     torch.testing.assert_close(perturbations(estimator, Step(0, 0)), 0.25 * noise)
-    assert estimator.initial_sigma == 1.0
+    assert estimator.schedulable == {"sigma": 1.0}
 
 
 def test_antithetic_members_come_in_pairs_with_opposite_noise_and_pairs_are_independent():
@@ -152,7 +152,7 @@ def test_a_population_that_the_processes_cannot_share_is_refused():
         ({"sigma": -0.1}, "sigma is -0.1"),
         ({"sigma": math.inf}, "sigma is inf"),
         ({"sigma": math.nan}, "sigma is nan"),
-        ({"population_size": 3, "antithetic": True}, "population_size is 3; antithetic pairs need an even one"),
+        ({"population_size": 3, "antithetic": True}, "population_size is 3; it must be even for antithetic pairs"),
         ({"chunk_size": 0}, "chunk_size is 0; it must be at least 1"),
     ],
 )

@@ -105,7 +105,7 @@ def test_rho_may_change_and_is_not_part_of_checkpoints():
         estimator.rho.fill_(rho)
         (gradient,) = torch.autograd.grad(estimator(lambda p: (p["x"].square().sum(), {}), {"x": x}, STEP).loss, x)
         assert gradient.item() == pytest.approx(2 * (1 + rho))
-    assert estimator.initial_rho == 0.5
+    assert estimator.schedulable == {"rho": 0.5}
     assert estimator.state_dict() == {}
 
 
@@ -143,7 +143,7 @@ def test_keeps_the_dtype_of_every_parameter(dtype):
         ({"rho": -0.1}, "rho is -0.1; it must be finite and not negative"),
         ({"rho": math.inf}, "rho is inf"),
         ({"rho": math.nan}, "rho is nan"),
-        ({"norm": "l2"}, "norm is 'l2'; it must be 'global' or 'per_tensor'"),
+        ({"norm": "l2"}, "norm is 'l2'; it must be global or per_tensor"),
     ],
 )
 def test_bad_settings_are_refused(arguments, message):

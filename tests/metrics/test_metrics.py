@@ -3,7 +3,8 @@ import pickle
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from common.trainers import quiet_trainer
+from lightning.pytorch import LightningModule
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import MetricCollection
@@ -303,15 +304,7 @@ class OwnModule(LightningModule):
 def test_in_a_lightning_module(network, images, labels):
     module = OwnModule(network)
     data = DataLoader(TensorDataset(images, labels), batch_size=25)
-    trainer = Trainer(
-        accelerator="cpu",
-        precision="64-true",
-        max_epochs=2,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = quiet_trainer(precision="64-true", max_epochs=2)
     trainer.fit(module, data, data)
     expected = result(CertifiedAccuracy(network, epsilon=EPSILON), images, labels)
     assert trainer.callback_metrics["val/certified"].item() == pytest.approx(expected)

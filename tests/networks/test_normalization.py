@@ -18,11 +18,11 @@ def test_normalises_each_channel():
 @pytest.mark.parametrize(
     ("mean", "std", "message"),
     [
-        ([], [], "one value per channel"),
-        ([0.1], [0.2, 0.3], "one value per channel"),
-        ([math.nan], [0.2], "mean must be finite"),
-        ([0.1], [-0.2], "std must be positive"),
-        ([0.1], [math.inf], "std must be positive"),
+        ([], [], "one number per channel"),
+        ([0.1], [0.2, 0.3], "one number per channel"),
+        ([math.nan], [0.2], r"mean is \[nan\]; it must be finite"),
+        ([0.1], [-0.2], r"std is \[-0.2\]; it must be positive"),
+        ([0.1], [math.inf], r"std is \[inf\]; it must be positive"),
     ],
 )
 def test_refuses_bad_arguments(mean, std, message):

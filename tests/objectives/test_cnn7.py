@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from common.trainers import quiet_trainer
 from torch import Tensor
 
 from gls_lightning import CertifiedTrainingModule
@@ -72,11 +72,8 @@ def test_trains(objective: Objective, relaxation: Relaxation, estimator: Gradien
         network=network, epsilon=0.1, relaxation=relaxation, objective=objective, estimator=copy.deepcopy(estimator),
         regularizer=ShiRegularizer(), l1=1e-6, optimizer=lambda params: torch.optim.SGD(params, lr=1e-3),
     )  # fmt: skip
-    trainer = Trainer(
-        max_epochs=2, limit_val_batches=0, gradient_clip_val=10, callbacks=[EpsilonAnnealing(end_epoch=1)],
-        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False,
-    )  # fmt: skip
+    callbacks = [EpsilonAnnealing(end_epoch=1)]
+    trainer = quiet_trainer(max_epochs=2, limit_val_batches=0, gradient_clip_val=10, callbacks=callbacks)
     trainer.fit(module, datamodule=Digits28(batch_size=4))
     assert trainer.callback_metrics["train/loss"].isfinite()
     for name, value in network.state_dict().items():

@@ -177,7 +177,7 @@ def test_defaults_are_those_of_ctbench():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"alpha": -0.1}, r"alpha is -0\.1; it must lie between 0"),
+        ({"alpha": -0.1}, r"alpha is -0\.1; it must be between 0"),
         ({"alpha": 1.5}, r"alpha is 1\.5"),
         ({"alpha": float("nan")}, "alpha is nan"),
         ({"alpha": 0.5, "attack_scale": -1.0}, r"attack_scale is -1\.0; it must be a finite number of at least 0"),

@@ -36,6 +36,15 @@ def test_by_hand() -> None:
     assert value("all", network()).item() == 0.5 * (2 * (4 + 27 + 1) + 1 + 1 + 3)
 
 
+def test_terms_are_added_in_the_order_of_the_parameters() -> None:
+    """An order that differs from process to process, as that of a set does, would change the rounding."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 1), *(nn.Linear(1, 1) for _ in range(8)), nn.Linear(1, 2))
+    for p in net.parameters():
+        p.data.fill_(0.5)
+    net[1].weight.data.fill_(2.0**20)
+    assert value("weights", net, weight=1.0).item() == 2.0**24
+
+
 def test_frozen_parameters_do_not_count() -> None:
     net = network()
     net[0].weight.requires_grad_(False)
@@ -92,10 +101,10 @@ def test_is_the_same_for_every_batch_and_radius() -> None:
 
 @pytest.mark.parametrize("weight", [-1e-6, float("nan"), float("inf")])
 def test_weights_out_of_range(weight: float) -> None:
-    with pytest.raises(ConfigurationError, match=f"weight is {weight}; the weight of L1 must be a finite number"):
+    with pytest.raises(ConfigurationError, match=f"weight of L1 is {weight}; it must be a finite number"):
         L1(weight=weight)
 
 
 def test_unknown_scope() -> None:
-    with pytest.raises(ConfigurationError, match="the scope of L1 is 'biases'; it must be one of weights, all"):
+    with pytest.raises(ConfigurationError, match="scope of L1 is 'biases'; it must be one of weights, all"):
         L1(weight=1.0, scope="biases")

@@ -238,7 +238,7 @@ def test_the_default_attack_is_that_of_ctbench():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"subselection_ratio": -0.1}, "subselection_ratio is -0.1; it must lie between 0 and 1"),
+        ({"subselection_ratio": -0.1}, "subselection_ratio is -0.1; it must be between 0 and 1"),
         ({"subselection_ratio": float("nan")}, "subselection_ratio is nan"),
         ({"radius": "width"}, "radius is 'width'; it must be one of half_width, epsilon"),
         ({"natural_weight": 2.0}, "natural_weight is 2.0"),

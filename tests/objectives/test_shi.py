@@ -216,5 +216,5 @@ def test_says_that_it_fades_and_what_it_is_a_function_of() -> None:
     + [("tolerance", value) for value in (0.0, -0.5, float("nan"), float("inf"))],
 )
 def test_options_out_of_range(option: str, value: float) -> None:
-    with pytest.raises(ConfigurationError, match=f"{option} is {value}; "):
+    with pytest.raises(ConfigurationError, match=f"{option}( of ShiRegularizer)? is {value}; it must be "):
         ShiRegularizer(**{option: value})

@@ -4,7 +4,8 @@ from importlib.metadata import PackageNotFoundError
 
 import pytest
 import torch
-from torch import Tensor, nn
+from common.networks import ResidualNetwork
+from torch import nn
 
 from gls_lightning.bounds import Box, OpaqueGraph, UnsupportedOperationError, margin_specification, trace
 from gls_lightning.errors import ConfigurationError
@@ -50,22 +51,11 @@ def library() -> None:
         pytest.skip(str(error))
 
 
-class Residual(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1, self.norm = nn.Conv2d(2, 3, 3, 1, 1), nn.BatchNorm2d(3)
-        self.conv2, self.pool, self.fc = nn.Conv2d(3, 3, 3, 1, 1), nn.AvgPool2d(2), nn.Linear(27, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = torch.relu(self.norm(self.conv1((x - 0.4) / 0.3)))
-        return self.fc(self.pool(torch.relu(self.conv2(x) + x)).flatten(1))
-
-
 @pytest.mark.parametrize("method", EQUALS)
 @pytest.mark.parametrize("batch_statistics", [False, True])
 def test_equals_our_own_bounds_and_gradients(library: None, method: str, batch_statistics: bool) -> None:
     torch.manual_seed(0)
-    network, x = Residual().double(), torch.rand(3, *SHAPE, dtype=torch.double)
+    network, x = ResidualNetwork().double(), torch.rand(3, *SHAPE, dtype=torch.double)
     graph, params = trace(network, SHAPE), dict(network.named_parameters())
     tensors = {**params, **dict(network.named_buffers())}
     tensors |= graph.batch_statistics(tensors, x) if batch_statistics else {}

@@ -8,13 +8,13 @@ from typing import Any
 import hypothesis.strategies as st
 import pytest
 import torch
+from common.networks import ResidualNetwork
 from hypothesis import given, settings
 from torch import Tensor, nn
 
 from gls_lightning.bounds import BackSubstitution, Box, Graph, margin_specification, trace
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.relaxations import CROWNIBP, IBP, AlphaCROWN, DeepPoly, HBox, Relaxation, linear_relaxation
-from gls_lightning.relaxations.linear_relaxation import LinearRelaxation
+from gls_lightning.relaxations import CROWNIBP, IBP, AlphaCROWN, DeepPoly, HBox, LinearRelaxation, Relaxation, memory
 
 RELAXATIONS: dict[str, Relaxation] = {
     "IBP": IBP(),
@@ -29,23 +29,6 @@ RELAXATIONS: dict[str, Relaxation] = {
 }
 SHAPE = (2, 6, 6)
 CLASSES = 4
-
-
-class ResidualNetwork(nn.Module):
-    """Normalisation, BatchNorm, a residual block and average pooling."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.full((2, 1, 1), 0.4))
-        self.conv1, self.norm1 = nn.Conv2d(2, 3, 3, 1, 1), nn.BatchNorm2d(3)
-        self.conv2, self.norm2 = nn.Conv2d(3, 3, 3, 1, 1), nn.BatchNorm2d(3)
-        self.conv3 = nn.Conv2d(3, 3, 3, 1, 1)
-        self.pool, self.fc = nn.AvgPool2d(2), nn.Linear(27, CLASSES)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = torch.relu(self.norm1(self.conv1((x - self.mean) / 0.3)))
-        x = torch.relu(self.conv3(torch.relu(self.norm2(self.conv2(x)))) + x)
-        return self.fc(self.pool(x).flatten(1))
 
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
@@ -260,9 +243,9 @@ def test_chunks_of_a_node_change_nothing(
 ) -> None:
     problem, chunks = Problem(name, 12, 0.1), []
     loss = problem.loss(relaxation, problem.params)
-    monkeypatch.setattr(linear_relaxation, "_CPU_TENSOR_BYTES", 512)
+    monkeypatch.setattr(memory, "_CACHED_CHUNK_BYTES", 512)
     if all_samples:
-        monkeypatch.setattr(relaxation, "_samples_in_cache", lambda *_: len(problem.x))
+        monkeypatch.setattr(memory, "samples_in_cache", lambda *_: len(problem.x))
     lower_deviations = BackSubstitution._lower_deviations
 
     def counted(self: BackSubstitution, *arguments: Any) -> list[Tensor]:
@@ -368,7 +351,7 @@ def test_options_out_of_range(kind: Callable[..., Relaxation], option: str, valu
 
 
 def test_a_memory_budget_is_positive() -> None:
-    with pytest.raises(ConfigurationError, match="memory_budget is 0 GiB"):
+    with pytest.raises(ConfigurationError, match="memory_budget is 0; it must be positive, in GiB"):
         DeepPoly(memory_budget=0)
 
 

@@ -2,24 +2,12 @@
 
 import pytest
 import torch
-from torch import Tensor, nn
+from common.networks import ResidualNetwork
+from torch import Tensor
 from typing_extensions import override
 
 from gls_lightning.bounds import BackSubstitution, Box, Graph, Node, margin_specification, trace
 from gls_lightning.relaxations import IBP, DeepPoly
-
-
-class Residual(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1, self.norm = nn.Conv2d(2, 3, 3, 2, 1), nn.BatchNorm2d(3)
-        self.conv2, self.conv3 = nn.Conv2d(3, 3, 3, 1, 1), nn.Conv2d(3, 3, 3, 1, 1)
-        self.fc1, self.fc2 = nn.Linear(27, 8), nn.Linear(8, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = torch.relu(self.norm(self.conv1(x)))
-        x = torch.relu(self.conv3(torch.relu(self.conv2(x))) + x)
-        return self.fc2(torch.relu(self.fc1(x.flatten(1))))
 
 
 class OneByOne(DeepPoly):
@@ -37,7 +25,7 @@ class OneByOne(DeepPoly):
 @pytest.fixture
 def problem() -> tuple[Graph, dict[str, Tensor], Box, Tensor]:
     torch.manual_seed(0)
-    network = Residual().double().eval()
+    network = ResidualNetwork().double().eval()
     tensors = {name: tensor for name, tensor in network.state_dict(keep_vars=True).items()}
     spec = margin_specification(torch.tensor([0, 1, 2]), 4, torch.float64)
     return trace(network, (2, 6, 6)), tensors, Box.around(torch.rand(3, 2, 6, 6).double(), 0.05), spec
@@ -48,7 +36,7 @@ def test_rows_chosen_one_by_one_are_the_same(
     problem: tuple[Graph, dict[str, Tensor], Box, Tensor], chunk_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = DeepPoly()(*problem)
-    monkeypatch.setattr("gls_lightning.relaxations.linear_relaxation._CPU_TENSOR_BYTES", chunk_bytes)
+    monkeypatch.setattr("gls_lightning.relaxations.memory._CACHED_CHUNK_BYTES", chunk_bytes)
     ours = OneByOne(skip_ibp_stable=True)(*problem)
     torch.testing.assert_close(ours, expected)
     params = [tensor for tensor in problem[1].values() if tensor.requires_grad]

@@ -7,11 +7,20 @@ from gls_lightning.bounds.operations.batch_norm import BatchNorm
 from gls_lightning.bounds.operations.constant_affine import ConstantAffine
 from gls_lightning.bounds.operations.convolution import Convolution
 from gls_lightning.bounds.operations.elementwise import ElementwiseAffine
+from gls_lightning.bounds.operations.fixed_tensor import FixedTensor
 from gls_lightning.bounds.operations.identity import Identity
 from gls_lightning.bounds.operations.leaky_relu import LeakyReLU
 from gls_lightning.bounds.operations.linear import Linear
 from gls_lightning.bounds.operations.operation import Activation, AffineOperation, Operation, Tensors
-from gls_lightning.bounds.operations.registry import Call, UnsupportedOperationError, implements
+from gls_lightning.bounds.operations.registry import (
+    BUILDERS,
+    TRACED,
+    Call,
+    Constant,
+    UnsupportedOperationError,
+    implements,
+    name_of,
+)
 from gls_lightning.bounds.operations.relu import ReLU
 from gls_lightning.bounds.operations.reshape import Reshape
 from gls_lightning.bounds.operations.s_shaped import SShaped
@@ -19,15 +28,19 @@ from gls_lightning.bounds.operations.sigmoid import Sigmoid
 from gls_lightning.bounds.operations.tanh import Tanh
 
 __all__ = [
+    "BUILDERS",
+    "TRACED",
     "Activation",
     "Addition",
     "AffineOperation",
     "AveragePooling",
     "BatchNorm",
     "Call",
+    "Constant",
     "ConstantAffine",
     "Convolution",
     "ElementwiseAffine",
+    "FixedTensor",
     "Identity",
     "LeakyReLU",
     "Linear",
@@ -40,4 +53,5 @@ __all__ = [
     "Tensors",
     "UnsupportedOperationError",
     "implements",
+    "name_of",
 ]

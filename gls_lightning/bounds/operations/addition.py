@@ -7,7 +7,7 @@ from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.operations.operation import AffineOperation, Tensors
 from gls_lightning.bounds.rational import Rationals
 from gls_lightning.bounds.rounding import per_sample
-from gls_lightning.bounds.rows.rows import Rows
+from gls_lightning.bounds.rows import Rows
 from gls_lightning.bounds.zonotope import Errors
 
 

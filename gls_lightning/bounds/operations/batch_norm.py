@@ -48,7 +48,7 @@ class BatchNorm(ElementwiseAffine):
         return sums.reshape(*sums.shape, *(1,) * (len(self.output_shape) - 1))
 
     def batch_statistics(self, x: Tensor) -> dict[str, Tensor]:
-        """Mean and biased variance of a batch ``[B, *shape]`` under the names of this layer's buffers."""
+        """Computes mean and biased variance of a batch ``[B, *shape]`` under the names of this layer's buffers."""
         axes = (0, *range(2, x.ndim))
         return {self.mean: x.mean(axes), self.variance: x.var(axes, correction=0)}
 

@@ -2,26 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
 
 from gls_lightning.bounds.box import Box
+from gls_lightning.bounds.operations.exact_convolution import convolve_exactly
 from gls_lightning.bounds.operations.linear import magnitude
 from gls_lightning.bounds.operations.operation import AffineOperation, Operation, Tensors
 from gls_lightning.bounds.operations.registry import Call, implements
 from gls_lightning.bounds.rational import Rationals
-from gls_lightning.bounds.rows.dense_rows import DenseRows
-from gls_lightning.bounds.rows.factored_rows import FactoredRows
-from gls_lightning.bounds.rows.patch_rows import PatchRows
-from gls_lightning.bounds.rows.rows import Rows
-from gls_lightning.bounds.rows.transposed_convolution import transposed_convolution
+from gls_lightning.bounds.rows import (
+    DenseRows,
+    FactoredRows,
+    PatchRows,
+    Rows,
+    transposed_convolution,
+    unrolled_convolution,
+)
 from gls_lightning.bounds.slots import Blocks
-from gls_lightning.bounds.windows import Pair, Windows, pair
+from gls_lightning.bounds.windows import Pair, Windows, area, pair
 from gls_lightning.bounds.zonotope import Errors
 
 
@@ -48,7 +50,7 @@ class Convolution(AffineOperation):
     groups: int
 
     def kernel(self, tensors: Tensors, like: Tensor) -> Tensor:
-        """The kernel, ``[C_out, C_in / groups, kh, kw]``."""
+        """Returns the kernel, ``[C_out, C_in / groups, kh, kw]``."""
         return tensors[self.weight]
 
     @override
@@ -60,16 +62,8 @@ class Convolution(AffineOperation):
         return self._convolve_exactly(inputs[0], Rationals.of(tensors[self.weight]), self._bias(tensors))
 
     def _convolve_exactly(self, x: Rationals, kernel: Rationals, bias: Tensor | None) -> Rationals:
-        (ph, pw), (dh, dw), (height, width) = self.padding, self.dilation, self.output_shape[1:]
-        channels, *size = x.numerators.shape
-        padded = np.full((channels, size[0] + 2 * ph, size[1] + 2 * pw), 0, object)  # np.pad's 0 is one of int64
-        padded[:, ph : ph + size[0], pw : pw + size[1]] = x.numerators
-        windows = np.lib.stride_tricks.sliding_window_view(padded, self._reach, (1, 2))
-        windows = windows[:, :: self.stride[0], :: self.stride[1], ::dh, ::dw][:, :height, :width]
-        by_group = windows.transpose(0, 3, 4, 1, 2).reshape(self.groups, -1, height * width)
-        kernels = kernel.numerators.reshape(self.groups, self.output_shape[0] // self.groups, -1)
-        products = np.concatenate([k @ w for k, w in zip(kernels, by_group, strict=True)]).reshape(self.output_shape)
-        sums = Rationals(products, kernel.denominator * x.denominator)
+        size = pair(self.output_shape[1:])
+        sums = convolve_exactly(x, kernel, self.stride, self.padding, self.dilation, size, self.groups)
         return sums if bias is None else sums + Rationals.of(bias[:, None, None])
 
     @override
@@ -124,12 +118,13 @@ class Convolution(AffineOperation):
         if isinstance(rows, PatchRows):
             rows = rows.cleaned()
         of_input = self._windows_of_input(windows)
-        if _area(of_input.kernel) <= _LARGEST_UNROLLED * _area(self.kernel_size):
-            values = self._product(rows, self._unrolled(kernel, windows.kernel, of_input.kernel))
+        if area(of_input.kernel) <= _LARGEST_UNROLLED * area(self.kernel_size):
+            geometry = self.stride, self.dilation, windows.kernel, of_input.kernel, self.groups
+            values = self._product(rows, unrolled_convolution(kernel, *geometry))
         else:
             values = self._spread(rows.values, kernel, windows.kernel, of_input.kernel)
         patches = PatchRows(values, of_input, of_input.inside, rows.functions)
-        return patches.to_dense() if _area(of_input.kernel) > _area(of_input.shape[1:]) else patches
+        return patches.to_dense() if area(of_input.kernel) > area(of_input.shape[1:]) else patches
 
     def _product(self, rows: Rows, unrolled: Tensor) -> Tensor:
         if self.groups > 1:
@@ -144,7 +139,7 @@ class Convolution(AffineOperation):
         return self._transpose(maps, kernel, (0, 0), input_window).reshape(*values.shape[:-1], -1)
 
     def _windows_of_input(self, windows: Windows) -> Windows:
-        """The windows of the input that given windows of the output depend on."""
+        """Returns the windows of the input that given windows of the output depend on."""
         channels, height, width = self.input_shapes[0]
         (sh, sw), (ph, pw), (rh, rw) = self.stride, self.padding, self._reach
         return replace(
@@ -156,7 +151,7 @@ class Convolution(AffineOperation):
         )
 
     def _windows_of_output(self, windows: Windows) -> Windows:
-        """The windows of the network's input that the output sees, given those that the input sees."""
+        """Returns the windows of the network's input that the output sees, given those that the input sees."""
         (sh, sw), (ph, pw), (rh, rw) = windows.stride, self.padding, self._reach
         return replace(
             windows,
@@ -165,17 +160,6 @@ class Convolution(AffineOperation):
             offset=(windows.offset[0] - ph * sh, windows.offset[1] - pw * sw),
             positions=(self.output_shape[1], self.output_shape[2]),
         )
-
-    def _unrolled(self, kernel: Tensor, window: Pair, input_window: Pair) -> Tensor:
-        """The convolution of one window as one matrix a group, ``[groups, C_out/g * kh * kw, C_in/g * kh' * kw']``.
-
-        One product with it is far faster than a transposed convolution of very many very small maps.
-        """
-        placement = _placement(self.kernel_size, self.stride, self.dilation, window, input_window).to(kernel)
-        kernels = kernel.reshape(self.groups, -1, kernel.shape[1], _area(self.kernel_size))
-        placed = (kernels @ placement).unflatten(-1, (_area(window), _area(input_window)))
-        by_row: Tensor = placed.transpose(2, 3)
-        return by_row.flatten(3).flatten(1, 2)
 
     @property
     def _reach(self) -> Pair:
@@ -195,22 +179,6 @@ class Convolution(AffineOperation):
 
 _LARGEST_UNROLLED = 5
 """Windows of the input beyond this many kernels are cheaper by transposed convolution (measured: benchmarks/)."""
-
-
-def _area(size: Sequence[int]) -> int:
-    height, width = size
-    return height * width
-
-
-@lru_cache(maxsize=256)
-@torch.inference_mode(False)  # the result outlives the mode in which it is first needed
-def _placement(kernel: Pair, stride: Pair, dilation: Pair, window: Pair, input_window: Pair) -> Tensor:
-    """1 where an element of the kernel meets an element of the input: ``[kernel, window * input_window]``."""
-    axes = []
-    for k, s, d, w, i in zip(kernel, stride, dilation, window, input_window, strict=True):
-        reached = torch.arange(w)[:, None] * s + torch.arange(k)[:, None, None] * d
-        axes.append((reached == torch.arange(i)).float())
-    return torch.einsum("awi,bvj->abwvij", *axes).reshape(_area(kernel), -1)
 
 
 @implements(nn.Conv2d)

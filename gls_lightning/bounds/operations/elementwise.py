@@ -8,7 +8,7 @@ from typing_extensions import override
 from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.operations.operation import AffineOperation, Tensors
 from gls_lightning.bounds.rounding import per_sample
-from gls_lightning.bounds.rows.rows import Rows
+from gls_lightning.bounds.rows import Rows
 from gls_lightning.bounds.zonotope import Errors
 
 
@@ -17,7 +17,7 @@ class ElementwiseAffine(AffineOperation):
 
     @abstractmethod
     def scale_and_shift(self, tensors: Tensors) -> tuple[Tensor | None, Tensor | None]:
-        """Scale and shift, each ``[1, *shape]`` or broadcasting to it; nothing stands for 1 and 0."""
+        """Returns scale and shift, each ``[1, *shape]`` or broadcasting to it; None stands for 1 and 0."""
 
     @override
     def evaluate(self, tensors: Tensors, *inputs: Tensor) -> Tensor:

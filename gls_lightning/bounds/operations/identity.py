@@ -1,4 +1,4 @@
-"""What does nothing to a network in use."""
+"""Layers that change nothing outside of training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

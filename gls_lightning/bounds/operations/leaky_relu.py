@@ -45,7 +45,7 @@ class LeakyReLU(Activation):
 
     @override
     def lines(self, box: Box, lower_slope: LowerSlope = "adaptive") -> Lines:
-        """The lines of the ReLU, as ``negative_slope * v + (1 - negative_slope) * relu(v)`` has them."""
+        """Returns the lines of the ReLU, as ``negative_slope * v + (1 - negative_slope) * relu(v)`` has them."""
         share = 1 - self.negative_slope
         below, below_offset, above, above_offset = relu_lines(box, lower_slope)
         return Lines(

@@ -10,8 +10,7 @@ from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.operations.operation import AffineOperation, Operation, Tensors
 from gls_lightning.bounds.operations.registry import Call, Constant, implements
 from gls_lightning.bounds.rational import Rationals
-from gls_lightning.bounds.rows.dense_rows import DenseRows
-from gls_lightning.bounds.rows.rows import Rows
+from gls_lightning.bounds.rows import DenseRows, Rows
 from gls_lightning.bounds.zonotope import Errors
 
 
@@ -60,7 +59,7 @@ class Linear(AffineOperation):
 
 
 def magnitude(weight: Tensor, bias: Tensor | None, largest: Tensor) -> Tensor:
-    """A bound ``[B, M]`` of absolute sums with weights ``[M, ...]`` and inputs of at most ``largest [B]``."""
+    """Bounds absolute sums, ``[B, M]``, with weights ``[M, ...]`` and inputs of at most ``largest [B]``."""
     products = largest[:, None] * weight.flatten(1).abs().sum(1)
     return products if bias is None else products + bias.abs()
 

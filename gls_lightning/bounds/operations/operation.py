@@ -1,4 +1,4 @@
-"""What the engine needs to know of an operation."""
+"""The rules that bounding needs of each operation."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.lines import Lines, LowerSlope
 from gls_lightning.bounds.rational import NotRationalError, Rationals
 from gls_lightning.bounds.rounding import per_sample, smallest
-from gls_lightning.bounds.rows.rows import Rows
+from gls_lightning.bounds.rows import Rows
 from gls_lightning.bounds.zonotope import Errors, Zonotope
 
 Tensors = Mapping[str, Tensor]
@@ -35,10 +35,10 @@ class Operation(ABC):
 
     @abstractmethod
     def evaluate(self, tensors: Tensors, *inputs: Tensor) -> Tensor:
-        """The output ``[B, *output_shape]`` at the inputs ``[B, *input_shape]``."""
+        """Computes the output ``[B, *output_shape]`` at the inputs ``[B, *input_shape]``."""
 
     def exactly(self, tensors: Tensors, *inputs: Rationals) -> Rationals:
-        """The output ``[*output_shape]`` at one input of each kind, without rounding.
+        """Computes the output ``[*output_shape]`` at one input of each kind, without rounding.
 
         Raises:
             NotRationalError: Always, unless an operation says otherwise.
@@ -47,11 +47,11 @@ class Operation(ABC):
 
     @abstractmethod
     def interval(self, tensors: Tensors, *inputs: Box) -> Box:
-        """The smallest box that holds the outputs over the input boxes (paper, Eq. 3)."""
+        """Computes the smallest box that holds the outputs over the input boxes (paper, Eq. 3)."""
 
     @abstractmethod
     def rounding(self, tensors: Tensors, inputs: Sequence[Box], output: Box) -> Tensor | None:
-        """The scale of the rounding errors of an interval or zonotope (see ``rounding.py``).
+        """Bounds the scale of the rounding errors of an interval or zonotope (see ``rounding.py``).
 
         Args:
             tensors: Parameters and buffers.
@@ -64,14 +64,14 @@ class Operation(ABC):
 
     @abstractmethod
     def zonotope(self, tensors: Tensors, *inputs: Zonotope) -> Zonotope:
-        """A hybrid zonotope that holds the outputs over those of the inputs (Mirman et al., 2018)."""
+        """Computes a hybrid zonotope that holds the outputs over those of the inputs (Mirman et al., 2018)."""
 
 
 class AffineOperation(Operation):
     """An operation that back-substitution passes exactly."""
 
     def magnitude(self, tensors: Tensors, *inputs: Tensor) -> Tensor:
-        """A bound of the sum of the absolute products and of the constant that make up each element of the output.
+        """Bounds the sum of the absolute products and of the constant that make up each element of the output.
 
         Args:
             tensors: Parameters and buffers.
@@ -100,7 +100,7 @@ class AffineOperation(Operation):
 
     @abstractmethod
     def errors(self, tensors: Tensors, *inputs: Errors) -> Errors:
-        """The errors of the output: those of the inputs through the linear part, without the constant."""
+        """Passes the errors of the inputs through the linear part, without the constant."""
 
     @abstractmethod
     def backward(self, tensors: Tensors, rows: Rows) -> tuple[Rows, ...]:
@@ -120,7 +120,7 @@ class Activation(Operation):
         return per_sample(inputs[0].largest + output.largest, len(self.output_shape))
 
     def steepness(self, lines: Lines) -> Tensor:
-        """A bound of the slope of any line that may be taken in place of these, ``[B, *shape]``.
+        """Bounds the slope of any line that may be taken in place of these, ``[B, *shape]``.
 
         Rounding errors of the input, and of the lines themselves, count as often at the output. By default at least 1.
         """
@@ -136,14 +136,14 @@ class Activation(Operation):
         return Zonotope(Box(*sides), errors, zonotope.input_radius)
 
     def exact_line(self, box: Box) -> tuple[Tensor, Tensor, Tensor]:
-        """Slope and offset where the activation is a line over the box, 0 elsewhere; and where it is."""
+        """Returns slope and offset where the activation is a line over the box, 0 elsewhere, and marks where it is."""
         lines = self.lines(box)
         exact = (lines.lower_slope == lines.upper_slope) & (lines.lower_offset == lines.upper_offset)
         return torch.where(exact, lines.lower_slope, 0), torch.where(exact, lines.lower_offset, 0), exact
 
     @abstractmethod
     def lines(self, box: Box, lower_slope: LowerSlope = "adaptive") -> Lines:
-        """Lines below and above the activation over the box of its inputs ``[B, *shape]``.
+        """Computes lines below and above the activation over the box of its inputs ``[B, *shape]``.
 
         Args:
             box: The inputs.

@@ -1,7 +1,8 @@
-"""Which calls in a network become which operation."""
+"""A registry of the calls in a network that become operations."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NoReturn, TypeVar
 
 import torch
@@ -56,15 +57,16 @@ class Call:
     output_shape: torch.Size
 
     def make(self, kind: type[Operation], **fields: Any) -> Operation:
-        """An operation of this kind with the shapes of the call."""
+        """Makes an operation of this kind with the shapes of the call."""
         return kind(input_shapes=self.input_shapes, output_shape=self.output_shape, **fields)
 
     def tensor(self, name: str) -> str | None:
-        """Name in the state dict of the module's own parameter or buffer, or nothing if the module has none."""
+        """Returns the name in the state dict of the module's own parameter or buffer; None if the module has none."""
         assert self.module is not None
         if getattr(self.module, name) is None:
             return None
-        if name not in {**self.module._parameters, **self.module._buffers}:
+        listed = self.module.named_parameters, self.module.named_buffers
+        if name not in dict(chain(*(tensors(recurse=False, remove_duplicate=False) for tensors in listed))):
             self.refuse(f"its {name} is no parameter, but computed from others")
         return f"{self.place}.{name}"
 
@@ -84,7 +86,7 @@ class Call:
 Builder = TypeVar("Builder", bound=Callable[[Call], Operation])
 
 BUILDERS: dict[Any, Callable[[Call], Operation]] = {}
-"""What makes the operation of a call, by the class of the module, the function, or the name of the tensor's method."""
+"""Makers of a call's operation by the class of the module, the function, or the name of the tensor's method."""
 
 
 def implements(*targets: Any) -> Callable[[Builder], Builder]:
@@ -102,5 +104,5 @@ def implements(*targets: Any) -> Callable[[Builder], Builder]:
 
 
 def name_of(target: Any) -> str:
-    """The name under which messages speak of a module's class, a function or a method."""
+    """Returns the name under which messages speak of a module's class, a function or a method."""
     return target if isinstance(target, str) else str(getattr(target, "__name__", target))

@@ -44,7 +44,7 @@ class ReLU(Activation):
 
 
 def relu_lines(box: Box, lower_slope: LowerSlope) -> Lines:
-    """Lines below and above the ReLU; with the adaptive rule those of DeepPoly (paper, Eq. 5).
+    """Computes lines below and above the ReLU; with the adaptive rule those of DeepPoly (paper, Eq. 5).
 
     Unstable neurons (``l < 0 < u``) get the chord above and, below, a line through 0 with a slope from 0 to 1. Active
     and dead neurons are exact; as in PyTorch, the slope at 0 is 0.

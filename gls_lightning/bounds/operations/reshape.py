@@ -11,7 +11,7 @@ from gls_lightning.bounds.operations.operation import AffineOperation, Operation
 from gls_lightning.bounds.operations.registry import Call, implements
 from gls_lightning.bounds.rational import Rationals
 from gls_lightning.bounds.rounding import per_sample
-from gls_lightning.bounds.rows.rows import Rows
+from gls_lightning.bounds.rows import Rows
 from gls_lightning.bounds.zonotope import Errors
 
 

@@ -16,11 +16,11 @@ class SShaped(Activation):
 
     @abstractmethod
     def value(self, v: Tensor) -> Tensor:
-        """The activation at ``v``."""
+        """Returns the activation at ``v``."""
 
     @abstractmethod
     def slope(self, v: Tensor) -> Tensor:
-        """Its derivative at ``v``."""
+        """Returns its derivative at ``v``."""
 
     @override
     def evaluate(self, tensors: Tensors, *inputs: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ class SShaped(Activation):
 
     @override
     def lines(self, box: Box, lower_slope: LowerSlope = "adaptive") -> Lines:
-        """The lines of DeepPoly (Singh et al., 2019), through the ends of the activation.
+        """Computes the lines of DeepPoly (Singh et al., 2019), through the ends of the activation.
 
         The line below has the slope of the chord where the activation is concave and otherwise the smaller of the
         slopes at the ends, which is the smallest in the box; the line above likewise where it is convex.

@@ -1,5 +1,24 @@
-"""Coefficients of linear bounds, in the form that is cheapest."""
+"""Coefficients of linear functions of a node's output, in the form that is cheapest.
 
-from gls_lightning.bounds.rows.rows import Rows
+``DenseRows`` read the whole node and ``PatchRows`` a window of a map; ``FactoredRows`` keep the slopes of an activation
+apart from the coefficients.
+"""
 
-__all__ = ["Rows"]
+from gls_lightning.bounds.rows.factored_rows import FactoredRows
+from gls_lightning.bounds.rows.functions import Functions
+from gls_lightning.bounds.rows.patch_rows import PatchRows
+from gls_lightning.bounds.rows.relaxed_rows import relax_rows
+from gls_lightning.bounds.rows.rows import DenseRows, Rows
+from gls_lightning.bounds.rows.transposed_convolution import transposed_convolution
+from gls_lightning.bounds.rows.unrolled_convolution import unrolled_convolution
+
+__all__ = [
+    "DenseRows",
+    "FactoredRows",
+    "Functions",
+    "PatchRows",
+    "Rows",
+    "relax_rows",
+    "transposed_convolution",
+    "unrolled_convolution",
+]

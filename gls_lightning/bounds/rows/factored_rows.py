@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 from typing_extensions import override
 
-from gls_lightning.bounds.rows.dense_rows import DenseRows
-from gls_lightning.bounds.rows.rows import Functions, Rows
-from gls_lightning.bounds.sign_split import both_signs
+from gls_lightning.bounds.rows.functions import Functions
+from gls_lightning.bounds.rows.rows import DenseRows, Rows
+from gls_lightning.bounds.rows.sign_split import both_signs
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,15 @@ class FactoredRows(Rows):
         return self.slope.numel() + self.deviation.numel()
 
     def expanded(self) -> Rows:
-        """The rows multiplied out."""
+        """Multiplies the rows out."""
         return self.base.with_values(self.values, self.functions)
 
     def can_join(self, matrix: Tensor) -> bool:
-        """Whether a product with ``matrix [K, L]`` is to be taken without multiplying the rows out."""
+        """Says whether :meth:`product` with ``matrix [K, L]`` is faster than multiplying the rows out."""
         return self.base.values.shape[:2] == (1, 1) and self.base.values.shape[2] * matrix.numel() <= _LARGEST_JOINT
 
     def product(self, matrix: Tensor) -> Tensor:
-        """The coefficients times ``matrix [K, L]``: ``[B, P, 2 S, L]``."""
+        """Multiplies the coefficients by ``matrix [K, L]``: ``[B, P, 2 S, L]``."""
         values = self.base.values[0, 0]
         straight, absolute = (
             (factor.squeeze(-2) @ (rows.T[:, :, None] * matrix[:, None]).flatten(1)).unflatten(-1, (len(values), -1))

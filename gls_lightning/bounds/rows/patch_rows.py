@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from gls_lightning.bounds.rows.dense_rows import DenseRows
-from gls_lightning.bounds.rows.rows import AS_GIVEN, Functions, Rows
+from gls_lightning.bounds.rows.functions import AS_GIVEN, Functions
+from gls_lightning.bounds.rows.rows import DenseRows, Rows
 from gls_lightning.bounds.windows import Windows
 
 
@@ -29,7 +29,7 @@ class PatchRows(Rows):
 
     @classmethod
     def identity(cls, values: Tensor, shape: torch.Size, functions: Functions = AS_GIVEN) -> "PatchRows":
-        """The rows ``values [S, C]`` of the channels at every position of a map ``(C, H, W)``."""
+        """Returns the rows ``values [S, C]`` of the channels at every position of a map ``(C, H, W)``."""
         channels, height, width = shape
         windows = Windows((channels, height, width), (1, 1), (1, 1), (0, 0), (height, width))
         return cls(values[None, None], windows, True, functions)
@@ -46,7 +46,7 @@ class PatchRows(Rows):
         return self.windows.extract(elements.expand(-1, *self.windows.shape))[:, :, None]
 
     def cleaned(self) -> "PatchRows":
-        """The same rows with zeros where a window reaches over the edge."""
+        """Returns the same rows with zeros where a window reaches over the edge."""
         if self.clean:
             return self
         ones = self.values.new_ones(1, *self.windows.shape)

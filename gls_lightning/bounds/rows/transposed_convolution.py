@@ -13,7 +13,7 @@ from gls_lightning.bounds.windows import Pair
 def transposed_convolution(
     maps: Tensor, kernel: Tensor, stride: Pair, padding: Pair, dilation: Pair, size: Pair, groups: int
 ) -> Tensor:
-    """The transpose of a convolution.
+    """Applies the transpose of a convolution.
 
     PyTorch's own is several times slower on a CPU, forwards: without dilation it is written here as one convolution
     with a channel for each place in a block of the size of the stride. Backwards it is two plain convolutions.
@@ -72,14 +72,14 @@ class _TransposedConvolution(torch.autograd.Function):
 
 
 def _channels_last(maps: Tensor) -> Tensor:
-    """The same maps with the channels last in memory, unmistakably so even where there is one channel only."""
+    """Returns the same maps with the channels last in memory, with strides that say so even for one channel."""
     elements = maps.movedim(1, -1)
     fresh: Tensor = elements.flatten(1).unflatten(1, elements.shape[1:])
     return fresh.movedim(-1, 1)
 
 
 class _Blocks(NamedTuple):
-    """How one axis of the convolution's input is cut into blocks of ``stride`` elements.
+    """A division of one axis of the convolution's input into blocks of ``stride`` elements.
 
     Attributes:
         before: Zeros to put before the kernel.
@@ -97,7 +97,7 @@ class _Blocks(NamedTuple):
 
 
 def _blocks(length: int, kernel: int, stride: int, padding: int, size: int) -> _Blocks:
-    """The way to cut an axis into blocks with the fewest products; to cut off what is too much takes as long again."""
+    """Cuts an axis into blocks with the fewest products; to cut off surplus elements takes as long again."""
 
     def starting(before: int) -> _Blocks:
         taps = -(-(kernel + before) // stride)
@@ -114,7 +114,7 @@ def _blocks(length: int, kernel: int, stride: int, padding: int, size: int) -> _
 
 
 def _by_place(kernel: Tensor, stride: Pair, before: Pair, taps: Pair, groups: int) -> Tensor:
-    """The kernel with a channel for each place in a block: ``[groups * sh * sw * C_in/g, C_out / groups, *taps]``."""
+    """Gives the kernel a channel for each place in a block: ``[groups * sh * sw * C_in/g, C_out / groups, *taps]``."""
     after = [t * s - b - k for t, s, b, k in zip(taps, stride, before, kernel.shape[2:], strict=True)]
     full = F.pad(kernel, (before[1], after[1], before[0], after[0]))
     split = full.unflatten(3, (taps[1], stride[1])).unflatten(2, (taps[0], stride[0])).unflatten(0, (groups, -1))

@@ -1,4 +1,4 @@
-"""Which ReLU to split."""
+"""The choice of the ReLU to split."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from gls_lightning.certification.branch_and_bound.subdomains import Subdomains
 
 
 def choose_relu(subdomains: Subdomains, bounded: Bounded, candidates: int) -> Tensor:
-    """Filtered smart branching (De Palma et al., 2021): tries the most promising ReLUs and takes the best one.
+    """Tries the most promising ReLUs and takes the best one: filtered smart branching (De Palma et al., 2021).
 
     Half of the candidates are those whose line above costs most, the others those whose line below may. Each
     is tried by bounding both parts with the slopes and multipliers of the whole; the larger the sum of the two bounds,
@@ -34,7 +34,7 @@ def choose_relu(subdomains: Subdomains, bounded: Bounded, candidates: int) -> Te
 
 
 def triangle_costs(subdomains: Subdomains, bounded: Bounded) -> Tensor:
-    """The height of the triangle around each unstable ReLU, times minus the ReLU's coefficient, ``[B, N]``.
+    """Computes the height of the triangle around each unstable ReLU, times minus the ReLU's coefficient, ``[B, N]``.
 
     Where it is positive, it is what the line above costs the bound: the intercept term of BaBSR (Bunel et al., 2020).
     Where it is negative, the line below is in use, which costs nothing at 0 but may elsewhere.

@@ -18,7 +18,7 @@ _DESCENT = PGD(steps=10, step_size=0.25, step_decay="sabr", loss="margin")
 
 
 def descend(subdomains: Subdomains, points: Tensor) -> Tensor:
-    """Points of the boxes where the largest function is at most that at ``points [B, *input]``, but for rounding.
+    """Finds points of the boxes where the largest function is at most that at ``points [B, *input]``, but for rounding.
 
     A short attack in float32 starts there.
     """
@@ -31,7 +31,7 @@ def descend(subdomains: Subdomains, points: Tensor) -> Tensor:
 
 
 def minimise(function: Callable[[Tensor], Tensor], box: Box, starts: Tensor, attack: PGD) -> Tensor:
-    """Points of boxes where a function is small.
+    """Finds points of boxes where a function is small.
 
     Args:
         function: Maps points ``[B, *input]`` to values ``[B]``.

@@ -38,7 +38,7 @@ class Lagrangian:
         self._start.reference(graph.output)
 
     def __call__(self, shares: Tensor, multipliers: Tensor, weights: Tensor) -> Tensor:
-        """Lower bounds of weighted sums of the functions, and so of the largest one.
+        """Bounds weighted sums of the functions, and so the largest one, from below.
 
         Args:
             shares: Slopes of the lines below the unstable ReLUs, between 0 and 1, ``[B, N]``.
@@ -60,7 +60,7 @@ class Lagrangian:
 
     @torch.no_grad()
     def _rounding(self, weights: Tensor, bound: Tensor) -> Tensor:
-        """Bound of what the weighted sums of the functions may lose to rounding, ``[B]``."""
+        """Bounds the loss of the weighted sums of the functions to rounding, ``[B]``."""
         subdomains = self.subdomains
         coefficients = (weights.unsqueeze(1) @ subdomains.rows.abs()).sum((1, 2))
         offsets = (weights * subdomains.offsets.abs()).sum(1)
@@ -70,7 +70,7 @@ class Lagrangian:
         )
 
     def coefficients(self) -> Tensor:
-        """Gradient of the bounds in each ReLU's output, ``[B, N]``, after a backward pass."""
+        """Returns the gradient of the bounds in each ReLU's output, ``[B, N]``, after a backward pass."""
         offsets = [offset for line in self.lines.values() for offset in (line.lower_offset, line.upper_offset)]
         gradients = [torch.zeros_like(offset) if offset.grad is None else offset.grad for offset in offsets]
         below, above = (side_by_side(gradients[i::2], self.subdomains.offsets) for i in (0, 1))

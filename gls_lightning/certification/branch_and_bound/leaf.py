@@ -26,12 +26,12 @@ class AffineFunctions(NamedTuple):
     constants: Array
 
     def stack(self, other: "AffineFunctions") -> "AffineFunctions":
-        """These functions, and then the other ones."""
+        """Appends other functions."""
         return AffineFunctions(*(np.concatenate(pair) for pair in zip(self, other, strict=True)))
 
 
 class Minimum(NamedTuple):
-    """What a linear program found.
+    """The result of a linear program.
 
     Attributes:
         point: A point of the box near the minimum, ``[1, *input]``; None if there is none.
@@ -44,10 +44,10 @@ class Minimum(NamedTuple):
     multipliers: Array
 
     def lower(self, leaf: Subdomains) -> float:
-        """A lower bound of the minimum, infinite if the subdomain is empty.
+        """Bounds the minimum from below: infinity if the subdomain is empty.
 
-        The solver is not believed: any multipliers that are at least 0 give a lower bound. That of its multipliers is
-        computed by back-substitution, with what rounding may do to it.
+        The solver is not believed. Any multipliers that are at least 0 give a lower bound; the bound that the solver's
+        multipliers give is computed by back-substitution, less its rounding error.
         """
         if not len(self.weights):
             return -np.inf
@@ -85,7 +85,7 @@ def minimise_leaf(leaf: Subdomains, *, time_limit: float = np.inf) -> Minimum:
 
 
 def _affine(leaf: Subdomains) -> tuple[AffineFunctions, AffineFunctions]:
-    """The group's functions of the input, and functions that are at most 0 where the splits hold."""
+    """Returns the group's functions of the input, and functions that are at most 0 where the splits hold."""
     size = leaf.graph.input_shape.numel()
     origin = leaf.rows.new_zeros(1, size)
     corners = torch.cat([origin, torch.eye(size).to(origin)]).view(-1, *leaf.graph.input_shape)
@@ -95,7 +95,7 @@ def _affine(leaf: Subdomains) -> tuple[AffineFunctions, AffineFunctions]:
 
 
 def _evaluate_affine(leaf: Subdomains, points: Tensor) -> tuple[Tensor, Tensor]:
-    """The affine functions that the network is in the leaf, at any points ``[P, *input]``: functions and splits."""
+    """Evaluates the affine functions that hold in the leaf at any points ``[P, *input]``: functions and splits."""
     active = leaf.by_relu(leaf.split_relu_box.lower >= 0)
     signs = leaf.by_relu(leaf.signs)
     splits = [points.new_empty(len(points), 0)]
@@ -112,7 +112,7 @@ def _evaluate_affine(leaf: Subdomains, points: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _from_corners(values: Tensor) -> AffineFunctions:
-    """The affine functions with these values ``[1 + n, m]`` at 0 and at the unit vectors."""
+    """Finds the affine functions with these values ``[1 + n, m]`` at 0 and at the unit vectors."""
     return AffineFunctions((values[1:] - values[0]).mT.cpu().numpy(), values[0].cpu().numpy())
 
 

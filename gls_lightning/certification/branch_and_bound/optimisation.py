@@ -33,7 +33,7 @@ class Bounded(NamedTuple):
     points: Tensor
 
     def select(self, rows: Tensor) -> "Bounded":
-        """Those of some of the subdomains, by their positions."""
+        """Picks the bounds of some of the subdomains, by their positions."""
         return Bounded(*(values[rows] for values in self))
 
 
@@ -69,7 +69,7 @@ def optimise(
 
 
 def _evaluate(subdomains: Subdomains, shares: Tensor, multipliers: Tensor, logits: Tensor) -> Bounded:
-    """The bounds in float64, and their gradients."""
+    """Computes the bounds in float64, and their gradients."""
     weights = logits.double().softmax(1)
     with torch.enable_grad():
         lagrangian = Lagrangian(subdomains, with_gradients=True)

@@ -1,4 +1,4 @@
-"""What branch and bound is asked, and what it answers."""
+"""Questions to branch and bound, and its answers."""
 
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ class Question:
 
 
 def largest_functions(rows: Tensor, offsets: Tensor, outputs: Tensor) -> Tensor:
-    """The largest function of each group, ``[B]``, at outputs ``[B, K]``.
+    """Returns the value of the largest function of each group, ``[B]``, at outputs ``[B, K]``.
 
     Args:
         rows: The functions' coefficients, ``[B, m, K]``.
@@ -38,7 +38,7 @@ def largest_functions(rows: Tensor, offsets: Tensor, outputs: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Answer:
-    """What was found out about one question.
+    """The answer to one question, as far as it was found.
 
     Attributes:
         number: The question's position.
@@ -60,5 +60,5 @@ class Answer:
 
     @property
     def decided(self) -> bool:
-        """Whether the answer is yes, with a point, or no, with proof."""
+        """Says whether the answer is yes, with a point, or no, with proof."""
         return self.point is not None or bool((self.lower > 0).all())

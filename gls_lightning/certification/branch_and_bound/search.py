@@ -3,27 +3,23 @@
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from gls_lightning.arguments import require
 from gls_lightning.bounds import Box, Graph, Tensors
 from gls_lightning.bounds.operations import ReLU
 from gls_lightning.certification.branch_and_bound.branching import choose_relu
+from gls_lightning.certification.branch_and_bound.examined import Examined, Selection, assemble, spread
 from gls_lightning.certification.branch_and_bound.falsification import descend, minimum_around
 from gls_lightning.certification.branch_and_bound.leaf import minimise_leaf
-from gls_lightning.certification.branch_and_bound.optimisation import Bounded, optimise
+from gls_lightning.certification.branch_and_bound.optimisation import optimise
 from gls_lightning.certification.branch_and_bound.question import Answer, Question
 from gls_lightning.certification.branch_and_bound.subdomains import Subdomains, side_by_side
-from gls_lightning.certification.branch_and_bound.tree import Subdomain, Tree
+from gls_lightning.certification.branch_and_bound.tree import Tree
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.relaxations import CROWNIBP, DeepPoly, number_that_fits
-
-Selection = list[tuple[Tree, Subdomain]]
-
-_TENSORS_PER_RELU = 12
-"""Lines, slopes, multipliers, their gradients and moments."""
+from gls_lightning.relaxations import CROWNIBP, TENSORS_PER_SLOPE, DeepPoly, number_that_fits
 
 
 class BranchAndBound:
@@ -60,11 +56,9 @@ class BranchAndBound:
     ) -> None:
         positive = {"time_limit": time_limit, "learning_rate": learning_rate, "memory_budget": memory_budget}
         for name, value in positive.items():
-            if not value > 0:
-                raise ConfigurationError(f"{name} is {value}; it must be positive")
+            require(value > 0, name, value, "positive")
         for name, number in {"batch_size": batch_size, "steps": steps, "candidates": candidates}.items():
-            if number < 1:
-                raise ConfigurationError(f"{name} is {number}; it must be at least 1")
+            require(number >= 1, name, number, "at least 1")
         self.time_limit = time_limit
         self.batch_size = batch_size
         self.steps = steps
@@ -112,7 +106,7 @@ class BranchAndBound:
 
     def _size_of_batch(self, graph: Graph, tensors: Tensors) -> int:
         neurons = sum(graph.by_name[name].operation.output_shape.numel() for name in graph.relus)
-        numbers = CROWNIBP().coefficients(graph, tensors, rows=1) + _TENSORS_PER_RELU * neurons
+        numbers = CROWNIBP().coefficients(graph, tensors, rows=1) + TENSORS_PER_SLOPE * neurons
         return max(1, min(self.batch_size, number_that_fits(self.memory_budget, numbers, element_size=8)))
 
     def _plant(self, graph: Graph, tensors: Tensors, number: int, question: Question) -> Tree:
@@ -130,7 +124,7 @@ class BranchAndBound:
         for tree in active:
             while tree.has_open and len(batch) < size:
                 batch.append((tree, tree.take()))
-        self._bound(_assemble(graph, tensors, batch), batch)
+        self._bound(assemble(graph, tensors, batch), batch)
         seconds = (time.perf_counter() - started) / len(batch)
         for tree, _ in batch:
             tree.seconds += seconds
@@ -140,9 +134,9 @@ class BranchAndBound:
     def _bound(self, subdomains: Subdomains, batch: Selection) -> None:
         """Bounds the subdomains of a batch, and closes them or puts parts in their place."""
         shares = torch.stack([subdomain.shares for _, subdomain in batch]).float() / 255
-        multipliers = _spread([(s.relus, s.multipliers) for _, s in batch], torch.zeros_like(shares))
+        multipliers = spread([(s.relus, s.multipliers) for _, s in batch], torch.zeros_like(shares))
         bounded = optimise(subdomains, shares, multipliers, steps=self.steps, learning_rate=self.learning_rate)
-        examined = _close_proven(Examined(subdomains, bounded, batch))
+        examined = Examined(subdomains, bounded, batch).close_proven()
         self._falsify(examined)
         has_unstable = examined.subdomains.unstable.any(1).tolist()
         open_ = [i for i, (tree, _) in enumerate(examined.batch) if not tree.done]
@@ -152,7 +146,7 @@ class BranchAndBound:
         if to_split := [i for i in open_ if has_unstable[i]]:
             self._split(examined.select(to_split))
 
-    def _split(self, examined: "Examined") -> None:
+    def _split(self, examined: Examined) -> None:
         subdomains, bounded, batch = examined
         relus = choose_relu(subdomains, bounded, self.candidates)
         rows = zip(batch, relus, bounded.lower.tolist(), bounded.multipliers, bounded.shares, strict=True)
@@ -160,10 +154,10 @@ class BranchAndBound:
             known = max(subdomain.lower, lower)
             tree.branch(subdomain.parts(relu, lower=known, multipliers=multipliers, shares=shares))
 
-    def _falsify(self, examined: "Examined") -> None:
+    def _falsify(self, examined: Examined) -> None:
         """Tries points of each box: where its bound is smallest, and what lies below from there."""
         points = descend(examined.subdomains, examined.bounded.points)
-        _compare_with_bounds(examined, points)
+        examined.compare_with_bounds(points)
         best: dict[Tree, tuple[float, int]] = {}
         for i, value in enumerate(examined.subdomains.largest_from_above(points).tolist()):
             tree, _ = examined.batch[i]
@@ -174,7 +168,7 @@ class BranchAndBound:
                 one = examined.select([i]).subdomains
                 _try_minimum(tree, one, minimum_around(one, points[[i]], time_limit=self._left(tree)))
 
-    def _decide_leaf(self, leaf: "Examined") -> None:
+    def _decide_leaf(self, leaf: Examined) -> None:
         ((tree, subdomain),) = leaf.batch
         minimum = minimise_leaf(leaf.subdomains, time_limit=self._left(tree))
         _try_minimum(tree, leaf.subdomains, minimum.point)
@@ -185,70 +179,6 @@ class BranchAndBound:
         return max(self.time_limit - tree.seconds, 1.0)
 
 
-class Examined(NamedTuple):
-    """Bounded subdomains, and whose they are."""
-
-    subdomains: Subdomains
-    bounded: Bounded
-    batch: Selection
-
-    def select(self, rows: list[int]) -> "Examined":
-        """Some of them, by their positions."""
-        positions = torch.tensor(rows, dtype=torch.int64, device=self.bounded.lower.device)
-        batch = [self.batch[row] for row in rows]
-        return Examined(self.subdomains.select(positions), self.bounded.select(positions), batch)
-
-
-def _assemble(graph: Graph, tensors: Tensors, batch: Selection) -> Subdomains:
-    """The subdomains of a batch side by side."""
-    trees = [tree for tree, _ in batch]
-    relu_box = _concatenate([tree.relu_box for tree in trees])
-    unsplit = torch.zeros_like(relu_box.lower, dtype=torch.int8)
-    return Subdomains(
-        graph,
-        tensors,
-        _concatenate([tree.question.box for tree in trees]),
-        relu_box,
-        _spread([(subdomain.relus, subdomain.signs) for _, subdomain in batch], unsplit),
-        torch.stack([tree.question.rows[tree.group] for tree in trees]),
-        torch.stack([tree.question.offsets[tree.group] for tree in trees]),
-    )
-
-
-def _concatenate(boxes: list[Box]) -> Box:
-    return Box(*(torch.cat(sides) for sides in zip(*boxes, strict=True)))
-
-
-def _spread(values: list[tuple[Tensor, Tensor]], everywhere: Tensor) -> Tensor:
-    """Puts positions and values of each row into ``everywhere [B, N]``."""
-    for row, (positions, numbers) in zip(everywhere, values, strict=True):
-        row[positions] = numbers
-    return everywhere
-
-
-def _close_proven(examined: Examined) -> Examined:
-    """Closes what is proven; gives the others."""
-    left = []
-    for i, ((tree, subdomain), bound) in enumerate(zip(examined.batch, examined.bounded.lower.tolist(), strict=True)):
-        lower = max(subdomain.lower, bound)  # in this order, NaN counts for nothing
-        if not len(subdomain.relus):
-            tree.prove(lower)
-        if lower > 0:
-            tree.close(lower)
-        else:
-            left.append(i)
-    return examined.select(left)
-
-
 def _try_minimum(tree: Tree, subdomain: Subdomains, point: Tensor | None) -> None:
     if point is not None:
         tree.try_point(point, subdomain.largest_from_above(point).item())
-
-
-def _compare_with_bounds(examined: Examined, points: Tensor) -> None:
-    """Ends the search of each tree for which a ReLU's input, with what rounding may do to it, leaves its bounds."""
-    inputs, bounds = examined.subdomains.relu_inputs(points), examined.subdomains.relu_box
-    outside = torch.maximum(bounds.lower - inputs.upper, inputs.lower - bounds.upper)
-    for i in (outside > 0).any(1).nonzero().flatten().tolist():
-        tree, _ = examined.batch[i]
-        tree.fail(f"a ReLU's input lies outside its bounds by {outside[i].max():.3g}: a bound is wrong")

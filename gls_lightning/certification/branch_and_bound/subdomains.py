@@ -52,13 +52,13 @@ class Subdomains:
         return (self.signs == 0) & (self.relu_box.lower < -_NEGLIGIBLE) & (self.relu_box.upper > _NEGLIGIBLE)
 
     def by_relu(self, values: Tensor) -> dict[str, Tensor]:
-        """Values ``[B, N]`` of all ReLUs as ``[B, *shape]`` by the name of each."""
+        """Splits values ``[B, N]`` of all ReLUs into ``[B, *shape]`` by the name of each."""
         shapes = {name: self.graph.by_name[name].operation.output_shape for name in self.graph.relus}
         parts = values.split([shape.numel() for shape in shapes.values()], 1)
         return {name: part.unflatten(1, shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
 
     def select(self, rows: Tensor) -> "Subdomains":
-        """Some of the subdomains, by their positions."""
+        """Picks some of the subdomains, by their positions."""
         return replace(
             self,
             box=Box(*(side[rows] for side in self.box)),
@@ -69,11 +69,11 @@ class Subdomains:
         )
 
     def split_at(self, relus: Tensor, signs: Tensor) -> "Subdomains":
-        """The parts where one more ReLU of each, at ``relus [B]``, has the sign ``signs [B]``."""
+        """Returns the parts where one more ReLU of each, at ``relus [B]``, has the sign ``signs [B]``."""
         return replace(self, signs=self.signs.scatter(1, relus[:, None], signs[:, None]))
 
     def float(self) -> "Subdomains":
-        """The same in float32, for what need not be exact."""
+        """Returns the same in float32, for uses that need not be exact."""
         return replace(
             self,
             graph=replace(self.graph, rigorous=False),
@@ -85,11 +85,11 @@ class Subdomains:
         )
 
     def largest(self, points: Tensor) -> Tensor:
-        """The largest function of each group at ``points [B, *input]``, ``[B]``."""
+        """Evaluates the largest function of each group at ``points [B, *input]``, ``[B]``."""
         return largest_functions(self.rows, self.offsets, self.graph(self.tensors, points))
 
     def largest_from_above(self, points: Tensor) -> Tensor:
-        """An upper bound of the largest function's value over the reals at ``points [B, *input]``, ``[B]``."""
+        """Bounds the largest function's exact value at ``points [B, *input]`` from above, ``[B]``."""
         return values_from_above(self.graph, self.tensors, points, self.rows, self.offsets).amax(1)
 
     def relu_inputs(self, points: Tensor) -> Box:
@@ -104,5 +104,5 @@ _NEGLIGIBLE = 1e-100
 
 
 def side_by_side(values: Iterable[Tensor], like: Tensor) -> Tensor:
-    """Values ``[B, *shape]`` of each ReLU as ``[B, N]`` of all, of the kind of ``like [B, ...]`` if there is none."""
+    """Joins values ``[B, *shape]`` of each ReLU to ``[B, N]`` of all; of the kind of ``like [B, ...]`` if none."""
     return torch.cat([like.new_empty(len(like), 0), *(value.flatten(1) for value in values)], 1)

@@ -37,13 +37,13 @@ class Subdomain:
 
     @classmethod
     def whole(cls, relu_box: Box) -> "Subdomain":
-        """The whole box, with DeepPoly's slopes."""
+        """Returns the whole box, with DeepPoly's slopes."""
         none = torch.empty(0, device=relu_box.lower.device)
         shares = (relu_box.upper > -relu_box.lower).squeeze(0) * torch.tensor(255, dtype=torch.uint8)
         return cls(-inf, none.long(), none.to(torch.int8), none, shares)
 
     def parts(self, relu: Tensor, *, lower: float, multipliers: Tensor, shares: Tensor) -> "list[Subdomain]":
-        """The two parts where the ReLU at this position is active and where it is dead.
+        """Returns the two parts where the ReLU at this position is active and where it is dead.
 
         Args:
             relu: The position, 0-dim.
@@ -94,23 +94,23 @@ class Tree:
 
     @property
     def has_open(self) -> bool:
-        """Whether a subdomain can be taken."""
+        """Says whether a subdomain can be taken."""
         return bool(self._open) and not self.done
 
     def comes_due(self) -> bool:
-        """Whether it has come to twice as many subdomains as when this was last true; notes it."""
+        """Says, and notes, whether the subdomains have doubled in number since this was last true."""
         due = self._subdomains >= self._next_program
         if due:
             self._next_program = 2 * self._subdomains
         return due
 
     def take(self) -> Subdomain:
-        """The open subdomain with the lowest bound."""
+        """Takes out the open subdomain with the lowest bound."""
         self._subdomains += 1
         return heapq.heappop(self._open)
 
     def close(self, lower: float) -> None:
-        """A subdomain is done, with this bound: above 0 it is proven, otherwise it stays undecided."""
+        """Notes that a subdomain is done with this bound: above 0 it is proven, otherwise it stays undecided."""
         self._least = min(self._least, lower)
 
     def branch(self, parts: list[Subdomain]) -> None:
@@ -139,7 +139,7 @@ class Tree:
         self.error, self.done = error, True
 
     def finish_group(self) -> None:
-        """Once no subdomain of a group is left, goes on to the next group."""
+        """Goes on to the next group once no subdomain of this one is left."""
         if self._open or self.done:
             return
         self.prove(self._least)
@@ -152,7 +152,7 @@ class Tree:
             self._start()
 
     def answer(self) -> Answer:
-        """What is known now."""
+        """Returns all that is known now."""
         lower = self._lower.clone()
         if self.error is not None:
             return Answer(self.number, lower.fill_(-inf), None, self._subdomains, self.seconds, self.error)

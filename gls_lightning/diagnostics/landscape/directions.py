@@ -1,4 +1,4 @@
-"""Directions in the space of a network's parameters."""
+"""Directions in the parameter space of a network."""
 
 from abc import ABC, abstractmethod
 from math import inf
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from gls_lightning.arguments import component
+from gls_lightning.arguments import component, require
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import Step, differentiate, standard_normal
 from gls_lightning.relaxations import DeepPoly, Relaxation
@@ -19,11 +19,11 @@ Displacement = dict[str, Tensor]
 
 
 class Direction(ABC):
-    """A step away from the present parameters, along which a loss is looked at.
+    """A direction of the landscape: a step from the present parameters to others.
 
     Attributes:
-        unit: What coordinate 1 is, for the axis of a picture.
-        span: The first and the last coordinate that are looked at by default.
+        unit: Meaning of coordinate 1, for the axis of a picture.
+        span: First and last coordinate by default.
     """
 
     unit: str
@@ -31,29 +31,28 @@ class Direction(ABC):
 
     @abstractmethod
     def __call__(self, loss: TrainingLoss) -> Displacement:
-        """The step from coordinate 0, the present parameters, to coordinate 1.
+        """Computes the step from coordinate 0, the present parameters, to coordinate 1.
 
         Args:
-            loss: The loss whose parameters are left; it is not changed.
+            loss: The loss as a function of the present parameters; it is not changed.
         """
 
 
 class GradientDirection(Direction):
     """A step of gradient descent on the loss, as in the paper's Fig. 4.
 
-    Coordinate 1 is where one step of plain gradient descent ends, -learning_rate times the gradient on the samples.
+    Coordinate 1 is the end of one step of plain gradient descent, -learning_rate times the gradient on the samples.
 
     Args:
         relaxation: The relaxation whose loss gives the gradient. By default DeepPoly.
-        learning_rate: Length of the step over that of the gradient. By default the 5e-5 of the paper's Appendix F.1.
+        learning_rate: Factor of the gradient. By default the 5e-5 of the paper's Appendix F.1.
 
     Raises:
         ConfigurationError: If ``learning_rate`` is not positive and finite, or the relaxation has no useful gradient.
     """
 
     def __init__(self, *, relaxation: Relaxation | None = None, learning_rate: float = 5e-5) -> None:
-        if not 0 < learning_rate < inf:
-            raise ConfigurationError(f"learning_rate is {learning_rate}; it must be positive and finite")
+        require(0 < learning_rate < inf, "learning_rate", learning_rate, "positive and finite")
         self.relaxation = component("relaxation", relaxation, Relaxation) or DeepPoly()
         if not self.relaxation.differentiable:
             raise ConfigurationError(
@@ -72,21 +71,20 @@ class GradientDirection(Direction):
 
 
 class RandomDirection(Direction):
-    """A Gaussian direction whose filters are as long as those of the network (Li et al., 2018, filter normalisation).
+    """A Gaussian direction with filter normalisation (Li et al., 2018).
 
-    Every filter of a convolution and every row of a linear layer gets a random direction of that filter's own norm, so
-    that pictures of networks with different scales of weights compare. Biases and BatchNorm's factors stay, as in the
-    authors' pictures. Coordinate 1 changes each filter by its own length.
+    Every filter of a convolution and every row of a linear layer is changed by a random vector of its own norm. So
+    pictures of networks with different scales of weights can be compared. Biases and BatchNorm's factors stay, as in
+    the authors' pictures.
 
     Args:
-        seed: Determines the direction.
+        seed: Seed of the direction.
     """
 
     unit = "random direction, filter norms"
 
     def __init__(self, *, seed: int = 0) -> None:
-        if seed < 0:
-            raise ConfigurationError(f"seed of the direction is {seed}; it must not be negative")
+        require(seed >= 0, "seed of the direction", seed, "at least 0")
         self.seed = seed
 
     @override
@@ -99,7 +97,7 @@ class RandomDirection(Direction):
 
 
 def filter_normalized(direction: Tensor, weight: Tensor) -> Tensor:
-    """The direction with each filter ``[i]`` as long as ``weight[i]``; both ``[filters, ...]``."""
+    """Scales each filter ``direction[i]`` to the norm of ``weight[i]``; both ``[filters, ...]``."""
     dims = tuple(range(1, weight.ndim))
     norms, wanted = (torch.linalg.vector_norm(t, dim=dims, keepdim=True) for t in (direction, weight))
     scaled: Tensor = direction * (wanted / norms)
@@ -124,7 +122,7 @@ class CheckpointDirection(Direction):
         """See :meth:`Direction.__call__`.
 
         Raises:
-            ConfigurationError: The file is not there, damaged, or of another architecture.
+            ConfigurationError: The file is missing or damaged, or holds another architecture.
         """
         other = as_of(loss.tensors, self.path, read_tensors(self.path))
         params = loss.params

@@ -17,14 +17,14 @@ _SCORES = ("largest finite difference", "mean curvature", "deviation from convex
 
 
 def landscape_figures(landscape: Landscape, title: str = "") -> Iterator[tuple[str, "Figure"]]:
-    """The pictures that show a landscape, by what they are.
+    """Yields the pictures of a landscape with their names.
 
-    ``curves`` and ``scores`` along a line (paper, Figs. 4, 10 and 5), with ``population`` where several sizes are
-    compared (Fig. 8); ``surface`` over a plane.
+    Along a line they are ``curves`` and ``scores`` (paper, Figs. 4, 10 and 5), and ``population`` if several sizes are
+    compared (Fig. 8). Over a plane there is one, ``surface``.
 
     Args:
-        landscape: What is shown.
-        title: What it is of.
+        landscape: The landscape.
+        title: Title of the pictures.
     """
     if landscape.is_plane:
         yield "surface", surface_figure(landscape, title)
@@ -36,7 +36,7 @@ def landscape_figures(landscape: Landscape, title: str = "") -> Iterator[tuple[s
 
 
 def curves_figure(landscape: Landscape, title: str = "") -> "Figure":
-    """A panel for the loss as it is and for each sigma, a line with its confidence band for each relaxation."""
+    """Draws a panel for the original loss and each sigma, with a line and its confidence band for each relaxation."""
     columns = ceil(sqrt(len(landscape.sigmas)))
     rows = ceil(len(landscape.sigmas) / columns)
     figure = new_figure(4 * columns + 1.6, 3.2 * rows + 1)
@@ -58,11 +58,10 @@ def curves_figure(landscape: Landscape, title: str = "") -> "Figure":
 
 
 def scores_figure(landscape: Landscape, title: str = "") -> "Figure":
-    """Each score over sigma, a line for each relaxation; the loss as it is stands at the left."""
+    """Draws each score over sigma, a line for each relaxation; on the left, the score of the original loss."""
     figure = new_figure(13, 4)
     smoothed = landscape.sigmas[1:]
-    # Where sigma 0 stands on a logarithmic axis.
-    origin = min(smoothed) / 3 if smoothed else 1.0
+    origin = min(smoothed) / 3 if smoothed else 1.0  # the place of sigma 0 on the logarithmic axis
     for axes, field, name in zip(figure.subplots(1, 3), LandscapeScores._fields, _SCORES, strict=True):
         for index, relaxation in enumerate(landscape.relaxations):
             curves = sorted(_of_relaxation(landscape, relaxation), key=lambda curve: curve.sigma)
@@ -83,9 +82,9 @@ def scores_figure(landscape: Landscape, title: str = "") -> "Figure":
 
 
 def population_figure(landscape: Landscape, title: str = "") -> "Figure":
-    """A panel for each relaxation and sigma, the curves of all population sizes above each other.
+    """Draws a panel for each relaxation and sigma, with the curves of all population sizes above each other.
 
-    The distances between them mean nothing.
+    The distances between the curves mean nothing.
     """
     shape = len(landscape.relaxations), len(landscape.sigmas) - 1
     figure = new_figure(3.4 * shape[1] + 2.6, 3.4 * shape[0] + 1)
@@ -105,7 +104,7 @@ def population_figure(landscape: Landscape, title: str = "") -> "Figure":
 
 
 def surface_figure(landscape: Landscape, title: str = "") -> "Figure":
-    """The loss over a plane in a panel for each relaxation and sigma; a relaxation has one scale of colours."""
+    """Draws the loss over a plane, a panel for each relaxation and sigma; each relaxation has one scale of colours."""
     shape = len(landscape.relaxations), len(landscape.sigmas)
     figure = new_figure(3.2 * shape[1] + 1.5, 2.9 * shape[0] + 1)
     panels = figure.subplots(*shape, sharex=True, sharey=True, squeeze=False)

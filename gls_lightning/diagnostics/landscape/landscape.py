@@ -1,4 +1,4 @@
-"""The loss around a network's parameters, as it is and smoothed."""
+"""The loss around a network's parameters, original and smoothed."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import torch
 from scipy.stats import t as student_t
 from torch import Tensor
 
-from gls_lightning.arguments import component, components
+from gls_lightning.arguments import component, components, require
 from gls_lightning.diagnostics.landscape.directions import Direction, Displacement, GradientDirection
 from gls_lightning.diagnostics.landscape.scores import LandscapeScores, landscape_scores
 from gls_lightning.diagnostics.tightness import named_relaxations
@@ -28,10 +28,10 @@ class Curve:
 
     Attributes:
         relaxation: Name of the relaxation.
-        sigma: Standard deviation of the perturbation of every parameter; 0 for the loss as it is.
-        losses: The loss of each member of the population at each point, float64 ``[N, members]``; one member where
+        sigma: Standard deviation of the perturbation of every parameter; 0 for the original loss.
+        losses: The loss of each member of the population at each point, float64 ``[N, members]``; a single member if
             sigma is 0.
-        centre: The same at the present parameters, ``[members]``.
+        centre: The losses at the present parameters, ``[members]``.
     """
 
     relaxation: str
@@ -40,7 +40,7 @@ class Curve:
     centre: Tensor
 
     def of_population(self, size: int) -> "Curve":
-        """What the first ``size`` members give; the whole curve where there are fewer."""
+        """Returns the curve of the first ``size`` members, or of all if there are fewer."""
         return Curve(self.relaxation, self.sigma, self.losses[:, :size], self.centre[:size])
 
     @property
@@ -55,26 +55,26 @@ class Curve:
 
     @property
     def normalized(self) -> Tensor:
-        """The loss over that of the present parameters, smoothed alike (paper, Fig. 4), ``[N]``."""
+        """The loss divided by the equally smoothed loss at the present parameters (paper, Fig. 4), ``[N]``."""
         return self.mean / self.centre.mean()
 
     @property
     def half_width(self) -> Tensor:
-        """Half of the 95 % confidence interval of each mean, ``[N]``; 0 where sigma is 0."""
+        """Half-width of the 95 % confidence interval of each mean, ``[N]``; 0 if sigma is 0."""
         return self._half_width(self.losses)
 
     @property
     def band(self) -> tuple[Tensor, Tensor]:
         """Ends of the 95 % confidence intervals of the normalised loss, a ratio of two means, ``[N]`` each.
 
-        What a member has in common at a point and at the present parameters does not widen them.
+        A deviation that a member shows both at a point and at the present parameters does not widen them.
         """
         residuals = self.losses - self.normalized[:, None] * self.centre
         half_width = self._half_width(residuals) / self.centre.mean()
         return self.normalized - half_width, self.normalized + half_width
 
     def _half_width(self, values: Tensor) -> Tensor:
-        """By Student's t, for the mean of ``values [N, members]``; unknown for a population of one."""
+        """Applies Student's t to the means of ``values [N, members]``; NaN for a population of one."""
         if self.members == 1:
             return torch.full_like(self.mean, torch.nan if self.sigma else 0.0)
         quantile = float(student_t.ppf(0.975, self.members - 1))
@@ -87,12 +87,12 @@ class Landscape:
     """Curves along a line, or over a plane.
 
     Attributes:
-        axes: What coordinate 1 is in each direction.
-        lengths: How far that is from the present parameters, in the l2 norm.
+        axes: Meaning of coordinate 1 in each direction.
+        lengths: Distance of coordinate 1 from the present parameters in each direction, in the l2 norm.
         grid: The coordinates in each direction, evenly spaced, ``[points]`` each.
-        curves: One for each relaxation and sigma, the relaxation changing slowest. Over a plane the points are those of
-            the first coordinate times those of the second, the second changing fastest.
-        population_sizes: The numbers of members that are compared, ascending; the last is that of the curves.
+        curves: A curve for each relaxation and sigma, ordered by the relaxation. Over a plane the second coordinate
+            changes fastest.
+        population_sizes: The numbers of members that are compared, ascending; the curves have the last one.
     """
 
     axes: tuple[str, ...]
@@ -103,7 +103,7 @@ class Landscape:
 
     @property
     def is_plane(self) -> bool:
-        """Whether there are two directions."""
+        """True if there are two directions."""
         return len(self.grid) == 2
 
     @property
@@ -122,37 +122,45 @@ class Landscape:
         return tuple(dict.fromkeys(curve.sigma for curve in self.curves))
 
     def sized(self, curve: Curve) -> Iterator[Curve]:
-        """The curve with each of the population sizes; alone where it has no population."""
+        """Yields the curve with each population size; only itself if it has no population."""
         yield from (curve.of_population(size) for size in (self.population_sizes if curve.sigma else (1,)))
 
     def scores(self, curve: Curve) -> LandscapeScores:
-        """The scores of the normalised curve along a line, in units of its coordinate (paper, Fig. 5)."""
+        """Computes the scores of the normalised curve along a line, in units of its coordinate (paper, Fig. 5)."""
         (grid,) = self.grid
         return landscape_scores(curve.normalized, (grid[1] - grid[0]).item())
 
 
 class LossLandscape:
-    """Looks at the loss around the present parameters, for several relaxations, as it is and Gaussian-smoothed.
+    """The loss around the present parameters, original and Gaussian-smoothed, for several relaxations.
 
-    At every point of a grid the loss is evaluated with the parameters there, and, for each sigma, with parameters that
-    are perturbed by N(0, sigma^2), the mean of which estimates the smoothed loss.
+    The loss is evaluated at every point of a grid. For each sigma, the smoothed loss is estimated by the mean over
+    parameters that are perturbed by N(0, sigma^2).
 
     Args:
-        relaxations: What bounds the network. By default IBP, CROWN-IBP and DeepPoly.
-        direction: Where the parameters move. By default along DeepPoly's gradient, as in the paper's Fig. 4.
-        second_direction: A second one, for a surface in place of curves; ``points`` squared are evaluated.
-        sigmas: Standard deviations of the smoothing. By default those of the paper's Fig. 4.
-        population_sizes: From how many perturbed copies the smoothed loss is estimated; of several sizes the smaller
-            ones use the first of the copies, which shows what the size does (Fig. 8).
-        points: Points in each direction.
-        span: First and last coordinate. By default those of the direction.
-        noise: ``shared``: the copies have the same perturbations at every point, so that the curve shows the smoothed
-            loss; ``fresh``: others at every point, so that it shows what an optimizer sees that draws new ones in every
-            step (Figs. 8 and 10).
+        relaxations: The relaxations. By default IBP, CROWN-IBP and DeepPoly.
+        direction: Direction in which the parameters move. By default DeepPoly's gradient, as in the paper's Fig. 4.
+        second_direction: Second direction, for a surface instead of curves; ``points`` squared are evaluated.
+        sigmas: Standard deviations of the smoothing. By default the ones of the paper's Fig. 4.
+        population_sizes: Numbers of perturbed copies from which the smoothed loss is estimated. Smaller populations are
+            the first copies of larger ones, which shows the influence of the size (Fig. 8).
+        points: Number of points in each direction.
+        span: First and last coordinate. By default the direction's own.
+        noise: ``shared``: copies have the same perturbations at every point, so the curve shows the smoothed loss;
+            ``fresh``: they have new ones at every point, as in training, where every step draws new ones (Figs. 8 and
+            10).
         seed: Seed of the perturbations.
 
     Raises:
         ConfigurationError: A value is out of its range.
+
+    Example:
+        Give it the loss of a module on some images, from :func:`landscape_loss`:
+
+        >>> from gls_lightning.diagnostics import RandomDirection
+        >>> landscape = LossLandscape(direction=RandomDirection(seed=1), sigmas=[1e-3], points=11)
+        >>> list(landscape.relaxations), landscape.evaluations  # 11 points and the centre, 1 + 32 copies each
+        (['IBP', 'CROWNIBP', 'DeepPoly'], 396)
     """
 
     def __init__(
@@ -173,8 +181,7 @@ class LossLandscape:
         directions = (direction or GradientDirection(), *([second_direction] if second_direction else []))
         spans = [direction.span if span is None else span for direction in directions]
         _check(sigmas, population_sizes, points, spans, noise)
-        if seed < 0:
-            raise ConfigurationError(f"seed of the landscape is {seed}; it must not be negative")
+        require(seed >= 0, "seed of the landscape", seed, "at least 0")
         self.relaxations = named_relaxations(
             [IBP(), CROWNIBP(), DeepPoly()]
             if relaxations is None
@@ -190,12 +197,12 @@ class LossLandscape:
 
     @property
     def about(self) -> dict[str, str | int]:
-        """What the numbers depend on and do not tell, for a record of them."""
+        """Options that the numbers depend on, for a record of them."""
         return {"noise": self.noise, "seed": self.seed}
 
     @property
     def evaluations(self) -> int:
-        """How often the loss of each relaxation is evaluated on all samples."""
+        """Number of evaluations of each relaxation's loss on all samples."""
         points: int = self.points ** len(self.directions) + 1
         return points * (1 + len(self.sigmas) * self.population_sizes[-1])
 
@@ -212,10 +219,10 @@ class LossLandscape:
 
         Args:
             loss: The loss on some samples; its relaxation does not matter.
-            rank: This process among those that share the evaluations.
-            world_size: How many these are.
+            rank: Number of this process among those that share the evaluations.
+            world_size: Number of these processes.
             reduce: Sums over the processes.
-            progress: Is told how many evaluations are done since it was told last.
+            progress: Called with the number of evaluations since its last call.
 
         Returns:
             The curves, the same on every process.
@@ -236,7 +243,7 @@ class LossLandscape:
         return Landscape(axes, lengths, grid, tuple(curves), self.population_sizes)
 
     def rehearse(self, loss: TrainingLoss) -> list[Displacement]:
-        """Evaluates each direction and each relaxation once, so that what does not fit is found before a long scan.
+        """Evaluates each direction and each relaxation once, so that errors come before a long scan.
 
         Args:
             loss: The loss on some samples; its relaxation does not matter.
@@ -245,8 +252,8 @@ class LossLandscape:
             The steps in the directions.
 
         Raises:
-            ConfigurationError: A direction, a relaxation or the objective does not fit the network, or the second
-                direction is the first one.
+            ConfigurationError: A direction, a relaxation or the objective does not fit the network, or the directions
+                are parallel.
         """
         steps = [direction(loss) for direction in self.directions]
         with torch.no_grad():
@@ -261,7 +268,7 @@ class LossLandscape:
 
 
 class _Scan:
-    """Evaluates losses at points around some parameters; the parameters themselves are the last point."""
+    """An evaluation of losses at points around some parameters, which are themselves the last point."""
 
     def __init__(
         self,
@@ -284,7 +291,7 @@ class _Scan:
 
     @torch.no_grad()
     def losses(self, loss: TrainingLoss, sigma: float, members: int, progress: Callable[[int], object]) -> Tensor:
-        """This process's part of the losses, float64 ``[points + 1, members]``, 0 elsewhere."""
+        """Computes this process's part of the losses, float64 ``[points + 1, members]``; the other parts are 0."""
         numbers = range(self.rank, len(self.points) * members, self.world_size)
         at_once = members_at_once(loss, None, len(numbers))
         found = []
@@ -297,7 +304,7 @@ class _Scan:
         return everything.view(members, len(self.points)).T.contiguous()  # as NCCL needs it
 
     def _member(self, number: int, sigma: float) -> dict[str, Tensor]:
-        """The parameters of one member at one point."""
+        """Makes the parameters of one member at one point."""
         member, point = divmod(number, len(self.points))
         moved = dict(self.params)
         for coordinate, step in zip(self.points[point], self.steps, strict=True):
@@ -316,14 +323,11 @@ def _cosine(first: Displacement, second: Displacement) -> Tensor:
 def _check(
     sigmas: Sequence[float], sizes: Sequence[int], points: int, spans: Sequence[tuple[float, float]], noise: str
 ) -> None:
-    if not all(0 < sigma < torch.inf for sigma in sigmas) or len(set(sigmas)) < len(sigmas):
-        raise ConfigurationError(f"sigmas is {list(sigmas)}; give positive, finite numbers, each once")
-    if not sizes or min(sizes) < 1:
-        raise ConfigurationError(f"population_sizes is {list(sizes)}; give at least one number of at least 1")
-    if points < 3:
-        raise ConfigurationError(f"points is {points}; it must be at least 3")
+    sigmas_fit = all(0 < sigma < torch.inf for sigma in sigmas) and len(set(sigmas)) == len(sigmas)
+    require(sigmas_fit, "sigmas", list(sigmas), "positive, finite numbers, each once")
+    require(bool(sizes) and min(sizes) >= 1, "population_sizes", list(sizes), "one or more numbers of at least 1")
+    require(points >= 3, "points", points, "at least 3")
     for span in spans:
-        if not -torch.inf < span[0] < span[1] < torch.inf:
-            raise ConfigurationError(f"span is {list(span)}; give two finite numbers, the larger one second")
-    if noise not in get_args(Noise):
-        raise ConfigurationError(f"noise is {noise!r}; it must be one of {get_args(Noise)}")
+        rises = -torch.inf < span[0] < span[1] < torch.inf
+        require(rises, "span", list(span), "two finite numbers, the larger one second")
+    require(noise in get_args(Noise), "noise", noise, f"one of {', '.join(get_args(Noise))}")

@@ -15,7 +15,7 @@ from gls_lightning.run_files import picture_file
 
 
 def landscape_scores_by_name(landscape: Landscape) -> Iterator[tuple[str, float]]:
-    """Names and values to log: the scores of each curve along a line, ``landscape/RELAXATION/SIGMA/SCORE``."""
+    """Yields names and values of the scores of each curve along a line: ``landscape/RELAXATION/SIGMA/SCORE``."""
     if landscape.is_plane:
         return
     for curve in landscape.curves:
@@ -32,11 +32,11 @@ def keep_landscape(
     To be called on the first process. With ``trainer.fast_dev_run`` nothing is kept.
 
     Args:
-        trainer: Whose loggers get it.
-        landscape: What is kept.
-        directory: Where the files go.
-        title: What stands above the pictures.
-        about: What else is to be known; see :func:`write_landscape`.
+        trainer: The trainer with the loggers.
+        landscape: The landscape.
+        directory: Directory for the files.
+        title: Title of the pictures.
+        about: Further information; see :func:`write_landscape`.
 
     Returns:
         The files.

@@ -1,25 +1,23 @@
-"""The loss whose landscape is looked at."""
-
-from collections.abc import Mapping
+"""The loss of a landscape."""
 
 import torch
-from torch import Tensor
 
+from gls_lightning.certification import in_float64
 from gls_lightning.objectives import Batch, Certified, Objective
-from gls_lightning.training import CertifiedModule, Images, TrainingLoss, parameter_names
+from gls_lightning.training import BoundedNetwork, Images, TrainingLoss, parameter_names
 
 
 def landscape_loss(
-    module: CertifiedModule, images: Images, *, objective: Objective | None = None, epsilon: float | None = None
+    module: BoundedNetwork, images: Images, *, objective: Objective | None = None, epsilon: float | None = None
 ) -> TrainingLoss:
-    """The loss of some images as a function of the network's trainable parameters, in float64.
+    """Makes the loss of some images, as a function of the network's trainable parameters, in float64.
 
-    In float32 the rounding of the loss would pass for curvature: points of a landscape lie close together.
+    Points of a landscape lie close together, so in float32 rounding would look like curvature.
 
     Args:
         module: The module; it is not changed.
         images: Images, labels and indices.
-        objective: What the loss is. By default the module's, or Certified where that bounds nothing.
+        objective: The objective. By default the module's, or Certified if that one bounds nothing.
         epsilon: Radius. By default the module's target.
     """
     inputs, labels, indices = images
@@ -30,8 +28,4 @@ def landscape_loss(
     starts = objective.draw_starts(module.graph, indices, module.seed, device=inputs.device)
     radius = torch.tensor(module.epsilon if epsilon is None else epsilon, dtype=torch.double, device=inputs.device)
     batch = Batch(inputs.double(), labels, radius, tuple(start.double() for start in starts))
-    return TrainingLoss(module.graph, module.relaxation, objective, _double(tensors), names, batch)
-
-
-def _double(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: t.double() if t.is_floating_point() else t for name, t in tensors.items()}
+    return TrainingLoss(module.graph, module.relaxation, objective, in_float64(tensors), names, batch)

@@ -1,4 +1,4 @@
-"""How far a loss along a line is from being continuous, smooth and convex."""
+"""Scores for how discontinuous, curved and non-convex a loss is along a line."""
 
 from typing import NamedTuple
 
@@ -11,10 +11,10 @@ class LandscapeScores(NamedTuple):
     """The three scores of the paper's Fig. 5.
 
     Attributes:
-        max_finite_difference: Largest magnitude of a finite difference, which grows without bound at a jump as the grid
+        max_finite_difference: Largest magnitude of a finite difference. At a jump it grows without bound as the grid
             gets finer.
         mean_curvature: Mean magnitude of the second difference.
-        deviation_from_convexity: How far the loss rises above one of its chords at most; 0 for a convex one.
+        deviation_from_convexity: Largest height of the loss above one of its chords; 0 for a convex loss.
     """
 
     max_finite_difference: float
@@ -23,11 +23,15 @@ class LandscapeScores(NamedTuple):
 
 
 def landscape_scores(losses: Tensor, step: float) -> LandscapeScores:
-    """The scores of a loss on an even grid.
+    """Computes the scores of a loss on an even grid.
 
     Args:
-        losses: The values ``[N]``, of three points at least.
+        losses: The values at three or more points, ``[N]``.
         step: Distance of two neighbouring points.
+
+    Example:
+        >>> landscape_scores(torch.tensor([1.0, 0.0, 1.0, 4.0]), step=1.0)
+        LandscapeScores(max_finite_difference=3.0, mean_curvature=2.0, deviation_from_convexity=0.0)
     """
     values = losses.double()
     return LandscapeScores(
@@ -38,10 +42,11 @@ def landscape_scores(losses: Tensor, step: float) -> LandscapeScores:
 
 
 def deviation_from_convexity(values: Tensor) -> Tensor:
-    """D(f) of the paper's Section 3.1 for a function on an even grid, ``[N]`` to 0-dim.
+    """Computes D(f) of the paper's Section 3.1 for a function on an even grid, ``[N]`` to 0-dim.
 
-    The largest ``f(c) - chord(c)`` over all chords and all grid points ``c`` on them. At each point the lowest chord is
-    the convex hull of the graph from below, so one pass over the points suffices. NaN if a value is not finite.
+    This is the largest ``f(c) - chord(c)`` over all chords and all grid points ``c`` below or above them. At each point
+    the lowest chord is the lower convex hull of the graph, so one pass over the points suffices. NaN if a value is not
+    finite.
     """
     if not values.isfinite().all():
         return values.new_tensor(torch.nan)

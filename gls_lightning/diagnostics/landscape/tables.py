@@ -1,4 +1,4 @@
-"""Landscapes as rows of numbers."""
+"""Landscapes as tables of numbers."""
 
 from typing import NamedTuple
 
@@ -7,20 +7,20 @@ from gls_lightning.diagnostics.landscape.scores import LandscapeScores
 
 
 class LandscapeTable(NamedTuple):
-    """Rows under the names of their columns."""
+    """A table: the names of the columns, and the rows."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str | float, ...], ...]
 
 
 def landscape_tables(landscape: Landscape) -> dict[str, LandscapeTable]:
-    """The tables of a landscape: ``curves``, and ``scores`` along a line."""
+    """Makes the tables of a landscape: ``curves``, and along a line ``scores``."""
     scores = {} if landscape.is_plane else {"scores": score_table(landscape)}
     return {"curves": curve_table(landscape), **scores}
 
 
 def curve_table(landscape: Landscape) -> LandscapeTable:
-    """Every point of every curve, for each population size, with the ends of its 95 % confidence interval."""
+    """Lists every point of every curve, for each population size, with its 95 % confidence interval."""
     coordinates = ("coordinate", "second_coordinate")[: len(landscape.grid)]
     values = ("loss", "half_width", "normalized", "lower", "upper")
     rows = tuple(
@@ -37,7 +37,7 @@ def curve_table(landscape: Landscape) -> LandscapeTable:
 
 
 def score_table(landscape: Landscape) -> LandscapeTable:
-    """The scores of every curve along a line, for each population size."""
+    """Lists the scores of every curve along a line, for each population size."""
     rows = tuple(
         (curve.relaxation, curve.sigma, curve.members, *landscape.scores(curve))
         for whole in landscape.curves

@@ -5,10 +5,7 @@ import torch
 from torch import Tensor
 
 from gls_lightning.bounds.lines import Band, Lines
-from gls_lightning.bounds.rows.dense_rows import DenseRows
-from gls_lightning.bounds.rows.factored_rows import FactoredRows
-from gls_lightning.bounds.rows.patch_rows import PatchRows
-from gls_lightning.bounds.rows.rows import Functions, Rows
+from gls_lightning.bounds.rows import DenseRows, FactoredRows, Functions, PatchRows, Rows, relax_rows
 from gls_lightning.bounds.windows import Windows
 
 SHAPE = torch.Size([2, 4, 3])
@@ -61,12 +58,12 @@ def test_rows_that_leave_an_activation(kind: str) -> None:
     slope, narrowing, gap = (line.flatten(1)[:, None, None] for line in band[:3])
     plain = per_element(rows)
     both = torch.cat([plain, -plain], 2)
-    relaxed, constant = rows.relax(band)
+    relaxed, constant = relax_rows(rows, band)
     below = (both > 0).double()
     torch.testing.assert_close(per_element(relaxed), both * slope + below * both * narrowing)
     torch.testing.assert_close(constant, -(below * both * gap).sum(-1))
     assert not relaxed.functions.mirrored
-    unmirrored, same = rows.unmirrored().relax(band)
+    unmirrored, same = relax_rows(rows.unmirrored(), band)
     torch.testing.assert_close(per_element(unmirrored), per_element(relaxed))
     torch.testing.assert_close(same, constant)
 
@@ -74,7 +71,7 @@ def test_rows_that_leave_an_activation(kind: str) -> None:
 @every_kind
 def test_factored_rows_stand_for_their_products(kind: str) -> None:
     rows = ROWS[kind]()
-    factored, _ = rows.relax(band_for(rows))
+    factored, _ = relax_rows(rows, band_for(rows))
     assert isinstance(factored, FactoredRows)
     values = factored.values
     assert values.shape[2] == 8
@@ -96,8 +93,8 @@ def test_factored_rows_stand_for_their_products(kind: str) -> None:
 def test_rows_split(kind: str, size: int) -> None:
     rows = ROWS[kind]()
     band = band_for(rows)
-    factored, _ = rows.relax(band)
-    parts = [part.relax(band)[0].values.chunk(2, 2) for part in rows.split(size)]
+    factored, _ = relax_rows(rows, band)
+    parts = [relax_rows(part, band)[0].values.chunk(2, 2) for part in rows.split(size)]
     assert [straight.shape[2] for straight, _ in parts] == {1: [1] * 4, 3: [3, 1], 4: [4]}[size]
     joined = torch.cat([torch.cat(side, 2) for side in zip(*parts, strict=True)], 2)
     torch.testing.assert_close(joined, factored.values)
@@ -106,7 +103,7 @@ def test_rows_split(kind: str, size: int) -> None:
 @pytest.mark.parametrize("kind", ["vector", "channels", "windows over the edge"])
 def test_a_joint_product_is_that_of_the_values(kind: str) -> None:
     rows = ROWS[kind]()
-    factored, _ = rows.relax(band_for(rows))
+    factored, _ = relax_rows(rows, band_for(rows))
     matrix = random(rows.values.shape[-1], 6)
     assert factored.can_join(matrix)
     torch.testing.assert_close(factored.product(matrix), factored.values @ matrix)
@@ -120,11 +117,11 @@ def test_a_joint_product_is_that_of_the_values(kind: str) -> None:
 
 def test_rows_that_are_not_shared_are_multiplied_out() -> None:
     rows = ROWS["rows for each sample"]()
-    factored, _ = rows.relax(band_for(rows))
+    factored, _ = relax_rows(rows, band_for(rows))
     assert not factored.can_join(random(5, 6))
 
 
 def test_rows_join_only_while_small() -> None:
     rows = ROWS["vector"]()
-    factored, _ = rows.relax(band_for(rows))
+    factored, _ = relax_rows(rows, band_for(rows))
     assert not factored.can_join(torch.empty(5, 2**18, device="meta"))

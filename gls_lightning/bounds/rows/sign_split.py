@@ -91,7 +91,7 @@ def relax(rows: Tensor, slope: Tensor, narrowing: Tensor, gap: Tensor) -> tuple[
 
 
 def absolute_dot(rows: Tensor, radius: Tensor) -> Tensor:
-    """``|rows| [B|1, P|1, S, K]`` times ``radius [B|1, P|1, 1, K]``, summed over ``K``: ``[B, P, S]``."""
+    """Sums ``|rows| [B|1, P|1, S, K] * radius [B|1, P|1, 1, K]`` over ``K``: ``[B, P, S]``."""
     return _AbsoluteDot.apply(rows, radius)  # type: ignore[no-any-return]
 
 
@@ -113,7 +113,7 @@ class _BothSigns(torch.autograd.Function):
 
 
 def both_signs(straight: Tensor, absolute: Tensor) -> Tensor:
-    """Rows relaxed and their negatives relaxed, ``[B, P, 2 S, K]``.
+    """Relaxes rows and their negatives, ``[B, P, 2 S, K]``.
 
     Args:
         straight: The rows times the mean slopes, ``[B, P, S, K]``.

@@ -220,12 +220,12 @@ def test_a_population_of_one_has_no_band() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sigmas": [0.1, 0.0]}, r"sigmas is \[0.1, 0.0\]; give positive, finite numbers, each once"),
+        ({"sigmas": [0.1, 0.0]}, r"sigmas is \[0.1, 0.0\]; it must be positive, finite numbers, each once"),
         ({"sigmas": [0.1, 0.1]}, "each once"),
-        ({"population_sizes": []}, r"population_sizes is \[\]; give at least one"),
+        ({"population_sizes": []}, r"population_sizes is \[\]; it must be one or more"),
         ({"population_sizes": [0]}, "of at least 1"),
         ({"points": 2}, "points is 2; it must be at least 3"),
-        ({"span": (1.0, -1.0)}, r"span is \[1.0, -1.0\]; give two finite numbers, the larger one second"),
+        ({"span": (1.0, -1.0)}, r"span is \[1.0, -1.0\]; it must be two finite numbers, the larger one second"),
         ({"noise": "none"}, "noise is 'none'; it must be one of"),
         ({"seed": -1}, "seed of the landscape is -1"),
         ({"relaxations": []}, "relaxations is empty"),

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gls_lightning.bounds.rows.transposed_convolution import transposed_convolution
+from gls_lightning.bounds.rows import transposed_convolution
 from gls_lightning.bounds.windows import Pair
 
 KERNELS = [(4, 4), (5, 5), (3, 2), (1, 1), (2, 2), (1, 4)]

@@ -1,0 +1,45 @@
+"""Convolution of a small window as one matrix."""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from gls_lightning.bounds.windows import Pair, area
+
+
+def unrolled_convolution(
+    kernel: Tensor, stride: Pair, dilation: Pair, window: Pair, input_window: Pair, groups: int
+) -> Tensor:
+    """Writes the convolution that gives one window as one matrix for each group.
+
+    One product with it is far faster than a transposed convolution of very many very small maps.
+
+    Args:
+        kernel: Kernel of the convolution, ``[C_out, C_in / groups, kh, kw]``.
+        stride: Stride of the convolution.
+        dilation: Dilation of the convolution.
+        window: Height and width ``h, w`` of the window of the output.
+        input_window: Height and width ``h', w'`` of the window of the input that it depends on.
+        groups: Groups of the convolution.
+
+    Returns:
+        The matrices, ``[groups, C_out / groups * h * w, C_in / groups * h' * w']``.
+    """
+    kernel_size = kernel.shape[2], kernel.shape[3]
+    placement = _placement(kernel_size, stride, dilation, window, input_window).to(kernel)
+    kernels = kernel.reshape(groups, -1, kernel.shape[1], area(kernel_size))
+    placed = (kernels @ placement).unflatten(-1, (area(window), area(input_window)))
+    by_row: Tensor = placed.transpose(2, 3)
+    return by_row.flatten(3).flatten(1, 2)
+
+
+@lru_cache(maxsize=256)
+@torch.inference_mode(False)  # the result outlives the mode in which it is first needed
+def _placement(kernel: Pair, stride: Pair, dilation: Pair, window: Pair, input_window: Pair) -> Tensor:
+    """Marks with 1 where elements of kernel and input meet: ``[kernel, window * input_window]``."""
+    axes = []
+    for k, s, d, w, i in zip(kernel, stride, dilation, window, input_window, strict=True):
+        reached = torch.arange(w)[:, None] * s + torch.arange(k)[:, None, None] * d
+        axes.append((reached == torch.arange(i)).float())
+    return torch.einsum("awi,bvj->abwvij", *axes).reshape(area(kernel), -1)

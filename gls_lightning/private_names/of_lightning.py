@@ -1,0 +1,45 @@
+"""Private names of Lightning."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.loops.loop import _Loop
+
+
+def shares_batches(trainer: Trainer) -> bool:
+    """Returns the option ``use_distributed_sampler``, which a trainer does not show once it is made."""
+    return trainer._accelerator_connector.use_distributed_sampler
+
+
+def validation_follows(trainer: Trainer) -> bool:
+    """Says whether a validation follows the present batch: a decision that depends on five options."""
+    loop: Any = trainer.fit_loop
+    follows: bool = loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
+    return follows
+
+
+def start_afresh(loop: _Loop) -> None:
+    """Makes a loop that was restarted go on as if it had not been; the public property changes the loops inside too."""
+    loop._restarting = False
+    loop.reset_restart_stage()
+
+
+def accumulates(trainer: Trainer) -> bool:
+    """Says whether the optimizer waits for another batch."""
+    return trainer.fit_loop._should_accumulate()
+
+
+def step_of_metrics(trainer: Trainer) -> int:
+    """Returns the step under which loggers get the metrics of the present batch."""
+    return trainer.fit_loop.epoch_loop._batches_that_stepped
+
+
+def logs_now(trainer: Trainer) -> bool:
+    """Says whether loggers get the metrics of the present batch."""
+    return trainer._logger_connector.should_update_logs
+
+
+def metrics_to_log(trainer: Trainer) -> Mapping[str, Any]:
+    """Returns the metrics that loggers get next; ``trainer.logged_metrics`` are those that they got last."""
+    return trainer._logger_connector.metrics["log"]

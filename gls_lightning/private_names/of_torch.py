@@ -1,0 +1,48 @@
+"""Private names of PyTorch."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils import _pytree
+
+BatchNorm = _BatchNorm
+"""The class from which BatchNorm of every dimension, synchronised BatchNorm and those of other libraries derive."""
+
+Dropout = _DropoutNd
+"""The class from which all kinds of dropout derive, and which holds their probability."""
+
+SCHEDULES = "_schedulers"
+"""Attribute of SequentialLR and ChainedScheduler that holds the schedules that they consist of."""
+
+MILESTONES = "_milestones"
+"""Attribute of SequentialLR that says when the next of its schedules begins."""
+
+
+def tree_map(function: Callable[[Any], Any], tree: Any) -> Any:
+    """Applies a function to all leaves of nested tuples, lists and dicts, as ``torch.func.vmap`` sees them."""
+    return _pytree.tree_map(function, tree)
+
+
+def transforms_are_active() -> bool:
+    """Says whether the code runs inside a ``torch.func`` transform, in which checkpoints are not allowed."""
+    return torch._C._are_functorch_transforms_active()
+
+
+def parameters_of(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Lists the module's own parameters; subclasses of other libraries change the public methods."""
+    yield from list(module._parameters.items())
+
+
+def put_parameter(module: nn.Module, name: str, tensor: Tensor) -> None:
+    """Puts any tensor in the place of a parameter, for which an assignment takes parameters only."""
+    module._parameters[name] = tensor  # type: ignore[assignment]
+
+
+def leave_to_processes(module: nn.Module, buffers: Sequence[str]) -> None:
+    """Tells DistributedDataParallel not to send these buffers with every batch: they are the same on all processes."""
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, buffers)

@@ -1,0 +1,1 @@
+"""Networks, data and trainers that several tests use."""
