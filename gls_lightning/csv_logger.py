@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from gls_lightning.run_files import METRICS, append_whole, flush, write_whole
+from gls_lightning.run_files import HPARAMS, METRICS, append_whole, flush, write_whole
 
 
 class MetricRows:
@@ -51,9 +51,9 @@ class MetricRows:
         self.metrics.append({**values, "step": step})
 
     def log_hparams(self, params: Mapping[str, Any]) -> None:
-        """Writes what the run was configured as."""
+        """Writes the options of the run."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        write_whole(self.directory / "hparams.yaml", lambda draft: save_hparams_to_yaml(draft, dict(params)))
+        write_whole(self.directory / HPARAMS, lambda draft: save_hparams_to_yaml(draft, dict(params)))
 
     def save(self) -> None:
         """Writes the rows that are not written yet, except those of a resumed run before its first checkpoint.
@@ -125,7 +125,7 @@ class RunCSVLogger(CSVLogger):
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file that are complete."""
+    """Returns the rows of a file that are complete."""
     whole, _, _ = path.read_text(errors="replace").rpartition("\n")
     rows = csv.DictReader(StringIO(whole, newline=""))
     return [row for row in rows if None not in row and None not in row.values() and row.get("step", "").isdecimal()]

@@ -15,7 +15,7 @@ from gls_lightning.errors import ConfigurationError
 from gls_lightning.run_files import is_archive, is_damaged
 
 NETWORK = "network."
-"""What precedes the names of the network's tensors in a checkpoint."""
+"""Prefix of the names of the network's tensors in a checkpoint."""
 _CHECKSUM = "sha256"
 
 
@@ -41,7 +41,7 @@ def _is_state(content: dict[str, Any]) -> bool:
 
 
 def read_content(path: str | Path, *, weights_only: bool = True, map_location: Any = "cpu", mapped: bool = True) -> Any:
-    """Reads what ``torch.save`` wrote.
+    """Reads a file of ``torch.save``.
 
     Args:
         path: The file.
@@ -116,7 +116,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
 
 
 def as_of(own: Mapping[str, Tensor], path: str | Path, saved: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors from a file in the types of one's own.
+    """Returns tensors from a file in the types of one's own.
 
     Args:
         own: One's own tensors by name.
@@ -178,7 +178,7 @@ def _require_file(path: str | Path) -> None:
 
 
 def as_safetensors(tensors: Mapping[str, Tensor]) -> bytes:
-    """The content of a ``.safetensors`` file, with a checksum that :func:`read_tensors` checks."""
+    """Returns the content of a ``.safetensors`` file, with a checksum that :func:`read_tensors` checks."""
     # Copies, because the format refuses tensors that share memory.
     copies = {n: t.detach().cpu().clone(memory_format=torch.contiguous_format) for n, t in tensors.items()}
     return save(copies, metadata={_CHECKSUM: _checksum(copies)})

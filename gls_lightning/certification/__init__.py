@@ -14,7 +14,7 @@ from gls_lightning.certification.record_directory import Found, RecordDirectory
 from gls_lightning.certification.record_file import RecordFile
 from gls_lightning.certification.record_line import as_json
 from gls_lightning.certification.stages import AttackStage, Evidence, Problem, RelaxationStage, Stage
-from gls_lightning.certification.summary import Summary, Time, summarise
+from gls_lightning.certification.summary import Summary, summarise
 from gls_lightning.certification.system_errors import refused_by_system
 
 __all__ = [
@@ -32,7 +32,6 @@ __all__ = [
     "RelaxationStage",
     "Stage",
     "Summary",
-    "Time",
     "Verdict",
     "as_json",
     "complete_certifier",

@@ -13,7 +13,7 @@ from gls_lightning.certification.record import Record, Verdict
 from gls_lightning.certification.record_file import RecordFile
 from gls_lightning.certification.record_reader import RecordReader
 from gls_lightning.certification.system_errors import RECORDS_KEPT, refused_by_system
-from gls_lightning.run_files import write_whole
+from gls_lightning.run_files import RECORDS, write_whole
 
 
 class Found(NamedTuple):
@@ -60,7 +60,7 @@ class RecordDirectory:
         Raises:
             ConfigurationError: A file has another fingerprint, or is damaged.
         """
-        for path in sorted(self.path.glob("records-*.jsonl")):
+        for path in sorted(self.path.glob(RECORDS)):
             if path not in self._readers:
                 self._readers[path] = RecordReader(path, self.fingerprint, self._labels)
             self._readers[path].read()

@@ -6,6 +6,7 @@ from gls_lightning.arguments import require_writable_directory
 from gls_lightning.command_line.parser import CommandParser
 from gls_lightning.commands import description
 from gls_lightning.errors import ConfigurationError
+from gls_lightning.run_files import REPORT
 
 
 def report(words: list[str]) -> None:
@@ -38,7 +39,7 @@ def report(words: list[str]) -> None:
     from gls_lightning.reports import find_runs, make_report, write_report  # which --help need not wait for
 
     runs = find_runs(options.runs)
-    output = options.output or (runs[0] if len(runs) == 1 else Path()) / "report.html"
+    output = options.output or (runs[0] if len(runs) == 1 else Path()) / REPORT
     for path in write_report(make_report(runs, options.title), output):
         print(path, flush=True)
 

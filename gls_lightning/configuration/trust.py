@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.run_files import CHECKPOINTS, CONFIG, METRICS
+from gls_lightning.run_files import is_run
 
 TRUST_RUN = "--trust_run"
 """The flag with which the user vouches for what was found."""
@@ -55,8 +55,8 @@ def runs_around(config: Path) -> list[Path]:
     The working directory is one only for the files right in it, and what is above does not count for what lies below: a
     project with the files of a run at its root keeps its configurations.
     """
-    around = {folder for folder in {config.absolute().parent, config.resolve().parent} if _is_run(folder)}
-    return sorted(around | {folder for folder in _folders_around(config, [Path.cwd()]) if _is_run(folder)})
+    around = {folder for folder in {config.absolute().parent, config.resolve().parent} if is_run(folder)}
+    return sorted(around | {folder for folder in _folders_around(config, [Path.cwd()]) if is_run(folder)})
 
 
 def unpacked_with(run: Path) -> list[Path]:
@@ -79,17 +79,10 @@ def _below(file: Path, ends: set[Path]) -> list[Path]:
     return folders[: next((position for position, folder in enumerate(folders) if folder in ends), None)]
 
 
-def _is_run(folder: Path) -> bool:
-    if not (folder / CONFIG).is_file():
-        return False
-    weights = (folder.glob(pattern) for pattern in ("*.ckpt", "*.safetensors"))
-    return (folder / CHECKPOINTS).is_dir() or (folder / METRICS).is_file() or any(map(any, weights))
-
-
 def _came_with(file: str, folders: Sequence[str], runs: Sequence[Path]) -> bool:
     """Says whether a module's file lies in a run below the folder where the search for the module began."""
     around = _folders_around(Path(file), [Path(folder) for folder in (*folders, *sys.path)])
-    return any(_is_run(folder) for folder in around) or any(run.resolve() in around for run in runs)
+    return any(is_run(folder) for folder in around) or any(run.resolve() in around for run in runs)
 
 
 def is_within(folder: Path, others: Sequence[Path]) -> bool:

@@ -1,14 +1,41 @@
-"""What the runs of a group reached, by validation and by ``gls certify``."""
+"""Accuracies of the runs of a group, by validation and by ``gls certify``, and their statistics over seeds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import sqrt
+from statistics import fmean, stdev
+from typing import NamedTuple
 
-from gls_lightning.reports.certification_summary import CertificationSummary
-from gls_lightning.reports.metric_table import ACCURACIES
 from gls_lightning.reports.run_groups import RunGroup
-from gls_lightning.reports.seed_statistics import SeedStatistics, seed_statistics
+from gls_lightning.run_files import ACCURACIES, CertificationSummary
 
 VALIDATION, CERTIFY = "last validation", "gls certify"
+
+
+class SeedStatistics(NamedTuple):
+    """Statistics of values that independent seeds gave.
+
+    Attributes:
+        mean: Their mean.
+        deviation: Their standard deviation, with n - 1 in the denominator; None of a single one.
+        interval: The 95 % confidence interval of the mean, Student's t; None of a single one.
+    """
+
+    mean: float
+    deviation: float | None = None
+    interval: tuple[float, float] | None = None
+
+
+def seed_statistics(values: Sequence[float]) -> SeedStatistics:
+    """Returns the statistics of at least one value."""
+    mean, count = fmean(values), len(values)
+    if count == 1:
+        return SeedStatistics(mean)
+    from scipy.special import stdtrit  # far faster to import than scipy.stats
+
+    deviation = stdev(values)
+    half = float(stdtrit(count - 1, 0.975)) * deviation / sqrt(count)
+    return SeedStatistics(mean, deviation, (mean - half, mean + half))
 
 
 @dataclass(frozen=True)
@@ -26,7 +53,7 @@ class Measurement:
     intervals: Mapping[str, tuple[float, float]]
 
     def statistics(self, name: str) -> SeedStatistics | None:
-        """Over the runs; None if one of them has no such accuracy."""
+        """Returns the statistics over the runs; None if one of them has no such accuracy."""
         if not all(name in of_run for of_run in self.accuracies):
             return None
         over_seeds = seed_statistics([of_run[name] for of_run in self.accuracies])
@@ -34,7 +61,7 @@ class Measurement:
 
 
 def measurements(group: RunGroup) -> tuple[dict[str, Measurement], list[str]]:
-    """What validation and ``gls certify`` measured of the runs that count, by the source.
+    """Returns what validation and ``gls certify`` measured of the runs that count, by the source.
 
     Summaries of ``gls certify`` are used at the target radius, and if all of these runs have one of as many images.
 
@@ -54,8 +81,8 @@ def measurements(group: RunGroup) -> tuple[dict[str, Measurement], list[str]]:
 
 
 def _why_unused(summaries: Sequence[CertificationSummary], runs: int) -> str:
-    """Why summaries are not used, or an empty text."""
-    images = {(summary.dataset, summary.total.samples) for summary in summaries}
+    """Says why summaries are not used, or nothing."""
+    images = {(of.dataset, of.total.samples) for of in summaries}
     if 0 < len(summaries) < runs:
         return f"only {len(summaries)} of {runs} seeds have a summary of gls certify at the target radius"
     if len(images) > 1:
@@ -66,9 +93,10 @@ def _why_unused(summaries: Sequence[CertificationSummary], runs: int) -> str:
 
 def _certified(summaries: Sequence[CertificationSummary]) -> Measurement:
     first, *others = summaries
-    intervals = {} if others else {name: (100 * low, 100 * high) for name, (low, high) in first.intervals.items()}
+    ends = {} if others else {name: first.interval(name) for name in ACCURACIES}
+    intervals = {name: (100 * low, 100 * high) for name, (low, high) in ends.items()}
     source = f"{CERTIFY}, {first.total.samples} images"
-    return Measurement(source, [_percent(summary.accuracies) for summary in summaries], intervals)
+    return Measurement(source, [_percent(of.accuracies) for of in summaries], intervals)
 
 
 def _percent(accuracies: Mapping[str, float]) -> dict[str, float]:

@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
-from gls_lightning.reports.comparison import CERTIFY, VALIDATION, Measurement, measurements
-from gls_lightning.reports.document import DASH, Picture, Section, Table
-from gls_lightning.reports.figures import pareto_picture
-from gls_lightning.reports.metric_table import ACCURACIES
-from gls_lightning.reports.pareto import Point
+from gls_lightning.reports.comparison import CERTIFY, VALIDATION, Measurement, SeedStatistics, measurements
+from gls_lightning.reports.document import DASH, Picture, ReportTable, Section
+from gls_lightning.reports.figures import Point, pareto_picture
 from gls_lightning.reports.run import Run
 from gls_lightning.reports.run_config import number
 from gls_lightning.reports.run_groups import RunGroup, differences
-from gls_lightning.reports.seed_statistics import SeedStatistics
+from gls_lightning.run_files import ACCURACIES
 
 EXPLANATION = (
     "Accuracies in percent: mean ± standard deviation over seeds (n - 1), and the 95 % confidence interval: Student's "
@@ -20,7 +18,7 @@ EXPLANATION = (
 
 
 def comparison_section(groups: Sequence[RunGroup]) -> Section:
-    """The accuracies of each group, those of single runs, and the Pareto front."""
+    """Compares the accuracies of each group, those of single runs, and the Pareto front."""
     runs = [run for group in groups for run in group.runs]
     rows, notes, measured = [], [], []
     for group in groups:
@@ -30,7 +28,7 @@ def comparison_section(groups: Sequence[RunGroup]) -> Section:
         for measurement in by_source.values():
             cells = [_cell(measurement.statistics(name), _published(group, name)) for name in ACCURACIES]
             rows.append([_title(group), str(len(group.counted)), measurement.source, *cells])
-    tables = [Table("accuracies over seeds", ["configuration", "seeds", "measured by", *ACCURACIES], rows)]
+    tables = [ReportTable("accuracies over seeds", ["configuration", "seeds", "measured by", *ACCURACIES], rows)]
     if len(runs) > 1:
         tables.append(_runs(groups))
     return Section("Accuracies", notes, [EXPLANATION], tables, _pareto(groups, measured), sections=_differences(groups))
@@ -59,7 +57,7 @@ def _cell(statistics: SeedStatistics | None, published: float | None) -> str:
     return "\n".join(lines)
 
 
-def _runs(groups: Sequence[RunGroup]) -> Table:
+def _runs(groups: Sequence[RunGroup]) -> ReportTable:
     header = ["run", "configuration", "seed", "epochs"]
     header += [f"{name}, {source}" for source in (VALIDATION, CERTIFY) for name in ACCURACIES]
     header.append(f"images, {CERTIFY}")
@@ -68,19 +66,19 @@ def _runs(groups: Sequence[RunGroup]) -> Table:
         for group in groups
         for run in group.runs
     ]
-    return Table("accuracies of each run in percent", header, rows)
+    return ReportTable("accuracies of each run in percent", header, rows)
 
 
 def _accuracies(run: Run) -> list[str]:
     _, validated = run.metrics.last_validation()
-    summary = run.summary_at_target
-    sources = validated, summary.accuracies if summary else {}
+    certified = run.summary_at_target
+    sources = validated, certified.accuracies if certified else {}
     accuracies = [f"{100 * of[name]:.2f}" if name in of else DASH for of in sources for name in ACCURACIES]
-    return [*accuracies, str(summary.total.samples) if summary else DASH]
+    return [*accuracies, str(certified.total.samples) if certified else DASH]
 
 
 def _pareto(groups: Sequence[RunGroup], measured: Sequence[Mapping[str, Measurement]]) -> list[Picture]:
-    """Natural and certified accuracy, all by the one source that more groups have, so that the points compare."""
+    """Draws natural and certified accuracy, all by the one source that more groups have, so that the points compare."""
     by_source = {
         source: {
             group.label: found
@@ -110,5 +108,5 @@ def _paper_point(group: RunGroup) -> Point | None:
 
 def _differences(groups: Sequence[RunGroup]) -> list[Section]:
     rows = [[key, *values] for key, values in differences(groups).items()]
-    table = Table("values by configuration", ["key", *(group.label for group in groups)], rows)
+    table = ReportTable("values by configuration", ["key", *(group.label for group in groups)], rows)
     return [Section("Settings that differ", tables=[table], folded=True)] if rows else []

@@ -1,15 +1,17 @@
-"""What a report consists of, whatever it is written as."""
+"""Parts of a report, whatever it is written as."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 DASH = "—"
 """Stands for what there is not."""
+INITIAL = "initialisation"
+"""Stands for the name of the checkpoint where there is none."""
 
 
 @dataclass(frozen=True)
-class Table:
-    """A table; the first cell of a row names it, and a cell may have several lines.
+class ReportTable:
+    """A table of a report; the first cell of a row names it, and a cell may have several lines.
 
     Attributes:
         caption: What it shows.
@@ -59,7 +61,7 @@ class Section:
     heading: str
     notes: Sequence[str] = ()
     text: Sequence[str] = ()
-    tables: Sequence[Table] = ()
+    tables: Sequence[ReportTable] = ()
     pictures: Sequence[Picture] = ()
     code: str = ""
     sections: Sequence["Section"] = ()

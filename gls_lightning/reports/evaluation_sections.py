@@ -1,14 +1,11 @@
 """Sections about what ``gls test``, ``gls validate`` and ``gls tightness`` found out about a run."""
 
-import json
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from gls_lightning.reports.document import DASH, Picture, Section, Table
-from gls_lightning.reports.metric_table import ACCURACIES
-from gls_lightning.run_files import EVALUATED, evaluation_files
+from gls_lightning.reports.document import DASH, INITIAL, Picture, ReportTable, Section
+from gls_lightning.run_files import ACCURACIES, DAMAGE, EvaluatedMetrics, TightnessCurves, evaluation_files
 
 COMMANDS = {"test": "test", "validate": "val"}
 """Commands that measure, and how the names of their metrics begin."""
@@ -18,66 +15,62 @@ T = TypeVar("T")
 
 
 def metrics_section(run: Path) -> Section | None:
-    """The accuracies of ``gls test`` and ``gls validate``; None if there are none."""
+    """Returns the accuracies of ``gls test`` and ``gls validate``; None if there are none."""
     rows, notes = [], list[str]()
-    for command, prefix in COMMANDS.items():
-        for path in evaluation_files(run, command, EVALUATED):
-            row = _read(path, run, partial(_row, command=command, prefix=prefix), notes)
-            rows += [row] if row else []
+    for command in COMMANDS:
+        for path in evaluation_files(run, command, EvaluatedMetrics.FILE):
+            measured = _read(EvaluatedMetrics.read, path, run, notes)
+            rows += [_row(measured, command)] if measured else []
     header = ["checkpoint", "command", "data", "images", "epsilon", *ACCURACIES]
-    table = Table("accuracies in percent", header, rows)
+    table = ReportTable("accuracies in percent", header, rows)
     return Section("Test and validation", notes, tables=[table] if rows else []) if rows or notes else None
 
 
-def _row(content: Mapping[str, Any], *, command: str, prefix: str) -> list[str]:
-    metrics = content["metrics"]
-    values = [metrics.get(f"{prefix}/{name}_accuracy") for name in ACCURACIES]
-    samples = DASH if content["samples"] is None else str(int(content["samples"]))
-    about = [_weights(content), f"gls {command}", str(content["data"]), samples, f"{float(content['epsilon']):.6g}"]
-    return [*about, *(DASH if value is None else f"{100 * float(value):.2f}" for value in values)]
+def _row(measured: EvaluatedMetrics, command: str) -> list[str]:
+    values = [measured.metrics.get(f"{COMMANDS[command]}/{name}_accuracy") for name in ACCURACIES]
+    samples = DASH if measured.samples is None else str(measured.samples)
+    about = [measured.checkpoint or INITIAL, f"gls {command}", measured.data, samples, f"{measured.epsilon:.6g}"]
+    return [*about, *(DASH if value is None else f"{100 * value:.2f}" for value in values)]
 
 
 def tightness_sections(run: Path, name: str) -> list[Section]:
-    """A section for each checkpoint whose tightness was measured.
+    """Returns a section for each checkpoint whose tightness was measured.
 
     Args:
         run: The directory of the run.
         name: Begins the names of the pictures.
     """
-    files = [*run.glob("tightness.json"), *evaluation_files(run, "tightness", "tightness.json")]
-    return [_tightness(path, run, f"{name}-tightness-{number}") for number, path in enumerate(files)]
+    directory, file = TightnessCurves.DIRECTORY, TightnessCurves.FILE
+    paths = [*run.glob(file), *evaluation_files(run, directory, file)]  # the first is where earlier versions left it
+    return [_tightness(path, run, f"{name}-tightness-{number}") for number, path in enumerate(paths)]
 
 
 def _tightness(path: Path, run: Path, name: str) -> Section:
     notes: list[str] = []
-    section = _read(path, run, _tightness_table, notes)
-    picture = path.with_suffix(".png")
+    curves = _read(TightnessCurves.read, path, run, notes)
+    picture = path.with_name(TightnessCurves.PICTURE)
     caption = "certified accuracy over the radius, for each relaxation"
     pictures = [Picture(name, caption, caption, picture.read_bytes())] if picture.is_file() else []
-    text, table = section or ("", None)
-    return Section("Tightness", notes, [text] if text else [], [table] if table else [], pictures)
+    if curves is None:
+        return Section("Tightness", notes, pictures=pictures)
+    about = f"{curves.samples} test images of {curves.data}. Weights: {curves.checkpoint or INITIAL}"
+    return Section("Tightness", notes, [about], [_tightness_table(curves)], pictures)
 
 
-def _tightness_table(content: Mapping[str, Any]) -> tuple[str, Table]:
-    radii = [float(radius) for radius in content["radii"]]
-    shown = sorted({round((len(radii) - 1) * column / (_COLUMNS - 1)) for column in range(_COLUMNS)})
+def _tightness_table(curves: TightnessCurves) -> ReportTable:
+    shown = sorted({round((len(curves.radii) - 1) * column / (_COLUMNS - 1)) for column in range(_COLUMNS)})
     rows = [
-        [str(name), f"{float(of['auc']):.4f}", *(f"{100 * float(of['certified_accuracy'][i]):.2f}" for i in shown)]
-        for name, of in content["relaxations"].items()
+        [name, f"{of.auc:.4f}", *(f"{100 * of.certified_accuracy[index]:.2f}" for index in shown)]
+        for name, of in curves.relaxations.items()
     ]
-    header = ["relaxation", "area under the curve", *(f"epsilon {radii[index]:.4g}" for index in shown)]
-    about = f"{int(content['samples'])} test images of {content['data']}. Weights: {_weights(content)}"
-    return about, Table("certified accuracy in percent", header, rows)
+    header = ["relaxation", "area under the curve", *(f"epsilon {curves.radii[index]:.4g}" for index in shown)]
+    return ReportTable("certified accuracy in percent", header, rows)
 
 
-def _weights(content: Mapping[str, Any]) -> str:
-    return str(content["checkpoint"] or "initialisation")
-
-
-def _read(path: Path, run: Path, understand: Callable[[Any], T], notes: list[str]) -> T | None:
-    """Reads what a file says; None with a note if it is damaged."""
+def _read(read: Callable[[Path], T], path: Path, run: Path, notes: list[str]) -> T | None:
+    """Reads a file; returns None, with a note, if it is damaged."""
     try:
-        return understand(json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
+        return read(path)
+    except DAMAGE as error:
         notes.append(f"{path.relative_to(run)} is damaged: {type(error).__name__}, {error}")
         return None

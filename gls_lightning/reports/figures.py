@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from gls_lightning.figure_style import COLOURS, line_style, new_figure, tidy
 from gls_lightning.reports.document import Picture
 from gls_lightning.reports.metric_table import Curve
-from gls_lightning.reports.pareto import Point, pareto_front
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Point = tuple[float, float]
+"""Natural and certified accuracy in percent."""
 LOG_RATIO = 100
 """Positive curves whose values differ by this factor get a logarithmic axis."""
 
@@ -71,8 +72,17 @@ def pareto_picture(points: Mapping[str, Sequence[Point]], published: Mapping[str
     return _picture(figure, "pareto", caption, f"certified over natural accuracy; on the Pareto front: {best}")
 
 
+def pareto_front(points: Iterable[Point]) -> list[Point]:
+    """Returns the points that no other one equals or exceeds in both coordinates, by increasing first coordinate."""
+    front: list[Point] = []
+    for point in sorted(set(points), reverse=True):
+        if not front or point[1] > front[-1][1]:
+            front.append(point)
+    return front[::-1]
+
+
 def _figure(lines: int) -> tuple["Figure", Any]:
-    """An empty figure with space for a legend of so many lines below the axes."""
+    """Returns an empty figure with space for a legend of so many lines below the axes."""
     figure = new_figure(width=4.8, height=3.0 + 0.2 * lines)
     axes = figure.subplots()
     tidy(axes)

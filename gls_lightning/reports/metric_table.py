@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
-ACCURACIES = ("natural", "certified", "adversarial")
+from gls_lightning.run_files import ACCURACIES, METRICS, metrics_files
+
 Curve = Mapping[int, float]
 """A value for each epoch, counted from 0; NaN where it was not finite."""
 
 
 @dataclass(frozen=True)
 class MetricTable:
-    """What a run logged.
+    """Metrics that a run logged.
 
     Attributes:
         values: For each metric and epoch the values in their order.
@@ -28,7 +29,7 @@ class MetricTable:
     notes: Sequence[str] = ()
 
     def curve(self, name: str) -> Curve:
-        """The mean of an epoch for what is measured on training batches, the last value of an epoch for all else."""
+        """Returns an epoch's mean for what is measured on training batches, an epoch's last value for all else."""
         reduced = {
             epoch: sum(values) / len(values) if name.startswith("train/") else values[-1]
             for epoch, values in self.values.get(name, {}).items()
@@ -36,12 +37,12 @@ class MetricTable:
         return {epoch: value if math.isfinite(value) else math.nan for epoch, value in reduced.items()}
 
     def not_finite(self) -> dict[str, list[int]]:
-        """The epochs in which a metric was not finite, by the metric."""
+        """Returns the epochs in which a metric was not finite, by the metric."""
         epochs = {name: [e for e, v in self.curve(name).items() if math.isnan(v)] for name in self.values}
         return {name: found for name, found in epochs.items() if found}
 
     def last_validation(self) -> tuple[int | None, dict[str, float]]:
-        """The epoch of the last validation, and its accuracies that are finite."""
+        """Returns the epoch of the last validation, and its accuracies that are finite."""
         curves = {name: self.curve(f"val/{name}_accuracy") for name in ACCURACIES}
         epoch = max((max(curve) for curve in curves.values() if curve), default=None)
         if epoch is None:
@@ -50,16 +51,11 @@ class MetricTable:
         return epoch, {name: value for name, value in last.items() if math.isfinite(value)}
 
 
-def read_metrics(path: Path) -> MetricTable:
-    """Reads a file that may be absent, damaged or still being written, after those of earlier parts of the run.
-
-    Args:
-        path: ``metrics.csv``; earlier parts are ``metrics-1.csv`` and so on.
-    """
-    earlier = sorted(path.parent.glob(f"{path.stem}-*{path.suffix}"), key=lambda part: (len(part.name), part.name))
-    parts = [_read_part(part) for part in (*earlier, path) if part.is_file()]
+def read_metrics(run: Path) -> MetricTable:
+    """Reads the files of a run with those of its earlier parts; they may be absent, damaged or still being written."""
+    parts = [_read_part(path) for path in metrics_files(run)]
     if not parts:
-        return MetricTable({}, notes=[f"there is no {path.name}; the run has another logger, or has just begun"])
+        return MetricTable({}, notes=[f"there is no {METRICS}; the run has another logger, or has just begun"])
     values: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     rows = [row for rows, _ in parts for row in rows]
     for epoch, name, value in _cells(rows):
@@ -69,7 +65,7 @@ def read_metrics(path: Path) -> MetricTable:
 
 
 def _read_part(path: Path) -> tuple[list[dict[str, float]], list[str]]:
-    """The rows of a file, and what is wrong with it."""
+    """Returns the rows of a file, and what is wrong with it."""
     whole, _, torn = path.read_text(errors="replace").rpartition("\n")
     notes = [f"the last line of {path.name} is incomplete and left out"] if torn else []
     header, *lines = list(csv.reader(StringIO(whole, newline=""))) or [[]]
@@ -82,7 +78,7 @@ def _read_part(path: Path) -> tuple[list[dict[str, float]], list[str]]:
 
 
 def _numbers(header: Sequence[str], line: Sequence[str]) -> dict[str, float] | None:
-    """The numbers of a line by their columns; None if it is damaged or has no epoch."""
+    """Returns the numbers of a line by their columns; None if it is damaged or has no epoch."""
     try:
         row = {name: float(cell) for name, cell in zip(header, line, strict=True) if cell}
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a report says."""
+"""The report of runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from gls_lightning.reports.run_sections import curves_section, run_section
 
 
 def make_report(directories: Sequence[Path], title: str | None = None) -> Section:
-    """The report of at least one run.
+    """Makes the report of at least one run.
 
     Args:
         directories: Where the runs are.

@@ -1,23 +1,22 @@
 """A run, read from its directory."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isclose
 from pathlib import Path
 
 from gls_lightning.configuration import compose
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.reports.certification_summary import CertificationSummary, read_summaries
 from gls_lightning.reports.metric_table import MetricTable, read_metrics
 from gls_lightning.reports.run_config import MODEL, SEED, FlatConfig, flatten, number
-from gls_lightning.run_files import CONFIG, METRICS
+from gls_lightning.run_files import CONFIG, DAMAGE, RECORDS, CertificationSummary
 
 _ENDS_EARLIER = ("trainer.max_steps", "trainer.max_time")
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run left behind.
+    """A run as it was left on disk.
 
     Attributes:
         directory: Where it is.
@@ -26,7 +25,7 @@ class Run:
         config_text: The file; empty if there is none.
         config_note: What is wrong with the file, or empty.
         metrics: What it logged.
-        summaries: What ``gls certify`` found out.
+        summaries: What ``gls certify`` found out, by the directory in the run.
         summary_notes: What is wrong with these.
     """
 
@@ -36,7 +35,7 @@ class Run:
     config_text: str
     config_note: str
     metrics: MetricTable
-    summaries: Sequence[CertificationSummary]
+    summaries: Mapping[str, CertificationSummary]
     summary_notes: Sequence[str]
 
     @property
@@ -46,7 +45,7 @@ class Run:
 
     @property
     def missing_epochs(self) -> int:
-        """How many epochs are left, as far as metrics and configuration say; 0 where they do not."""
+        """Number of epochs that are left, as far as metrics and configuration say; 0 where they do not."""
         whole = number(self.config, "trainer.max_epochs")
         if whole is None or not self.metrics.epochs or "EarlyStopping" in str(self.config.get("trainer.callbacks")):
             return 0
@@ -59,9 +58,9 @@ class Run:
 
     @property
     def summary_at_target(self) -> CertificationSummary | None:
-        """Of the summaries at the model's radius the one of most images."""
+        """The summary of most images among those at the model's radius."""
         epsilon = number(self.config, f"{MODEL}.epsilon")
-        matching = [s for s in self.summaries if epsilon is None or isclose(s.epsilon, epsilon, rel_tol=1e-6)]
+        matching = [s for s in self.summaries.values() if epsilon is None or isclose(s.epsilon, epsilon, rel_tol=1e-6)]
         return max(matching, key=lambda summary: summary.total.samples, default=None)
 
 
@@ -71,7 +70,7 @@ def read_runs(directories: Sequence[Path]) -> list[Run]:
 
 
 def _names(directories: Sequence[Path]) -> list[str]:
-    """The ends of the paths that tell them apart, of at least two parts."""
+    """Returns the ends of the paths that tell them apart, of at least two parts."""
     parts = [directory.resolve().parts for directory in directories]
     length = 2
     while len({path[-length:] for path in parts}) < len(set(parts)):
@@ -80,13 +79,12 @@ def _names(directories: Sequence[Path]) -> list[str]:
 
 
 def _read(directory: Path, name: str) -> Run:
-    summaries, notes = read_summaries(directory)
-    metrics = read_metrics(directory / METRICS)
-    return Run(directory, name, *_read_config(directory / CONFIG), metrics, summaries, notes)
+    config = _read_config(directory / CONFIG)
+    return Run(directory, name, *config, read_metrics(directory), *_read_summaries(directory))
 
 
 def _read_config(path: Path) -> tuple[FlatConfig, str, str]:
-    """The configuration, its text, and what is wrong with it."""
+    """Returns the configuration, its text, and what is wrong with it."""
     if not path.is_file():
         return {}, "", f"there is no {path.name}"
     text = path.read_text(errors="replace")
@@ -94,3 +92,23 @@ def _read_config(path: Path) -> tuple[FlatConfig, str, str]:
         return flatten(compose(path).content), text, ""
     except ConfigurationError as error:
         return {}, text, str(error)
+
+
+def _read_summaries(run: Path) -> tuple[dict[str, CertificationSummary], list[str]]:
+    """Returns the summaries of ``gls certify`` by their directories in the run, and what is wrong with them."""
+    summaries, notes, name = {}, [], CertificationSummary.FILE
+    first = CertificationSummary.DIRECTORY
+    folders = sorted(_folders(run, name), key=lambda folder: (folder.parts[0] != first, folder))
+    for folder in folders:
+        try:
+            summaries[str(folder)] = CertificationSummary.read(run / folder / name)
+        except DAMAGE as error:
+            notes.append(f"{folder}/{name} is no summary of gls certify: {type(error).__name__}, {error}")
+    begun = _folders(run, RECORDS).difference(folders)
+    notes += [f"{folder} has records but no {name}; gls certify goes on there" for folder in sorted(begun)]
+    return summaries, notes
+
+
+def _folders(run: Path, name: str) -> set[Path]:
+    """Returns the directories in a run that have files of this name."""
+    return {path.parent.relative_to(run) for pattern in (f"*/{name}", f"*/*/{name}") for path in run.glob(pattern)}

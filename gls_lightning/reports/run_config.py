@@ -1,4 +1,4 @@
-"""What a run's configuration says."""
+"""The configuration of a run, flat."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,7 +13,7 @@ SEED = "seed_everything"
 
 
 def flatten(config: Any, prefix: str = "") -> FlatConfig:
-    """The values of nested sections by their dotted keys."""
+    """Returns the values of nested sections by their dotted keys."""
     return dict(_items(config, prefix))
 
 
@@ -26,7 +26,7 @@ def _items(value: Any, key: str) -> Iterator[tuple[str, Any]]:
 
 
 def choices(config: FlatConfig) -> dict[str, str]:
-    """The important choices, a word each; a dash for an option that is not set or that the component has not."""
+    """Returns the important choices, a word each; a dash for an option that is not set or not the component's."""
     return {
         "network": _component(config, f"{MODEL}.network"),
         "data": _component(config, "data"),
@@ -44,7 +44,7 @@ def choices(config: FlatConfig) -> dict[str, str]:
 
 
 def _component(config: FlatConfig, key: str) -> str:
-    """The name of a class."""
+    """Returns the name of a class."""
     return str(config.get(f"{key}.class_path", config.get(key, "default"))).rpartition(".")[2]
 
 
@@ -55,6 +55,6 @@ def _value(value: Any) -> str:
 
 
 def number(config: FlatConfig, key: str) -> float | None:
-    """The number at a key, if there is one."""
+    """Returns the number at a key, if there is one."""
     value = config.get(key)
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -51,7 +51,7 @@ def group_runs(runs: Sequence[Run]) -> list[RunGroup]:
 
 
 def settings(config: FlatConfig) -> dict[str, Any]:
-    """The values of a configuration that make a difference."""
+    """Returns the values of a configuration that make a difference."""
     kept = {key: value for key, value in config.items() if not any(f"{key}.".startswith(f"{b}.") for b in BOOKKEEPING)}
     if isinstance(start := kept.get(f"{MODEL}.init_from"), str):  # each seed may start from a version of its own
         kept[f"{MODEL}.init_from"] = re.sub(r"version_\d+", "version_*", start)
@@ -59,7 +59,7 @@ def settings(config: FlatConfig) -> dict[str, Any]:
 
 
 def differences(groups: Sequence[RunGroup]) -> dict[str, list[str]]:
-    """The settings in which groups differ: the value of each group, by the key."""
+    """Returns the settings in which groups differ: the value of each group, by the key."""
     columns = [settings(group.runs[0].config) for group in groups]
     keys = sorted({key for column in columns for key in column})
     rows = {key: [str(column.get(key, DASH)) for column in columns] for key in keys}
@@ -67,7 +67,7 @@ def differences(groups: Sequence[RunGroup]) -> dict[str, list[str]]:
 
 
 def _counted(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
-    """One finished run for each seed, or one that is not finished where none is; and notes about the others."""
+    """Returns one finished run for each seed, or one that is not finished where none is; and notes about the others."""
     finished = [run for run in runs if not run.missing_epochs]
     by_seed = {run.seed or run.name: run for run in finished or runs}
     counted = list(by_seed.values())
@@ -81,7 +81,7 @@ def _counted(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
 
 
 def _labels(firsts: Sequence[Run]) -> list[str]:
-    """What tells groups apart, by their first runs: components, options if need be, and a run's name if need be."""
+    """Names groups by what tells their first runs apart: components, if need be options, if need be a run's name."""
     chosen = [choices(run.config) for run in firsts if run.config]
     differing = [key for key in choices({}) if key != "seed" and len({choice[key] for choice in chosen}) > 1]
     keys = [key for key in differing if key in COMPONENTS] or ["network", "data", "relaxation", "estimator"]

@@ -1,4 +1,4 @@
-"""Finds the runs that a command line names."""
+"""Search for the runs that a command line names."""
 
 import re
 from collections.abc import Sequence
@@ -6,14 +6,11 @@ from pathlib import Path
 
 from gls_lightning.configuration import find_config
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.run_files import CONFIG, METRICS
-
-RUNS = Path("runs")
-"""Where ``gls fit`` puts its runs, below the working directory."""
+from gls_lightning.run_files import CONFIG, METRICS, RUNS
 
 
 def find_runs(names: Sequence[str]) -> list[Path]:
-    """The directories of the runs with these names, each once.
+    """Finds the directories of the runs with these names, each once.
 
     Args:
         names: Each a run's directory, one that has runs at most two levels below it, a run's ``config.yaml``, or the
@@ -42,7 +39,7 @@ def _named(name: str) -> list[Path]:
 
 
 def _below(directory: Path, what: str) -> list[Path]:
-    """The training runs at most two levels below a directory; none within another."""
+    """Finds the training runs at most two levels below a directory; none within another."""
     found: list[Path] = []
     for pattern in ("*", "*/*"):
         for path in directory.glob(pattern):
@@ -58,7 +55,7 @@ def _is_run(directory: Path) -> bool:
 
 
 def _has_trained(directory: Path) -> bool:
-    """Whether a directory is that of a training run; evaluations such as ``gls test`` leave a ``metrics.csv``, too."""
+    """Says whether a directory is that of a training run; evaluations of earlier versions left ``metrics.csv``, too."""
     if (directory / CONFIG).is_file():
         return True
     if not (directory / METRICS).is_file():

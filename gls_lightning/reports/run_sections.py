@@ -1,16 +1,16 @@
-"""The parts of a report that are about single runs, and their curves."""
+"""Sections of a report about single runs, and their curves."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from gls_lightning.reports.certification_summary import CertificationSummary, Share
-from gls_lightning.reports.document import Section, Table
+from gls_lightning.reports.document import INITIAL, ReportTable, Section
 from gls_lightning.reports.evaluation_sections import metrics_section, tightness_sections
 from gls_lightning.reports.figures import curve_picture
-from gls_lightning.reports.landscape_pictures import picture_sections
-from gls_lightning.reports.metric_table import ACCURACIES, Curve
+from gls_lightning.reports.landscape_sections import landscape_sections
+from gls_lightning.reports.metric_table import Curve
 from gls_lightning.reports.run import Run
 from gls_lightning.reports.run_config import choices
+from gls_lightning.run_files import ACCURACIES, CertificationSummary, Share
 
 TRAINING = {"train/loss": "training loss", "epsilon": "epsilon", "sigma": "sigma", "learning_rate": "learning rate"}
 VALIDATION = {f"val/{name}_accuracy": f"{name} accuracy" for name in ACCURACIES}
@@ -18,7 +18,7 @@ DIAGNOSTICS = ("landscape/", "statistics/")
 
 
 def curves_section(runs: Sequence[Run]) -> Section:
-    """The curves of training and validation, those of all runs in the same axes."""
+    """Draws the curves of training and validation, those of all runs in the same axes."""
     notes = [f"{run.name}: {note}" for run in runs for note in (*run.metrics.notes, *_not_finite(run))]
     pictures, absent = [], []
     for metric, label in (TRAINING | VALIDATION).items():
@@ -34,7 +34,7 @@ def curves_section(runs: Sequence[Run]) -> Section:
 
 
 def run_section(run: Run, number: int) -> Section:
-    """All about one run.
+    """Tells all about one run.
 
     Args:
         run: The run.
@@ -44,10 +44,10 @@ def run_section(run: Run, number: int) -> Section:
     notes = [run.config_note] if run.config_note else []
     if run.missing_epochs:
         notes.append(f"not finished: {run.missing_epochs} of {run.config['trainer.max_epochs']} epochs are missing")
-    table = Table("configuration", ["choice", "value"], list(choices(run.config).items()))
+    table = ReportTable("configuration", ["choice", "value"], list(choices(run.config).items()))
     measured = metrics_section(run.directory)
     parts = [*([measured] if measured else []), _certification(run), *tightness_sections(run.directory, name)]
-    parts += [*picture_sections(run.directory, name), *_diagnostics(run, name)]
+    parts += [*landscape_sections(run.directory, name), *_diagnostics(run, name)]
     if run.config_text:
         parts.append(Section("Whole configuration", code=run.config_text, folded=True))
     where = f"Directory: {run.directory}"
@@ -65,34 +65,36 @@ def _certification(run: Run) -> Section:
     notes = list(run.summary_notes)
     if not run.summaries and not notes:
         notes = ["gls certify has left no summary here"]
-    return Section("Certification", notes, sections=[_summary(summary) for summary in run.summaries])
+    sections = [_summary(directory, summary) for directory, summary in run.summaries.items()]
+    return Section("Certification", notes, sections=sections)
 
 
-def _summary(summary: CertificationSummary) -> Section:
+def _summary(directory: str, summary: CertificationSummary) -> Section:
     missing = [f"{summary.missing} more images have no record yet"] if summary.missing else []
     about = (
         f"{summary.total.samples} test images of {summary.dataset}, epsilon {summary.epsilon:.6g}, "
-        f"{summary.total.seconds:.1f} seconds. Weights: {summary.checkpoint}"
+        f"{summary.total.seconds:.1f} seconds. Weights: {summary.checkpoint or INITIAL}"
     )
-    accuracies = Table(
+    accuracies = ReportTable(
         "accuracies in percent",
         ["accuracy", "%", "95 % interval (Clopper-Pearson)"],
         [
-            [name, f"{100 * summary.accuracies[name]:.2f}", " to ".join(f"{100 * end:.2f}" for end in interval)]
-            for name, interval in summary.intervals.items()
+            [name, f"{100 * accuracy:.2f}", " to ".join(f"{100 * end:.2f}" for end in summary.interval(name))]
+            for name, accuracy in summary.accuracies.items()
         ],
     )
     tables = [accuracies, _shares("verdicts", summary.verdicts), _shares("deciding stages", summary.stages)]
-    return Section(f"{summary.directory}/", missing, [about], tables)
+    return Section(f"{directory}/", missing, [about], tables)
 
 
-def _shares(caption: str, shares: Mapping[str, Share]) -> Table:
+def _shares(caption: str, shares: Mapping[str, Share]) -> ReportTable:
     rows = [[n, str(s.samples), *(f"{t:.3f}" for t in (s.seconds, s.mean, s.longest))] for n, s in shares.items()]
-    return Table(caption, [caption.rpartition(" ")[2].removesuffix("s"), "images", "seconds", "mean", "longest"], rows)
+    header = [caption.rpartition(" ")[2].removesuffix("s"), "images", "seconds", "mean", "longest"]
+    return ReportTable(caption, header, rows)
 
 
 def _diagnostics(run: Run, name: str) -> list[Section]:
-    """The curves of the diagnostics, those of one unit in the same axes."""
+    """Draws the curves of the diagnostics, those of one unit in the same axes."""
     charts: dict[str, dict[str, Curve]] = defaultdict(dict)
     for metric in sorted(run.metrics.values):
         if metric.startswith(DIAGNOSTICS):
@@ -106,7 +108,7 @@ def _diagnostics(run: Run, name: str) -> list[Section]:
 
 
 def _chart(metric: str) -> tuple[str, str]:
-    """The chart in which a diagnostic is drawn, and its line there."""
+    """Returns the chart in which a diagnostic is drawn, and its line there."""
     path, _, last = metric.rpartition("/")
     if metric.startswith("landscape/"):
         relaxation, _, sigma = path.rpartition("/")

@@ -1,4 +1,4 @@
-"""Writes a report as a page of HTML and as Markdown."""
+"""Reports as pages of HTML and as Markdown."""
 
 import re
 from base64 import b64encode
@@ -15,8 +15,8 @@ from gls_lightning.reports.document import Picture, Section
 from gls_lightning.run_files import write_whole
 from gls_lightning.version import __version__
 
-_MARKDOWN = re.compile(r"[\\`*\[\]<>|~&#$]|(?<![^\W_])_|_(?![^\W_])")
-"""What Markdown takes for markup; an underscore only at the edge of a word."""
+_MARKUP = re.compile(r"[\\`*\[\]<>|~&#$]|(?<![^\W_])_|_(?![^\W_])")
+"""Characters that Markdown takes for markup; an underscore only at the edge of a word."""
 
 
 def write_report(report: Section, page: Path) -> list[Path]:
@@ -42,12 +42,12 @@ def write_report(report: Section, page: Path) -> list[Path]:
 
 
 def as_html(report: Section) -> str:
-    """A page that needs no other file."""
+    """Returns a page that needs no other file."""
     return _render("report.html.j2", {"embedded": _embedded, "data_uri": _data_uri}, report=report)
 
 
 def as_markdown(report: Section, folder: str) -> str:
-    """Markdown as GitHub reads it.
+    """Returns Markdown as GitHub reads it.
 
     Args:
         report: What it says.
@@ -77,7 +77,7 @@ def _pictures(section: Section) -> Iterator[Picture]:
 
 
 def _embedded(picture: Picture) -> Markup:
-    """The SVG element, with ids that no other picture of the page has."""
+    """Returns the SVG element, with ids that no other picture of the page has."""
     return Markup(re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{picture.name}-", picture.svg))
 
 
@@ -88,10 +88,10 @@ def _data_uri(picture: Picture) -> str:
 def _escape_markdown(value: Any) -> Markup:
     if isinstance(value, Markup):
         return value
-    return Markup(_MARKDOWN.sub(r"\\\g<0>", str(value)).replace("\n", "<br>"))
+    return Markup(_MARKUP.sub(r"\\\g<0>", str(value)).replace("\n", "<br>"))
 
 
 def _fenced(text: str) -> Markup:
-    """A block of code, with a fence that does not occur in it."""
+    """Returns a block of code, with a fence that does not occur in it."""
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
     return Markup(f"{fence}yaml\n{text.rstrip()}\n{fence}")

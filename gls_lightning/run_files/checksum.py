@@ -51,7 +51,7 @@ def is_damaged(path: Path) -> bool:
 
 
 def _sha256(stream: BinaryIO, size: int) -> bytes:
-    """The digits of the checksum of so many bytes from the beginning."""
+    """Returns the digits of the checksum of so many bytes from the beginning."""
     digest = hashlib.sha256()
     stream.seek(0)
     while size and (block := stream.read(min(size, _BLOCK))):

@@ -11,7 +11,7 @@ from io import FileIO
 from pathlib import Path
 
 STORAGE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
-"""The numbers of those errors of the system that say that a disk takes no more: it is full, or fails."""
+"""Numbers of the system's errors that say that a disk takes no more: it is full, or fails."""
 _NO_DIRECTORY_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)
 
 
@@ -76,13 +76,13 @@ def write_or_undo(stream: FileIO, content: bytes, size: int) -> None:
 
 
 def _ending_of_drafts() -> str:
-    """The end of a draft's name up to the process: on other machines, whose processes are not known, it differs."""
+    """Returns the end of a draft's name up to the process; on other machines, of unknown processes, it differs."""
     return f".{socket.gethostname()}."
 
 
 @cache
 def _remove_abandoned_drafts(folder: Path) -> None:
-    """Once in each process, because a folder may have very many files."""
+    """Removes drafts of dead processes, once in each process, because a folder may have very many files."""
     for path in folder.glob(f".*{escape(_ending_of_drafts())}*"):
         process = path.name.rpartition(_ending_of_drafts())[2]
         if process.isdecimal() and not _is_alive(int(process)):

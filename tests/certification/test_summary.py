@@ -1,11 +1,18 @@
+from collections.abc import Mapping
+
 import pytest
 
 from gls_lightning.certification import Record, Verdict, summarise
 from gls_lightning.errors import ConfigurationError
+from gls_lightning.run_files import Share
 
 
 def record(verdict: Verdict, prediction: int | None = 1) -> Record:
     return Record(index=0, label=1, prediction=prediction, verdict=verdict, stage=None, margin=None, seconds=0.1)
+
+
+def times(shares: Mapping[str, Share]) -> dict[str, tuple[int, float, float]]:
+    return {name: (of.samples, of.seconds, of.longest) for name, of in shares.items()}
 
 
 def test_counts_as_the_paper_does():
@@ -39,22 +46,23 @@ def test_where_the_time_went():
         Record(8, 1, None, Verdict.ERROR, "IBP", None, 0.25),
     ]
     summary = summarise(records)
-    assert summary.stages == {
+    assert times(summary.stages) == {
         "IBP": (2, 5, 3),
         "BranchAndBound": (2, 40, 30),
         "natural": (1, 0.5, 0.5),
         "PGD": (1, 1, 1),
     }
     assert list(summary.stages)[:2] == ["IBP", "BranchAndBound"]
-    assert summary.verdicts == {
+    assert times(summary.verdicts) == {
         "certified": (3, 35, 30),
         "falsified": (2, 11, 10),
         "unknown": (2, 56, 50),
         "misclassified": (1, 0.5, 0.5),
         "error": (1, 0.25, 0.25),
     }
-    assert (summary.hard, summary.hard.mean) == ((4, 96, 50), 24)
-    assert (summary.total, summary.total.mean) == ((9, 102.75, 50), pytest.approx(102.75 / 9))
+    assert summary.hard == Share(4, 96, 50, mean=24, share=4 / 9)
+    assert summary.total == Share(9, 102.75, 50, mean=pytest.approx(102.75 / 9), share=1)
+    assert Share(0, 0, 0, mean=0, share=0) in summarise(records[:1]).verdicts.values()
 
 
 def test_no_record_is_refused():

@@ -19,10 +19,17 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from gls_lightning.main import main
+from gls_lightning.run_files import (
+    ACCURACIES,
+    ACCURACY_METRICS,
+    CertificationSummary,
+    LandscapeDescription,
+    Share,
+    TightnessCurves,
+)
 
 TINY = str(Path(__file__).parents[1] / "configs/tiny.yaml")
 HOSTILE = "<script>alert(1)</script> | `a` [b](http://c) $x$ \"'&"
-ACCURACIES = ("natural", "certified", "adversarial")
 
 pytestmark = pytest.mark.usefixtures("clean_place")
 
@@ -138,17 +145,17 @@ def write_run(
 
 
 def write_summary(folder: Path, counts: dict[str, int], epsilon: float = 0.1) -> None:
-    share = {"samples": counts["total"], "seconds": 3.0, "mean": 0.1, "longest": 1.0}
-    content = {
-        "checkpoint": "last.ckpt",
-        "fingerprint": {"epsilon": epsilon, "dataset": "MNIST"},
-        "missing": 0,
+    share = Share(counts["total"], seconds=3.0, longest=1.0, mean=0.1, share=1.0)
+    CertificationSummary(
+        checkpoint="last.ckpt",
+        network="CNN3",
+        options={},
+        fingerprint={"epsilon": epsilon, "dataset": "MNIST"},
+        missing=0,
         **{f"{name}_accuracy": counts[name] / counts["total"] for name in ACCURACIES},
-        "intervals": {f"{name}_accuracy": [0.125, 0.875] for name in ACCURACIES},
-        **{"total": share, "verdicts": {"certified": share}, "stages": {"IBP": share}},
-    }
-    folder.mkdir()
-    (folder / "summary.json").write_text(json.dumps(content))
+        intervals=dict.fromkeys(ACCURACY_METRICS, (0.125, 0.875)),
+        **{"total": share, "verdicts": {"certified": share}, "stages": {"IBP": share}, "hard": share},
+    ).write(folder)
 
 
 def fails(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -369,14 +376,13 @@ def test_pictures_and_curves_of_diagnostics() -> None:
     columns += [f"statistics/gradient/{name}" for name in ("cosine", "norm")]
     lines = [["epoch", *columns], [0, *range(9)], [1, 100000, *range(8)]]
     (run / "metrics.csv").write_text("".join(",".join(map(str, line)) + "\r\n" for line in lines))
-    tightness = {"checkpoint": None, "data": "MNIST", "samples": 3, "radii": [0, 0.1], "relaxations": {}}
-    (run / "tightness.json").write_text(json.dumps(tightness))  # where earlier versions left it
+    TightnessCurves(None, "CNN3", "MNIST", 0.1, "float64", 3, [0, 0.1], {}).write(run)  # where earlier versions left it
     shown = [picture(run / "landscape/curves.png"), picture(run / "tightness.png")]
     shown.append(picture(run / "landscape/epoch=10/surface.png"))
     picture(run / "landscape/epoch=9/curves.png")
     shown.append(picture(run / "landscape/epoch=20-step=99/curves.png"))  # of a checkpoint of this name
-    about = {"title": "Around <the> minimum", "axes": ["gradient steps", "a random line"]}
-    (run / "landscape/landscape.json").write_text(json.dumps(about))
+    axes = "gradient steps", "a random line"
+    LandscapeDescription("Around <the> minimum", {}, axes, (0.5, 2.0)).write(run / "landscape")
     main(["report", str(run)])
     page = Page(run / "report.html")
     page.assert_needs_no_other_file()

@@ -14,7 +14,7 @@ LINES = ["0,0.2,0,3,,", "0,0.1,1,1,,", "0,,1,,0.25,0.5", "1,0.1,2,nan,,", "1,,2,
 def read(folder: Path, *lines: str, end: str = "\r\n") -> MetricTable:
     path = folder / "metrics.csv"
     path.write_bytes(("\r\n".join(lines) + end).encode())
-    return read_metrics(path)
+    return read_metrics(folder)
 
 
 def test_means_of_training_and_last_values_of_all_else(tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_a_run_that_went_on_is_one_table(tmp_path: Path) -> None:
     table = read(tmp_path, "epoch,val/natural_accuracy", "1,0.75")
     assert table.curve("val/natural_accuracy") == {0: 0.6, 1: 0.75}
     (tmp_path / "metrics.csv").unlink()
-    assert read_metrics(tmp_path / "metrics.csv").curve("val/natural_accuracy") == {0: 0.6}
+    assert read_metrics(tmp_path).curve("val/natural_accuracy") == {0: 0.6}
 
 
 def test_what_is_not_finite_stays_a_gap_and_is_named(tmp_path: Path) -> None:
@@ -61,12 +61,12 @@ def test_a_damaged_line_is_left_out(tmp_path: Path, bad: str) -> None:
 )
 def test_a_file_without_epochs(tmp_path: Path, text: str, note: str) -> None:
     (tmp_path / "metrics.csv").write_text(text)
-    table = read_metrics(tmp_path / "metrics.csv")
+    table = read_metrics(tmp_path)
     assert table.values == {}
     assert note in table.notes[0]
 
 
 def test_no_file(tmp_path: Path) -> None:
-    table = read_metrics(tmp_path / "metrics.csv")
+    table = read_metrics(tmp_path)
     assert table.last_validation() == (None, {})
     assert "there is no metrics.csv" in table.notes[0]

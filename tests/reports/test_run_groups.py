@@ -23,7 +23,7 @@ def make_run(name: str, changes: dict[str, Any] | None = None, *, seed: int = 0,
         "data.init_args.seed": seed,
         **(changes or {}),
     }
-    return Run(Path(name), name, flatten(config), "", "", MetricTable({}, epochs), [], [])
+    return Run(Path(name), name, flatten(config), "", "", MetricTable({}, epochs), {}, [])
 
 
 @pytest.mark.parametrize(

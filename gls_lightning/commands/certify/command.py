@@ -10,6 +10,7 @@ from gls_lightning.commands.certify.evaluation import CertificationEvaluation
 from gls_lightning.commands.certify.report import report_certification, reported_errors
 from gls_lightning.commands.shared import ChosenTestImages, EvaluatedModel
 from gls_lightning.errors import ConfigurationError
+from gls_lightning.run_files import CertificationSummary
 
 
 def certify(
@@ -54,7 +55,7 @@ def certify(
     if stages is not None:
         certifier = select_stages(certifier, stages)
     images = ChosenTestImages(evaluated.datamodule, "gls certify", start=start, end=end, samples=samples)
-    directory, radius = evaluated.directory("certification", output), evaluated.radius(epsilon)
+    directory, radius = evaluated.directory(CertificationSummary.DIRECTORY, output), evaluated.radius(epsilon)
     options = {"epsilon": radius, "output": str(directory), "start": start, "end": end, "samples": samples}
     options |= {"counterexamples": counterexamples, "retry_unknown": retry_unknown}
     evaluation = CertificationEvaluation(

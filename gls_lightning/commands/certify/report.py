@@ -1,6 +1,5 @@
 """Results of ``gls certify``."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from gls_lightning.certification import (
     Record,
     RecordDirectory,
     Summary,
-    Time,
     as_json,
     describe_errors,
     errors_of,
@@ -24,10 +22,7 @@ from gls_lightning.certification import (
     summarise,
 )
 from gls_lightning.commands.shared import EvaluatedModel
-from gls_lightning.run_files import write_whole
-from gls_lightning.training import ACCURACIES
-
-_SUMMARY = "summary.json"
+from gls_lightning.run_files import ACCURACY_METRICS, CertificationSummary
 
 
 def report_certification(
@@ -43,7 +38,6 @@ def report_certification(
         directory: The directory.
         claims: Claims of the processes that are at work there.
     """
-    network, path = evaluated.about["network"], directory.path / _SUMMARY
     with claims.alone():  # so that of several processes that end at once the last one reads the records of all
         found = directory.read()
         missing = found.chosen - found.records.keys()
@@ -52,32 +46,30 @@ def report_certification(
             return
         records = list(found.records.values())
         summary = summarise(records)
-        about = {
-            "checkpoint": evaluated.ckpt_path,
-            "network": network,
-            "options": options,
-            "certifiers": found.certifiers,
-            "fingerprint": dict(directory.fingerprint),
-            "missing": len(missing),
-            "errors": errors_of(records),
-        }
-        _write(path, {**about, **_as_dict(summary)})
+        content = CertificationSummary(
+            checkpoint=evaluated.ckpt_path,
+            network=evaluated.about["network"],
+            options=options,
+            certifiers=found.certifiers,
+            fingerprint=dict(directory.fingerprint),
+            missing=len(missing),
+            errors=errors_of(records),
+            intervals=summary.intervals,
+            **vars(summary),
+        )
+        path = directory.path / CertificationSummary.FILE
+        with refused_by_system(path, "the records are whole, and the same command writes their summary"):
+            content.write(directory.path)
     _log(evaluated.trainer.loggers, summary, records)
     console = Console(soft_wrap=True)
-    console.print(_accuracies(summary, f"{network}: {_what(directory, summary)}"), _times(summary))
+    console.print(_accuracies(content), _times(summary))
     console.print(f"{'records':<16} {directory.path}\n{'summary':<16} {path}")
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    text = json.dumps(content, indent=2, allow_nan=False)
-    with refused_by_system(path, "the records are whole, and the same command writes their summary"):
-        write_whole(path, lambda draft: draft.write_text(text + "\n"))
 
 
 def reported_errors(directory: Path) -> str | None:
     """Says which samples of a directory's summary are errors, on whichever process; returns None if none is."""
-    path = directory / _SUMMARY
-    errors = json.loads(path.read_text())["errors"] if path.is_file() else {}
+    path = directory / CertificationSummary.FILE
+    errors = CertificationSummary.read(path).errors if path.is_file() else {}
     return f"{describe_errors(errors)}; {path} lists all" if errors else None
 
 
@@ -90,52 +82,33 @@ def _warn(found: Found, missing: set[int], claims: Claims) -> None:
         rank_zero_warn(f"{len(missing)} samples that were to be certified have no record yet{deciding}.")
 
 
-def _what(directory: RecordDirectory, summary: Summary) -> str:
-    about = directory.fingerprint
-    return f"{summary.total.samples} test images of {about['dataset']}, epsilon {about['epsilon']:.6g}"
-
-
-def _as_dict(summary: Summary) -> dict[str, Any]:
-    return {
-        **{name: getattr(summary, name) for name in ACCURACIES},
-        "intervals": summary.intervals,
-        "total": _time(summary.total, summary),
-        "verdicts": {verdict.value: _time(time, summary) for verdict, time in summary.verdicts.items()},
-        "stages": {name: _time(time, summary) for name, time in summary.stages.items()},
-        "hard": _time(summary.hard, summary),
-    }
-
-
-def _time(time: Time, summary: Summary) -> dict[str, float]:
-    return {**time._asdict(), "mean": time.mean, "share": time.samples / summary.total.samples}
-
-
-def _accuracies(summary: Summary, title: str) -> Table:
-    table = Table("accuracy", "", "95 % interval", title=title)
-    for name, (low, high) in summary.intervals.items():
-        table.add_row(name.removesuffix("_accuracy"), f"{getattr(summary, name):.2%}", f"{low:.2%} to {high:.2%}")
+def _accuracies(content: CertificationSummary) -> Table:
+    images = f"{content.total.samples} test images of {content.dataset}, epsilon {content.epsilon:.6g}"
+    table = Table("accuracy", "", "95 % interval", title=f"{content.network}: {images}")
+    for name, accuracy in content.accuracies.items():
+        low, high = content.interval(name)
+        table.add_row(name, f"{accuracy:.2%}", f"{low:.2%} to {high:.2%}")
     return table
 
 
 def _times(summary: Summary) -> Table:
     table = Table("", "samples", "share", "seconds", "mean", "longest", caption="hard: branch and bound, or unknown")
     sections = (
-        {verdict.value: time for verdict, time in summary.verdicts.items()},
-        {f"by {name}": time for name, time in summary.stages.items()},
+        summary.verdicts,
+        {f"by {name}": of for name, of in summary.stages.items()},
         {"hard": summary.hard, "total": summary.total},
     )
     for section in sections:
-        for name, time in section.items():
-            share = f"{time.samples / summary.total.samples:.2%}"
-            seconds = (f"{value:.3f}" for value in (time.seconds, time.mean, time.longest))
-            table.add_row(name, str(time.samples), share, *seconds)
+        for name, of in section.items():
+            seconds = (f"{value:.3f}" for value in (of.seconds, of.mean, of.longest))
+            table.add_row(name, str(of.samples), f"{of.share:.2%}", *seconds)
         table.add_section()
     return table
 
 
 def _log(loggers: Iterable[Logger], summary: Summary, records: Sequence[Record]) -> None:
-    numbers = {name: getattr(summary, name) for name in ACCURACIES}
-    numbers |= {verdict.value: time.samples for verdict, time in summary.verdicts.items()}
+    numbers = {name: getattr(summary, name) for name in ACCURACY_METRICS}
+    numbers |= {verdict: of.samples for verdict, of in summary.verdicts.items()}
     numbers["seconds"] = summary.total.seconds
     for logger in loggers:
         logger.log_metrics({f"certification/{name}": value for name, value in numbers.items()})

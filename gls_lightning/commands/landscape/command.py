@@ -10,6 +10,7 @@ from gls_lightning.commands.landscape.report import report_landscape
 from gls_lightning.commands.shared import ChosenTestImages, EvaluatedModel
 from gls_lightning.diagnostics.landscape import LossLandscape
 from gls_lightning.objectives import Objective
+from gls_lightning.run_files import LandscapeDescription
 
 
 def landscape(
@@ -37,7 +38,7 @@ def landscape(
     evaluation = LandscapeEvaluation(
         evaluated.model,
         LossLandscape(**options),
-        partial(report_landscape, evaluated, evaluated.directory("landscape", output)),
+        partial(report_landscape, evaluated, evaluated.directory(LandscapeDescription.DIRECTORY, output)),
         objective=objective,
         epsilon=evaluated.radius(epsilon),
     )

@@ -1,7 +1,6 @@
 """Results of ``gls test`` and ``gls validate``."""
 
 import errno
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from rich.console import Console
 from torch.utils.data import DataLoader
 
 from gls_lightning.commands.shared.evaluated_model import EvaluatedModel
-from gls_lightning.run_files import EVALUATED, STORAGE_ERRORS, write_whole
+from gls_lightning.run_files import STORAGE_ERRORS, EvaluatedMetrics
 
 
 def report_metrics(evaluated: EvaluatedModel, directory: Path) -> None:
@@ -28,22 +27,18 @@ def report_metrics(evaluated: EvaluatedModel, directory: Path) -> None:
     if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
         return
     metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
-    content = {
-        **evaluated.about,
-        "epsilon": evaluated.model.epsilon,
-        "samples": _samples(trainer),
-        "metrics": {name: value if math.isfinite(value) else None for name, value in metrics.items()},
-    }
-    text = json.dumps(content, indent=2, allow_nan=False)
+    finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+    content = EvaluatedMetrics(
+        **evaluated.about, epsilon=evaluated.model.epsilon, samples=_samples(trainer), metrics=finite
+    )
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        write_whole(directory / EVALUATED, lambda draft: draft.write_text(text + "\n"))
+        path = content.write(directory)
     except OSError as error:
         if error.errno in STORAGE_ERRORS - {errno.EROFS}:
             raise
         rank_zero_warn(f"The metrics are not kept in {directory}: {error.strerror}.")  # in somebody else's run
         return
-    Console(soft_wrap=True).print(f"{'metrics':<16} {directory / EVALUATED}")
+    Console(soft_wrap=True).print(f"{'metrics':<16} {path}")
 
 
 def _samples(trainer: Trainer) -> int | None:

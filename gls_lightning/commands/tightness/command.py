@@ -11,6 +11,7 @@ from gls_lightning.commands.tightness.report import report_tightness
 from gls_lightning.diagnostics import TightnessMeter, radius_grid
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.relaxations import Relaxation
+from gls_lightning.run_files import TightnessCurves
 
 
 def tightness(
@@ -44,5 +45,5 @@ def tightness(
         raise ConfigurationError(f"radii is {radii} and max_epsilon is {max_epsilon}; give one of them")
     meter = TightnessMeter(radii, relaxations)
     images = ChosenTestImages(evaluated.datamodule, "gls tightness", samples=samples)
-    report = partial(report_tightness, evaluated, evaluated.directory("tightness", output))
+    report = partial(report_tightness, evaluated, evaluated.directory(TightnessCurves.DIRECTORY, output))
     evaluated.test(TightnessEvaluation(evaluated.model, meter, images, report), images)

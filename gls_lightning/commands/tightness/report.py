@@ -1,7 +1,5 @@
 """Results of ``gls tightness``."""
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ from rich.table import Table
 from gls_lightning.commands.shared import EvaluatedModel
 from gls_lightning.diagnostics import Tightness, TightnessMeter, tightness_figure
 from gls_lightning.relaxations import Relaxation
-from gls_lightning.run_files import write_whole
+from gls_lightning.run_files import RelaxationCurve, TightnessCurves, write_whole
 
 _COLUMNS = 6
 """The table shows at most so many radii."""
@@ -37,41 +35,31 @@ def report_tightness(evaluated: EvaluatedModel, output: Path, meter: TightnessMe
     console = Console(soft_wrap=True)
     console.print(_table(tightness, title))
     if not trainer.fast_dev_run:  # type: ignore[attr-defined]
-        content = {**about, "precision": "float64", **_as_dict(tightness, meter.relaxations)}
-        figure = tightness_figure(tightness, title=title, epsilon=epsilon)
-        for kind, path in _files(output, content, figure):
-            console.print(f"{kind:<16} {path}")
+        curves = _curves(tightness, meter.relaxations)
+        content = TightnessCurves(
+            **about, precision="float64", samples=tightness.samples, radii=tightness.radii, relaxations=curves
+        )
+        console.print(f"{'curves':<16} {content.write(output)}")
+        plot, figure = output / TightnessCurves.PICTURE, tightness_figure(tightness, title=title, epsilon=epsilon)
+        write_whole(plot, lambda path: figure.savefig(path, format="png"))
+        console.print(f"{'plot':<16} {plot}")
 
 
-def _as_dict(tightness: Tightness, relaxations: dict[str, Relaxation]) -> dict[str, Any]:
+def _curves(tightness: Tightness, relaxations: dict[str, Relaxation]) -> dict[str, RelaxationCurve]:
     return {
-        "samples": tightness.samples,
-        "radii": tightness.radii,
-        "relaxations": {
-            name: {
-                "class": f"{type(relaxation).__module__}.{type(relaxation).__qualname__}",
-                "options": {key: value for key, value in vars(relaxation).items() if _is_plain(value)},
-                "auc": tightness.auc[name],
-                "certified_accuracy": tightness.certified_accuracy[name],
-                "errors": tightness.errors[name],
-            }
-            for name, relaxation in relaxations.items()
-        },
+        name: RelaxationCurve(
+            f"{type(relaxation).__module__}.{type(relaxation).__qualname__}",
+            {key: value for key, value in vars(relaxation).items() if _is_plain(value)},
+            tightness.auc[name],
+            tightness.certified_accuracy[name],
+            tightness.errors[name],
+        )
+        for name, relaxation in relaxations.items()
     }
 
 
 def _is_plain(value: Any) -> bool:
     return isinstance(value, bool | int | float | str | None)
-
-
-def _files(directory: Path, content: dict[str, Any], figure: Any) -> Iterator[tuple[str, Path]]:
-    """Writes the files, and gives the kind and the path of each."""
-    directory.mkdir(parents=True, exist_ok=True)
-    curves, plot = directory / "tightness.json", directory / "tightness.png"
-    write_whole(curves, lambda path: path.write_text(json.dumps(content, indent=2) + "\n"))
-    yield "curves", curves
-    write_whole(plot, lambda path: figure.savefig(path, format="png"))
-    yield "plot", plot
 
 
 def _table(tightness: Tightness, title: str) -> Table:

@@ -11,6 +11,7 @@ from gls_lightning.diagnostics.landscape.figures import landscape_figures
 from gls_lightning.diagnostics.landscape.files import write_landscape
 from gls_lightning.diagnostics.landscape.landscape import Landscape
 from gls_lightning.diagnostics.landscape.tables import landscape_tables
+from gls_lightning.run_files import picture_file
 
 
 def landscape_scores_by_name(landscape: Landscape) -> Iterator[tuple[str, float]]:
@@ -43,12 +44,12 @@ def keep_landscape(
     if trainer.fast_dev_run:  # type: ignore[attr-defined]
         return []
     figures = dict(landscape_figures(landscape, title))
-    files = write_landscape(directory, landscape, figures, {"title": title, **about})
+    files = write_landscape(directory, landscape, figures, title, about)
     step = trainer.global_step
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             for name in figures:
-                path = str(directory / f"{name}.png")
+                path = str(directory / picture_file(name))
                 logger.log_image(f"landscape/{name}_picture", [path], step=step, caption=[title])
             for name, table in landscape_tables(landscape).items():
                 logger.log_table(f"landscape/{name}", list(table.columns), [list(r) for r in table.rows], step=step)

@@ -40,7 +40,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def write(directory: Path, landscape: Landscape) -> list[Path]:
-    return write_landscape(directory, landscape, dict(landscape_figures(landscape, "A title")), {"title": "A title"})
+    return write_landscape(directory, landscape, dict(landscape_figures(landscape, "A title")), "A title", {})
 
 
 def test_files_of_a_line(tmp_path: Path) -> None:

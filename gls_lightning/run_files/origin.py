@@ -9,14 +9,14 @@ from gls_lightning.version import __version__
 
 
 def provenance() -> str:
-    """The versions of this package, PyTorch and Lightning, and the commit of this package as far as it is known."""
+    """Returns the versions of this package, PyTorch and Lightning, and this package's commit as far as it is known."""
     software = f"gls_lightning {__version__}, torch {version('torch')}, lightning {version('lightning')}"
     commit = _installed_commit() or _checked_out_commit()
     return f"{software}, commit {commit}" if commit else software
 
 
 def _installed_commit() -> str:
-    """The commit that pip installed from a repository."""
+    """Returns the commit that pip installed from a repository."""
     try:
         origin = json.loads(distribution("gls_lightning").read_text("direct_url.json") or "{}")
     except (PackageNotFoundError, ValueError):
@@ -25,7 +25,7 @@ def _installed_commit() -> str:
 
 
 def _checked_out_commit() -> str:
-    """The commit of the checkout that this package is run from, with ``-dirty`` where files differ from it.
+    """Returns the commit of the checkout that this package is run from, with ``-dirty`` where files differ from it.
 
     Git is asked about this package's own folder alone: the settings of a repository that somebody else made can start
     programs.
