@@ -39,7 +39,7 @@ from gls_lightning.commands.shared.metrics_report import report_metrics
 from gls_lightning.configuration import TRUST_RUN, Trust, compose, restrict_parsers
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.module import CertifiedTrainingModule
-from gls_lightning.run_files import CONFIG, evaluation_directory
+from gls_lightning.run_files import CONFIG, RUNS, CertificationSummary, evaluation_directory
 from gls_lightning.trainer import GLSTrainer
 from gls_lightning.version import __version__
 
@@ -149,7 +149,7 @@ class GLSCLI(LightningCLI):
                 **{f"{key}.enable_version_counter": False for key in CHECKPOINTS},
                 "trainer.logger": {
                     "class_path": "gls_lightning.csv_logger.RunCSVLogger",
-                    "init_args": {"save_dir": "runs", "name": self.run_name},
+                    "init_args": {"save_dir": str(RUNS), "name": self.run_name},
                 },
             }
         )
@@ -200,7 +200,7 @@ class GLSCLI(LightningCLI):
     @property
     def _results(self) -> Path:
         """Default place of an evaluation's results."""
-        name = "certification" if self.subcommand == "certify" else str(self.subcommand)
+        name = CertificationSummary.DIRECTORY if self.subcommand == "certify" else str(self.subcommand)
         return evaluation_directory(name, self._get(self.config, "ckpt_path"))
 
     def after_test(self) -> None:

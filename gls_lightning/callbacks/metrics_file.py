@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gls_lightning.csv_logger import RunCSVLogger
 from gls_lightning.private_names import of_lightning
-from gls_lightning.run_files import METRICS, run_of_checkpoint
+from gls_lightning.run_files import run_of_checkpoint, set_metrics_aside
 from gls_lightning.training import run_directory
 
 
@@ -36,9 +36,8 @@ class MetricsFile(Callback):
         goes_on = bool(trainer.ckpt_path) and _is_same(run_of_checkpoint(Path(str(trainer.ckpt_path))), directory)
         present = [log for log in trainer.loggers if isinstance(log, CSVLogger) and _is_same(log.log_dir, directory)]
         if not present:
-            if not goes_on and trainer.is_global_zero and (directory / METRICS).exists():
-                number = 1 + len(list(directory.glob("metrics-*.csv")))
-                (directory / METRICS).rename(directory / f"metrics-{number}.csv")
+            if not goes_on and trainer.is_global_zero:
+                set_metrics_aside(directory)
             present = [RunCSVLogger(directory, name="", version="")]
             trainer.loggers = [*trainer.loggers, *present]
         for logger in present:

@@ -7,9 +7,9 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
 
-from gls_lightning.run_files import CONFIG
+from gls_lightning.run_files import CONFIG, HPARAMS
 
-_OF_THE_START = {CONFIG, "hparams.yaml"}
+_OF_THE_START = {CONFIG, HPARAMS}
 """Files that are written as a run starts."""
 
 

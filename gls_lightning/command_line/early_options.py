@@ -15,7 +15,7 @@ from gls_lightning.errors import ConfigurationError
 
 
 class EarlyOptions(Namespace):
-    """What a command line says in these options.
+    """The values of these options on a command line.
 
     Attributes:
         config: The configurations, in their order, as they are named.
@@ -35,7 +35,7 @@ class EarlyOptions(Namespace):
 
     @property
     def pickles(self) -> bool:
-        """Whether objects in checkpoints are to be unpickled, which executes code."""
+        """True if objects in checkpoints are to be unpickled, which executes code."""
         try:
             return yaml.safe_load(self.weights_only) is False
         except yaml.YAMLError:  # the parser of all options refuses it

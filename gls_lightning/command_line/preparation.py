@@ -1,4 +1,4 @@
-"""What comes before parsing: a checkpoint's configuration is found, trust is decided, and components are imported."""
+"""The steps before parsing: find a checkpoint's configuration, decide on trust, import components."""
 
 import json
 import sys

@@ -20,7 +20,7 @@ PAPER = "paper"
 
 
 class Composition(NamedTuple):
-    """What a configuration and its bases say together.
+    """The content of a configuration and its bases together.
 
     Attributes:
         content: As one file would say it, without the key ``bases``.
