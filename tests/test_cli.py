@@ -125,8 +125,14 @@ class TestConfiguration:
         assert (run.trainer.max_epochs, str(run.datamodule.root), run.datamodule.batch_size) == (1, "elsewhere", 256)
         assert (model.estimator.population_size, model.estimator.schedulable["sigma"], model.epsilon) == (2, 1e-3, 0.1)
         sections = run.config.fit
-        assert vars(sections.epsilon_annealing) == {"start_epoch": 0, "end_epoch": 20, "shape": "smooth"}
-        assert vars(sections.sigma_decay) == {"factor": 0.4, "milestones": [50, 60]}
+        assert vars(sections.epsilon_annealing) == {
+            **{"start_epoch": 0, "end_epoch": 20},
+            **{"shape": "smooth", "milestones": ()},
+        }
+        assert vars(sections.sigma_decay) == {
+            **{"factor": 0.4, "milestones": [50, 60]},
+            **{"shape": "step", "start_epoch": 0, "end_epoch": 0},
+        }
         (optimizer,), (scheduler,) = _optimizers(model)
         assert optimizer.param_groups[0]["lr"] == 5e-4
         assert (dict(scheduler.milestones), scheduler.gamma) == ({50: 1, 60: 1}, 0.2)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from common.runs import TINY, tiny_run
 from lightning.pytorch import LightningModule, Trainer
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -18,7 +19,6 @@ from gls_lightning.errors import ConfigurationError
 from gls_lightning.main import main
 from gls_lightning.weights import as_safetensors, read_checkpoint, read_tensors
 
-TINY = str(Path(__file__).parent / "configs" / "tiny.yaml")
 STATE = {"network.a": torch.linspace(0, 1, 50), "network.b": torch.arange(12.0).reshape(3, 4)}
 
 pytestmark = pytest.mark.usefixtures("clean_place")
@@ -132,10 +132,8 @@ class Unknown:
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The last checkpoint of a run of two steps."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("trained"))
-        main(["fit", "--config", TINY, "--trainer.limit_val_batches=0", "--model.objective=Standard"])
-        return Path("runs/tiny/version_0/checkpoints/last.ckpt").absolute()
+    run = tiny_run(tmp_path_factory, "--trainer.limit_val_batches=0", "--model.objective=Standard")
+    return run / "checkpoints/last.ckpt"
 
 
 def bad(kind: str, good: Path) -> Path:

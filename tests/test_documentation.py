@@ -117,7 +117,6 @@ def test_schedule_of_the_page_on_training(clean_place: None, parsed: list[GLSCLI
     callbacks = {type(callback).__name__: callback for callback in of_values.trainer.callbacks}
     assert callbacks["EpsilonAnnealing"].epochs.shape == "cosine"
     assert callbacks["SigmaDecay"].epochs.milestones == [50, 60]
-    assert callbacks["AdaptiveRho"].epochs.last_epoch == 70
 
 
 @pytest.mark.parametrize("example", [("docs/training.md", "Waves")], indirect=True)

@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from gls_lightning import CertifiedTrainingModule
-from gls_lightning.callbacks import AdaptiveRho, EpsilonAnnealing, SigmaDecay
+from gls_lightning.callbacks import EpsilonAnnealing, SigmaDecay
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import PGPE, RGS, SAM, GradientEstimator
 from gls_lightning.relaxations import IBP, AlphaCROWN, Relaxation
@@ -130,54 +130,3 @@ def test_a_first_order_estimator_refuses_alpha_crown() -> None:
 def test_sigma_decay_refuses_pgpe() -> None:
     with pytest.raises(ConfigurationError, match="PGPE has no sigma to decay"):
         trainer(callbacks=[SigmaDecay(milestones=[1])]).fit(module(PGPE(population_size=4)), loader())
-
-
-@pytest.mark.parametrize("order", [1, -1])
-def test_adaptive_rho_follows_the_ramp(order: int) -> None:
-    seen = []
-
-    class Recorded(SAM):
-        def forward(self, *args: Any) -> Any:
-            seen.append(self.rho.item())
-            return super().forward(*args)
-
-    callbacks = [EpsilonAnnealing(end_epoch=1, shape="linear"), AdaptiveRho()][::order]
-    trainer(callbacks=callbacks).fit(module(Recorded(rho=0.1)), loader())
-    ramp = [0.1 * (1 - 0.99 * batch / 4) for batch in range(4)]
-    assert seen == pytest.approx([*ramp, *[0.001] * 4], rel=1e-5)
-
-
-def test_adaptive_rho_without_a_ramp_is_that_of_the_whole_radius_and_ends_with_the_fit() -> None:
-    trained = module(SAM(rho=0.1))
-    seen = []
-
-    class Recorded(AdaptiveRho):
-        def on_train_batch_end(self, *args: Any) -> None:
-            seen.append(trained.estimator.rho.item())
-
-    trainer(max_epochs=1, callbacks=[Recorded()]).fit(trained, loader())
-    assert seen == pytest.approx([0.001] * 4, rel=1e-5)
-    assert trained.estimator.rho.item() == pytest.approx(0.1)
-
-
-def test_adaptive_rho_on_a_schedule_of_its_own() -> None:
-    trained = module(SAM(rho=0.1))
-    seen = []
-
-    class Recorded(AdaptiveRho):
-        def on_train_batch_end(self, *args: Any) -> None:
-            seen.append(trained.estimator.rho.item())
-
-    callbacks = [EpsilonAnnealing(end_epoch=2), Recorded(shape="step", factor=0.5, milestones=[1])]
-    trainer(callbacks=callbacks).fit(trained, loader())
-    assert seen == pytest.approx([0.1] * 4 + [0.05] * 4)
-
-
-def test_adaptive_rho_has_no_milestones_where_it_follows_the_radius() -> None:
-    with pytest.raises(ConfigurationError, match=r"milestones is \[1\], but the shape is epsilon"):
-        AdaptiveRho(milestones=[1])
-
-
-def test_adaptive_rho_needs_sam() -> None:
-    with pytest.raises(ConfigurationError, match="AdaptiveRho needs the estimator SAM, not RGS"):
-        trainer(callbacks=[AdaptiveRho()]).fit(module(RGS()), loader())

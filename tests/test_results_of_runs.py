@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from common.runs import STANDARD, tiny_run
 from safetensors.torch import save_file
 
 import gls_lightning
 from gls_lightning.main import main
 
-TINY = str(Path(__file__).parent / "configs" / "tiny.yaml")
 RUN = Path("runs/tiny/version_0")
 LAST, BEST = RUN / "checkpoints/last.ckpt", RUN / "checkpoints/best-epoch=0.ckpt"
 
@@ -20,10 +20,7 @@ pytestmark = pytest.mark.usefixtures("clean_place")
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("trained"))
-        main(["fit", "--config", TINY, "--model.objective=Standard", "--model.estimator=Backprop"])
-        return Path("runs").absolute()
+    return tiny_run(tmp_path_factory, *STANDARD).parents[1]
 
 
 @pytest.fixture

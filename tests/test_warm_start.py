@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from common.runs import TINY
 from common.trainers import quiet_trainer
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import BatchSizeFinder
@@ -21,7 +22,6 @@ from gls_lightning.main import main
 from gls_lightning.objectives import Standard
 from gls_lightning.relaxations import IBP
 
-TINY = str(Path(__file__).parent / "configs" / "tiny.yaml")
 PLAIN = [
     "--config",
     TINY,

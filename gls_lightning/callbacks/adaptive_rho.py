@@ -5,7 +5,8 @@ from typing import Literal
 
 from lightning.pytorch import LightningModule, Trainer
 
-from gls_lightning.callbacks.estimator_schedule import EstimatorSchedule
+from gls_lightning.arguments import require
+from gls_lightning.callbacks.schedule_callback import EstimatorSchedule
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.schedules import Falling, Shape
 from gls_lightning.training import bounded_network
@@ -14,8 +15,8 @@ from gls_lightning.training import bounded_network
 class AdaptiveRho(EstimatorSchedule):
     """Shortens SAM's ascent step: as the radius grows, or on a schedule of its own.
 
-    With ``epsilon``, rho is ``rho0 * (1 - 0.99 * epsilon / target)``, CTBench's adaptive option (Mao et al., 2024). It
-    depends on the training step alone, so no state is saved.
+    With ``epsilon``, rho is ``rho0 * (1 - (1 - factor) * epsilon / target)``; at the default factor that is CTBench's
+    adaptive option (Mao et al., 2024). It depends on the training step alone, so no state is saved.
 
     Args:
         shape: ``epsilon``; or ``step``, ``linear``, ``smooth``, ``cosine`` with the following options.
@@ -29,7 +30,7 @@ class AdaptiveRho(EstimatorSchedule):
             estimator is not SAM.
     """
 
-    section, quantity = "AdaptiveRho", "rho"
+    quantity = "rho"
 
     def __init__(
         self,
@@ -40,12 +41,13 @@ class AdaptiveRho(EstimatorSchedule):
         start_epoch: int = 0,
         end_epoch: int = 0,
     ) -> None:
-        self.follows_epsilon = shape == "epsilon"
-        super().__init__(factor, milestones, "step" if shape == "epsilon" else shape, start_epoch, end_epoch)
-        if self.follows_epsilon and milestones:
-            raise ConfigurationError(
-                f"AdaptiveRho.milestones is {list(milestones)}, but the shape is epsilon; they need the shape step"
-            )
+        if shape == "epsilon":
+            right = f"one that has {'milestones' if milestones else 'a start_epoch and an end_epoch'}, or give none"
+            require(not (milestones or start_epoch or end_epoch), "AdaptiveRho.shape", shape, right)
+            self.read("AdaptiveRho", factor, (), "step", 0, 0)
+        else:
+            self.read("AdaptiveRho", factor, milestones, shape, start_epoch, end_epoch)
+            require(self.epochs.changes, "AdaptiveRho.milestones", [], "epochs for the shape step")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Checks that there is a step to shorten."""
@@ -55,14 +57,8 @@ class AdaptiveRho(EstimatorSchedule):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Gives the module the schedule."""
-        if not self.follows_epsilon:
-            super().on_train_start(trainer, pl_module)
-            return
-        module = bounded_network(self, pl_module)
-        # Another callback may give the module its radius after this one.
-        module.estimator_schedules["rho"] = Falling(lambda step: module.epsilon_schedule.fraction(step), self.factor)
-
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Takes the schedule back, and leaves the configured length."""
-        super().on_fit_end(trainer, pl_module)
-        bounded_network(self, pl_module).estimator.scale("rho", 1.0)
+        super().on_train_start(trainer, pl_module)
+        if not self.epochs.changes:
+            module = bounded_network(self, pl_module)
+            # Another callback may give the module its radius after this one.
+            self.give(module, Falling(lambda step: module.epsilon_schedule.fraction(step), self.factor))

@@ -13,12 +13,13 @@ class EarlyStoppingAfterRamp(EarlyStopping):
     """Ends training when the validation metric no longer improves, but looks at it only after the ramp of the radius.
 
     The metrics are of the target radius, and while the network learns a smaller one they say nothing about what is to
-    come: they may rest near zero, or fall. The first value that counts is that of the epoch ``end_epoch`` of
-    ``EpsilonAnnealing``, the first that trains with the target radius throughout; without a ramp, every one does.
+    come: they may rest near zero, or fall. The first value that counts is that of the first epoch that trains with the
+    target radius throughout: ``end_epoch`` of ``EpsilonAnnealing``, or the last of its milestones. Without a ramp,
+    every one counts.
 
     Args:
         monitor: The metric.
-        mode: Whether more (``max``) or less (``min``) of it is better.
+        mode: ``max`` if more of it is better, ``min`` if less.
         patience: After how many validations in a row without improvement training ends.
         **options: Further options of Lightning's ``EarlyStopping``.
     """

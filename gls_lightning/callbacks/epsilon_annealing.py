@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch import LightningModule, Trainer
 
 from gls_lightning.arguments import require
+from gls_lightning.callbacks.schedule_callback import ScheduleCallback
 from gls_lightning.schedules import Constant, InEpochs, Schedule, Shape, Stairs
-from gls_lightning.training import batches_per_epoch, bounded_network, run_length
+from gls_lightning.training import BoundedNetwork, bounded_network
 
 
-class EpsilonAnnealing(Callback):
+class EpsilonAnnealing(ScheduleCallback):
     """Raises the radius from 0 to the module's target, a little with every batch or at milestones.
 
     Epochs are counted from 0. Between the two, ``linear`` rises evenly, ``cosine`` as half a period of the cosine.
@@ -39,30 +39,17 @@ class EpsilonAnnealing(Callback):
         """Checks that there is a radius to anneal."""
         bounded_network(self, pl_module)
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Gives the module the schedule, and warns of one that ends behind the fit."""
-        if not self.epochs.changes:
-            return
-        module = bounded_network(self, pl_module)
-        module.epsilon_schedule = self.schedule(trainer)
-        length, last = run_length(trainer), self.epochs.last_epoch
-        if last > length.epochs or self.epochs.start_epoch >= length.epochs:
-            final_step = max(0, round(length.epochs * batches_per_epoch(trainer, "epsilon_annealing")) - 1)
-            largest = module.epsilon_schedule.fraction(final_step)
-            rank_zero_warn(
-                f"epsilon_annealing has end_epoch {last}, but training ends with {length}: "
-                f"the radius gets to {module.epsilon * largest:.3g} at most, {largest:.1%} of the target "
-                f"{module.epsilon:g}"
-            )
+    def set(self, module: BoundedNetwork, schedule: Schedule | None) -> None:
+        """See :meth:`ScheduleCallback.set`."""
+        module.epsilon_schedule = schedule or Constant()
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Takes the schedule back: it was made for this fit."""
-        if self.epochs.changes:
-            bounded_network(self, pl_module).epsilon_schedule = Constant()
-
-    def schedule(self, trainer: Trainer) -> Schedule:
-        """The share of the target radius, in the trainer's batches."""
-        batches = batches_per_epoch(trainer, "epsilon_annealing")
+    def schedule(self, batches_per_epoch: int) -> Schedule:
+        """See :meth:`ScheduleCallback.schedule`."""
         if self.epochs.shape == "step":
-            return Stairs(self.epochs.steps(batches))
-        return self.epochs.ramp(batches, first=0.0, last=1.0)
+            return Stairs(self.epochs.steps(batches_per_epoch))
+        return self.epochs.ramp(batches_per_epoch, first=0.0, last=1.0)
+
+    def consequence(self, module: BoundedNetwork, fraction: float) -> str:
+        """See :meth:`ScheduleCallback.consequence`."""
+        radius, target = module.epsilon * fraction, module.epsilon
+        return f"the radius gets to {radius:.3g} at most, {fraction:.1%} of the target {target:g}"

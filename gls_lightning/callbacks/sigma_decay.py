@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from lightning.pytorch import LightningModule, Trainer
 
-from gls_lightning.callbacks.estimator_schedule import EstimatorSchedule
+from gls_lightning.callbacks.schedule_callback import EstimatorSchedule
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.schedules import Shape
 from gls_lightning.training import bounded_network
@@ -29,7 +29,7 @@ class SigmaDecay(EstimatorSchedule):
             estimator has no sigma that may be scheduled.
     """
 
-    section, quantity = "sigma_decay", "sigma"
+    quantity = "sigma"
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class SigmaDecay(EstimatorSchedule):
         start_epoch: int = 0,
         end_epoch: int = 0,
     ) -> None:
-        super().__init__(factor, milestones, shape, start_epoch, end_epoch)
+        self.read("sigma_decay", factor, milestones, shape, start_epoch, end_epoch)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Checks that there is a sigma to change."""

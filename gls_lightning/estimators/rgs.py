@@ -23,14 +23,12 @@ class RGS(GradientEstimator):
 
     Args:
         population_size: Number of perturbed copies per step, n_ps in the paper.
-        sigma: Standard deviation of the perturbation of every parameter. ``SigmaDecay`` may change it in training.
+        sigma: Standard deviation of the perturbation of every parameter. ``SigmaDecay`` may change it in training;
+            the buffer ``sigma``, 0-dim, holds the current one.
         antithetic: True for copies in pairs with opposite perturbations.
         relative_sigma: True for a ``sigma`` relative to the root mean square of each parameter tensor.
         chunk_size: How many copies are evaluated at once by ``torch.func.vmap``; 1 takes them one after the other. By
             default what suits the device and the sizes.
-
-    Attributes:
-        sigma: The current standard deviation, a 0-dim buffer.
 
     Raises:
         ConfigurationError: ``population_size`` is below 1, or odd with ``antithetic``; ``sigma`` is negative or not

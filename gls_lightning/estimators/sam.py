@@ -18,12 +18,10 @@ class SAM(GradientEstimator):
     length ``rho`` goes to weights nearby where the loss is high. The reported loss and metrics are those there.
 
     Args:
-        rho: Length of the ascent step. The callback ``AdaptiveRho`` may change it in training.
+        rho: Length of the ascent step. ``AdaptiveRho`` may change it in training; the buffer ``rho``, 0-dim, holds the
+            current one.
         norm: ``global`` divides by the norm of the whole gradient, as in the paper; ``per_tensor`` divides each tensor
             by its own norm, which makes the step longer by about the square root of the number of tensors.
-
-    Attributes:
-        rho: The current length, a 0-dim buffer.
 
     Raises:
         ConfigurationError: ``rho`` is negative or not finite, or ``norm`` is neither of the two.

@@ -47,7 +47,8 @@ class InEpochs:
             raise ConfigurationError(f"{section}.end_epoch is {end}, but the shape is step, which has milestones alone")
         if self.shape != "step" and milestones:
             raise ConfigurationError(
-                f"{section}.milestones is {milestones}, but the shape is {self.shape}; milestones need the shape step"
+                f"{section}.milestones is {milestones}, but the shape is {self.shape}; milestones need the shape step, "
+                f"{section}.milestones: [] takes them away"
             )
 
     @property
@@ -55,10 +56,12 @@ class InEpochs:
         """True if the share ever differs from that at the start of training."""
         return bool(self.end_epoch or self.milestones)
 
-    @property
-    def last_epoch(self) -> int:
-        """The first epoch that has the last share throughout."""
-        return max([self.end_epoch, *self.milestones])
+    def behind(self, epochs: float) -> str:
+        """Names what lies behind the end of a fit of so many epochs; an empty text if nothing does."""
+        if late := [milestone for milestone in self.milestones if milestone >= epochs]:
+            return f"the milestones {late}"
+        late_ramp = self.end_epoch and (self.end_epoch > epochs or self.start_epoch >= epochs)
+        return f"end_epoch {self.end_epoch}" if late_ramp else ""
 
     def ramp(self, batches_per_epoch: int, first: float, last: float) -> Ramp:
         """Makes the ramp of this shape, in steps, from one share to another."""

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any, Literal, Self, TypeVar, get_args
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import LRSchedulerConfigType, LRSchedulerTypeUnion, OptimizerLRScheduler
 from torch import Tensor, nn
@@ -55,7 +55,7 @@ class OptimizedNetwork(BoundedNetwork):
         """Makes the optimizer of all trainable parameters, and its schedule."""
         trainable = list(self.trainable_parameters().values())
         factories = self.optimizer, self.scheduler
-        return _optimizer_and_schedule(self.trainer, trainable, *factories, self.scheduler_interval)
+        return _optimizer_and_schedule(self, trainable, *factories, self.scheduler_interval)
 
     def optimizer_step(self, *args: Any, **options: Any) -> None:
         """Steps the optimizer, and then what the estimator learns."""
@@ -92,13 +92,13 @@ def _factory(name: str, given: Factory, example: str) -> Factory:
 
 
 def _optimizer_and_schedule(
-    trainer: Trainer,
+    module: LightningModule,
     trainable: list[Tensor],
     make_optimizer: OptimizerCallable,
     make_schedule: LRSchedulerCallable | None,
     interval: str,
 ) -> OptimizerLRScheduler:
-    """Makes the optimizer of some parameters, and its learning rate schedule.
+    """Makes the optimizer of some parameters of a module, and its learning rate schedule.
 
     Raises:
         ConfigurationError: There is no parameter, an argument of the two is wrong, or the schedule does not fit the
@@ -113,7 +113,7 @@ def _optimizer_and_schedule(
     with configuration_of("model.scheduler"):
         schedule = make_schedule(optimizer)
     if isinstance(schedule, ReduceLROnPlateau):
-        return {"optimizer": optimizer, "lr_scheduler": _watching(trainer, schedule, interval)}
+        return {"optimizer": optimizer, "lr_scheduler": _watching(module.trainer, schedule, interval)}
     if interval == "step":
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
     return {"optimizer": optimizer, "lr_scheduler": schedule}

@@ -51,5 +51,5 @@ def batches_per_epoch(trainer: Trainer, needed_by: str) -> int:
         ConfigurationError: The data set has no length; the message names who needs it.
     """
     if trainer.num_training_batches == inf:
-        raise ConfigurationError(f"{needed_by} needs a training data set with a length")
+        raise ConfigurationError(f"{needed_by} needs a training data set with a length, or trainer.limit_train_batches")
     return int(trainer.num_training_batches)

@@ -2,10 +2,9 @@ import csv
 from pathlib import Path
 
 import pytest
+from common.runs import TINY
 
 from gls_lightning.main import main
-
-TINY = str(Path(__file__).parents[1] / "configs/tiny.yaml")
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from common.runs import TINY
 from common.trainers import quiet_trainer
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
@@ -25,7 +26,6 @@ from gls_lightning.main import main
 from gls_lightning.objectives import STAPS, Adversarial, Certified
 from gls_lightning.relaxations import IBP, DeepPoly
 
-TINY = str(Path(__file__).parents[1] / "configs/tiny.yaml")
 FEW: dict[str, Any] = {"points": 3, "population_sizes": [2], "sigmas": [0.01], "samples": 4}
 
 pytestmark = pytest.mark.usefixtures("clean_place")

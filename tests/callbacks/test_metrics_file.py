@@ -4,10 +4,10 @@ import csv
 from pathlib import Path
 
 import pytest
+from common.runs import TINY
 
 from gls_lightning.main import main
 
-TINY = str(Path(__file__).parents[1] / "configs/tiny.yaml")
 ELSEWHERE = ["--trainer.logger=TensorBoardLogger", "--trainer.logger.save_dir=logs", "--checkpoint.dirpath=run"]
 
 pytestmark = pytest.mark.usefixtures("clean_place")

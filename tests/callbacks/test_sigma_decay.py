@@ -32,6 +32,12 @@ def sigmas(decay: SigmaDecay, epochs: int, estimator: GradientEstimator | None =
     return seen.seen
 
 
+def test_leaves_the_configured_value() -> None:
+    estimator = RGS(sigma=0.5)
+    assert sigmas(SigmaDecay(milestones=[0]), 1, estimator) == pytest.approx([0.2, 0.2])
+    assert estimator.sigma.item() == 0.5
+
+
 def test_decays_at_the_milestones() -> None:
     found = sigmas(SigmaDecay(factor=0.4, milestones=[2, 1]), epochs=4)
     assert found == pytest.approx([1e-3, 1e-3, 4e-4, 4e-4, 1.6e-4, 1.6e-4, 1.6e-4, 1.6e-4])
@@ -73,5 +79,5 @@ def test_bad_options(options: dict[str, Any], message: str) -> None:
 def test_warns_of_what_lies_behind_the_fit() -> None:
     with pytest.warns(UserWarning, match=r"sigma_decay has the milestones \[5\], but training ends with epoch 2"):
         sigmas(SigmaDecay(milestones=[1, 5]), epochs=2)
-    with pytest.warns(UserWarning, match="sigma_decay has end_epoch 5, but training ends with epoch 2"):
+    with pytest.warns(UserWarning, match=r"sigma_decay has end_epoch 5, .* sigma gets to 0.00082, 82.0% of 0.001"):
         sigmas(SigmaDecay(shape="linear", end_epoch=5), epochs=2)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from common.runs import STANDARD, tiny_run
 from safetensors.torch import load_file
 
 import gls_lightning
@@ -20,7 +21,6 @@ from gls_lightning.certification.record_line import encode
 from gls_lightning.data import Digits
 from gls_lightning.main import main
 
-TINY = str(Path(__file__).parents[1] / "configs/tiny.yaml")
 RUN = Path("runs/tiny/version_0")
 SLOW = """
 import time
@@ -53,12 +53,9 @@ pytestmark = pytest.mark.usefixtures("clean_place")
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The last checkpoint of a run that learns some of the digits."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("trained"))
-        plain = ["--model.objective=Standard", "--model.estimator=Backprop", "--model.optimizer.lr=0.02"]
-        length = ["--trainer.max_epochs=4", "--trainer.limit_val_batches=0", "--data.train_size=1000"]
-        main(["fit", "--config", TINY, *plain, *length])
-        return (RUN / "checkpoints/last.ckpt").absolute()
+    length = ["--trainer.max_epochs=4", "--trainer.limit_val_batches=0", "--data.train_size=1000"]
+    run = tiny_run(tmp_path_factory, *STANDARD, "--model.optimizer.lr=0.02", *length)
+    return run / "checkpoints/last.ckpt"
 
 
 def certify(checkpoint: Path, *words: str, output: str | None = "out") -> list[dict[str, Any]]:

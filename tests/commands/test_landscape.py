@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from common.runs import tiny_run
 from safetensors.torch import save_file
 
 import gls_lightning
@@ -17,7 +18,6 @@ from gls_lightning.main import main
 from gls_lightning.objectives.losses import robust_cross_entropy
 from gls_lightning.relaxations import IBP
 
-TINY = str(Path(__file__).parents[1] / "configs/tiny.yaml")
 FEW = ["--points=3", "--sigmas=[0.001]", "--population_sizes=[2,4]", "--samples=6"]
 
 pytestmark = pytest.mark.usefixtures("clean_place")
@@ -26,10 +26,8 @@ pytestmark = pytest.mark.usefixtures("clean_place")
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The last checkpoint of a run of a few steps."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("trained"))
-        main(["fit", "--config", TINY, "--trainer.limit_val_batches=0", "--model.objective=Standard"])
-        return Path("runs/tiny/version_0/checkpoints/last.ckpt").absolute()
+    run = tiny_run(tmp_path_factory, "--trainer.limit_val_batches=0", "--model.objective=Standard")
+    return run / "checkpoints/last.ckpt"
 
 
 def landscape(checkpoint: Path, *words: str, output: str = "out") -> None:

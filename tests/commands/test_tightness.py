@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from common.runs import STANDARD, TINY, tiny_run
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -17,7 +18,6 @@ from gls_lightning.bounds import Box, margin_specification
 from gls_lightning.main import main
 from gls_lightning.relaxations import IBP, DeepPoly
 
-TINY = str(Path(__file__).parents[1] / "configs/tiny.yaml")
 RUN = Path("runs/tiny/version_0")
 
 pytestmark = pytest.mark.usefixtures("clean_place")
@@ -26,11 +26,8 @@ pytestmark = pytest.mark.usefixtures("clean_place")
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of a few steps."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("trained"))
-        plain = ["--model.objective=Standard", "--model.estimator=Backprop", "--model.optimizer.lr=0.01"]
-        main(["fit", "--config", TINY, "--trainer.limit_val_batches=0", "--data.train_size=1000", *plain])
-        return Path("runs").absolute()
+    length = ["--trainer.limit_val_batches=0", "--data.train_size=1000"]
+    return tiny_run(tmp_path_factory, *STANDARD, "--model.optimizer.lr=0.01", *length).parents[1]
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from common.runs import TINY
 from torch import Tensor, nn
 
 from gls_lightning.bounds import Box, Graph, margin_specification, trace
@@ -16,7 +17,6 @@ from gls_lightning.errors import ConfigurationError
 from gls_lightning.main import main
 from gls_lightning.relaxations import IBP, Relaxation
 
-TINY = str(Path(__file__).parents[1] / "configs/tiny.yaml")
 IDENTITY = torch.eye(2).double()[None]
 
 
