@@ -109,11 +109,13 @@ def test_validation_does_not_see_them() -> None:
 @pytest.mark.parametrize(("term", "name"), [({"regularizer": ShiRegularizer()}, "ShiRegularizer"), ({"l1": 1.0}, None)])
 @pytest.mark.parametrize("objective", [Certified(), EXPIBP(alpha=0.5, of_batch=True), EXPIBP(alpha=0.5)])
 def test_data_parallel_processes_say_which_terms_they_compute_apart(
-    term: dict[str, Any], name: str | None, objective: Any
+    term: dict[str, Any], name: str | None, objective: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = CertifiedTrainingModule(
         network=nn.Sequential(nn.Flatten(), nn.Linear(6, 3)), epsilon=0.1, objective=objective, **term
     )
+    module.trainer = quiet_trainer()
+    monkeypatch.setattr(type(module.trainer), "world_size", 2)
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
         check_fit(module, population_parallel=False)

@@ -5,10 +5,10 @@ from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any, Literal, Self, TypeVar, get_args
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import LRSchedulerConfigType, LRSchedulerTypeUnion, OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from gls_lightning.arguments import require, shown
@@ -52,10 +52,27 @@ class OptimizedNetwork(BoundedNetwork):
         self._watched_until = -1  # the batch after which schedules that watch a metric were last stepped
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Makes the optimizer of all trainable parameters, and its schedule."""
+        """Makes the optimizer of all trainable parameters, and its schedule.
+
+        Raises:
+            ConfigurationError: There is no parameter, an argument of the two is wrong, or the schedule does not fit
+                the interval or the fit.
+        """
         trainable = list(self.trainable_parameters().values())
-        factories = self.optimizer, self.scheduler
-        return _optimizer_and_schedule(self, trainable, *factories, self.scheduler_interval)
+        if not trainable:
+            raise ConfigurationError("the network has no trainable parameter")
+        with configuration_of("model.optimizer"):
+            optimizer = self.optimizer(trainable)
+        if self.scheduler is None:
+            return optimizer
+        with configuration_of("model.scheduler"):
+            schedule = self.scheduler(optimizer)
+        if isinstance(schedule, ReduceLROnPlateau):
+            watching = _watching(self.trainer, schedule, self.scheduler_interval)
+            return {"optimizer": optimizer, "lr_scheduler": watching}
+        if self.scheduler_interval == "step":
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def optimizer_step(self, *args: Any, **options: Any) -> None:
         """Steps the optimizer, and then what the estimator learns."""
@@ -89,34 +106,6 @@ def _factory(name: str, given: Factory, example: str) -> Factory:
     if not callable(given):
         raise ConfigurationError(f"{name} is {shown(given)}; give a function that makes one, such as {example}")
     return given
-
-
-def _optimizer_and_schedule(
-    module: LightningModule,
-    trainable: list[Tensor],
-    make_optimizer: OptimizerCallable,
-    make_schedule: LRSchedulerCallable | None,
-    interval: str,
-) -> OptimizerLRScheduler:
-    """Makes the optimizer of some parameters of a module, and its learning rate schedule.
-
-    Raises:
-        ConfigurationError: There is no parameter, an argument of the two is wrong, or the schedule does not fit the
-            interval or the fit.
-    """
-    if not trainable:
-        raise ConfigurationError("the network has no trainable parameter")
-    with configuration_of("model.optimizer"):
-        optimizer = make_optimizer(trainable)
-    if make_schedule is None:
-        return optimizer
-    with configuration_of("model.scheduler"):
-        schedule = make_schedule(optimizer)
-    if isinstance(schedule, ReduceLROnPlateau):
-        return {"optimizer": optimizer, "lr_scheduler": _watching(module.trainer, schedule, interval)}
-    if interval == "step":
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-    return {"optimizer": optimizer, "lr_scheduler": schedule}
 
 
 def _watching(trainer: Trainer, schedule: ReduceLROnPlateau, interval: str) -> LRSchedulerConfigType:
