@@ -227,7 +227,7 @@ class CertifiedTrainingModule(OptimizedNetwork):
             require_large_last_batch(self)
 
     def _training_batch(self, batch: Sequence[Tensor], batch_idx: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Images in the network's precision, labels and indices; the first batch tells the shape, if nothing else."""
+        """Reads images in the network's precision, labels and indices; the first batch tells the shape, if nothing else."""
         traced = self.is_traced
         inputs, labels, indices = self.read(batch, batch_idx, "train", deferrable=True)
         if not traced:
@@ -241,7 +241,7 @@ class CertifiedTrainingModule(OptimizedNetwork):
         return Step(self.seed, batch)
 
     def _share(self, inputs: Tensor, batch_idx: int) -> Tensor | float:
-        """The weight of this process's loss."""
+        """Returns the weight of this process's loss."""
         if not self.population_parallel:
             return share_of_batch(self.trainer, len(inputs), self.device)
         if batch_idx == 0 and self.trainer.world_size > 1:
@@ -261,7 +261,7 @@ class CertifiedTrainingModule(OptimizedNetwork):
         self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def _monitorable(self) -> list[str] | None:
-        """The metrics that are logged outside of training steps; None for a derived class, which may log others."""
+        """Lists the metrics logged outside of training steps; None for a derived class, which may log others."""
         if type(self) is not CertifiedTrainingModule:
             return None
         return [*(f"val/{n}" for n in (*ACCURACIES, "loss")), "epsilon", "learning_rate", *self.estimator.reported()]

@@ -70,7 +70,7 @@ class LossLandscapeLogger(Callback):
 
     @contextmanager
     def _loss(self, trainer: Trainer, pl_module: LightningModule, samples: int) -> Iterator[TrainingLoss]:
-        """The loss of the first validation images."""
+        """Gives the loss of the first validation images."""
         module = bounded_network(self, pl_module)
         batch = ValidationImages(self, trainer).first(samples)
         with module.evaluation(batch, 0, "val") as images:

@@ -56,7 +56,7 @@ class PeriodicCertification(Callback):
                 pl_module.log(f"certification/{name}", value)
 
     def _certify(self, trainer: Trainer, pl_module: LightningModule) -> list[Record]:
-        """The records of this process's share of the images, as far as its time allows."""
+        """Returns the records of this process's share of the images, as far as its time allows."""
         started = time.monotonic()
         module = bounded_network(self, pl_module)
         images = ValidationImages(self, trainer)
