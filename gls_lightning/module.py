@@ -227,7 +227,7 @@ class CertifiedTrainingModule(OptimizedNetwork):
             require_large_last_batch(self)
 
     def _training_batch(self, batch: Sequence[Tensor], batch_idx: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Reads images in the network's precision, labels and indices; the first batch tells the shape, if nothing else."""
+        """Reads images in the network's precision, labels and indices; the first batch may tell the shape."""
         traced = self.is_traced
         inputs, labels, indices = self.read(batch, batch_idx, "train", deferrable=True)
         if not traced:
