@@ -35,6 +35,20 @@ def load(path: str | Path, *, trust_run: bool = False, **arguments: Any) -> Cert
         ConfigurationError: The file does not exist or is no checkpoint of a ``CertifiedTrainingModule``, its class is
             not imported, it is of another architecture, an object is not given again, or it names something that is no
             component and is not trusted.
+
+    Example:
+        >>> import torch
+        >>> from tempfile import TemporaryDirectory
+        >>> from lightning.pytorch import Trainer
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+        >>> module = CertifiedTrainingModule(network=network, epsilon=0.1)
+        >>> trainer = Trainer(accelerator="cpu", logger=False, enable_model_summary=False)
+        >>> trainer.strategy.connect(module)
+        >>> with TemporaryDirectory() as folder:
+        ...     trainer.save_checkpoint(Path(folder, "last.ckpt"))
+        ...     loaded = load(Path(folder, "last.ckpt"), network=network)
+        >>> loaded.epsilon
+        0.1
     """
     checkpoint = read_checkpoint(path)
     found = _class_of(checkpoint, path)

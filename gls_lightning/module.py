@@ -1,19 +1,17 @@
 """The module that trains a network so that its robustness can be proved."""
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import replace
 from math import inf
-from typing import Any, Literal, Self, TypeVar, get_args
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_info
-from lightning.pytorch.utilities.types import LRSchedulerTypeUnion, OptimizerLRScheduler
 from torch import Tensor, nn
 
-from gls_lightning.arguments import Radius, component, read_radius, require, shown, warn_of_large_radius
+from gls_lightning.arguments import Radius, component, read_radius, require, warn_of_large_radius
 from gls_lightning.attacks import PGD, Attack
 from gls_lightning.batches import DeferredValues, in_precision_of
 from gls_lightning.callbacks import (
@@ -26,7 +24,6 @@ from gls_lightning.callbacks import (
     WandbSummary,
 )
 from gls_lightning.certification import Certifier, summarise
-from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import RGS, Estimate, GradientEstimator, Reducer, Step
 from gls_lightning.objectives import L1, Batch, Certified, L1Scope, Objective, Regularizer
 from gls_lightning.private_names import of_torch
@@ -34,16 +31,15 @@ from gls_lightning.relaxations import DeepPoly, Relaxation
 from gls_lightning.training import (
     ACCURACIES,
     ESTIMATOR,
-    BoundedNetwork,
     EpochMeans,
+    InitialWeights,
+    Interval,
+    OptimizedNetwork,
     check_classes,
-    check_estimator,
+    check_fit,
     check_precision,
     check_trained_network,
-    configuration_of,
     keep_plain_arguments,
-    on_first_process,
-    optimizer_and_schedule,
     reducer,
     require_equal_batches,
     require_fitting_checkpoint,
@@ -51,18 +47,11 @@ from gls_lightning.training import (
     require_large_last_batch,
     share_of_batch,
     validate,
-    warn_of_batch_statistics,
     warn_of_idle_regularizers,
 )
-from gls_lightning.weights import read_weights
-
-Interval = Literal["epoch", "step"]
-"""After what a learning rate schedule is stepped."""
-
-Factory = TypeVar("Factory")
 
 
-class CertifiedTrainingModule(BoundedNetwork):
+class CertifiedTrainingModule(OptimizedNetwork):
     """Trains a network so that its robustness can be proved.
 
     In every training step the objective, a loss that depends on bounds of the network over a box around each image, is
@@ -143,28 +132,25 @@ class CertifiedTrainingModule(BoundedNetwork):
         warn_of_large_radius(epsilon)
         require(seed >= 0, "seed", seed, "at least 0")
         require(0 <= l1 < inf, "l1", l1, "a finite number of at least 0")
-        require(scheduler_interval in get_args(Interval), "scheduler_interval", scheduler_interval, "epoch or step")
         component("regularizer", regularizer, Regularizer)
         weight_penalty = L1(weight=l1, scope=l1_scope)
         super().__init__(
-            _network(network),
+            network,
             epsilon=epsilon,
             relaxation=component("relaxation", relaxation, Relaxation) or DeepPoly(),
             objective=component("objective", objective, Objective) or Certified(),
             estimator=component("estimator", estimator, GradientEstimator) or RGS(),
             regularizers=[term for term in (weight_penalty if l1 else None, regularizer) if term is not None],
             seed=seed,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            scheduler_interval=scheduler_interval,
         )
         self._given_objects = keep_plain_arguments(self, CertifiedTrainingModule)
-        self.optimizer = _factory("optimizer", optimizer, "lambda params: torch.optim.Adam(params, lr=5e-4)")
-        self.scheduler = scheduler and _factory("scheduler", scheduler, "lambda optimizer: StepLR(optimizer, 10)")
-        self.scheduler_interval = scheduler_interval
-        self._watched_until = -1  # the batch after which schedules that watch a metric were last stepped
         self.attack = component("attack", attack, Attack) or PGD()
         self.certifier = component("certifier", certifier, Certifier) or Certifier()
         self.population_parallel = population_parallel
-        self._unread_init_from = init_from
-        self._init_from_of_checkpoint: str | None = None
+        self._initial_weights = InitialWeights(init_from)
         self.means = EpochMeans()
         if input_shape is not None:
             self.trace(input_shape)
@@ -202,22 +188,11 @@ class CertifiedTrainingModule(BoundedNetwork):
         for name in ACCURACIES:
             self.means.log(self, f"test/{name}", getattr(summary, name), len(records))
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Makes the optimizer of all trainable parameters, and its schedule."""
-        trainable = list(self.trainable_parameters().values())
-        factories = self.optimizer, self.scheduler
-        return optimizer_and_schedule(self, trainable, *factories, self.scheduler_interval)
-
     def configure_callbacks(self) -> list[Callback]:
         """Lists what every training needs: guards, BatchNorm statistics of the data, best accuracies in W&B."""
-        reset = [BatchNormReset()] if self._has_batch_norm else []
+        reset = [BatchNormReset()] if self.has_batch_norm else []
         guards = BatchGuard(), NonFiniteGuard(), MonitoredNames(self._monitorable()), LearningRateCheck()
         return [*guards, EpochResumption(), WandbSummary(), *reset]
-
-    def optimizer_step(self, *args: Any, **options: Any) -> None:
-        """Steps the optimizer, and then what the estimator learns."""
-        super().optimizer_step(*args, **options)
-        self.estimator.after_step()
 
     def setup(self, stage: str) -> None:
         """Refuses, before anything long starts, parts that do not fit together."""
@@ -231,31 +206,19 @@ class CertifiedTrainingModule(BoundedNetwork):
             check_classes(self, getattr(data, "num_classes", None))
             self.check_traced()
         if stage == "fit":
-            self._set_up_training()
+            check_fit(self, population_parallel=self.population_parallel)
+            self._step(0).members(self.estimator.population_size)
+            of_torch.leave_to_processes(self, [name for name, _ in self.named_buffers() if name.startswith(ESTIMATOR)])
 
     def check_traced(self) -> None:
         """Refuses a network that cannot be trained, if that is what is about to happen."""
         if self.trainer.state.fn == "fit":
             check_trained_network(self)
 
-    def _set_up_training(self) -> None:
-        check_estimator(self, population_parallel=self.population_parallel)
-        self._step(0).members(self.estimator.population_size)
-        if self.trainer.world_size > 1 and not self.population_parallel:
-            warn_of_batch_statistics(self, has_batch_norm=self._has_batch_norm)
-        of_torch.leave_to_processes(self, [name for name, _ in self.named_buffers() if name.startswith(ESTIMATOR)])
-
     def on_fit_start(self) -> None:
         """Takes the weights of ``init_from``; only here is it known that the fit does not resume."""
         self.estimator.start_fit()
-        if self._unread_init_from is not None:
-            path = self._unread_init_from
-            self.network.load_state_dict(on_first_process(self.trainer, lambda: self._read_weights(path)))
-            self._unread_init_from = None
-
-    def _read_weights(self, path: str) -> dict[str, Tensor]:
-        with configuration_of("model.init_from"):
-            return read_weights(path, self.network)
+        self._initial_weights.give(self.trainer, self.network)
 
     def on_train_start(self) -> None:
         """Refuses a last batch that is too small for BatchNorm, as far as the network is traced already."""
@@ -263,21 +226,8 @@ class CertifiedTrainingModule(BoundedNetwork):
         if self.is_traced:
             require_large_last_batch(self)
 
-    def on_train_epoch_end(self) -> None:
-        """Steps schedules that watch a metric, so that the epoch's checkpoints hold that: Lightning does so after."""
-        loop = self.trainer.fit_loop.epoch_loop
-        self._watched_until = -1
-        if self.trainer.is_last_batch:
-            loop.update_lr_schedulers("epoch", update_plateau_schedulers=True)
-            self._watched_until = loop.total_batch_idx
-
-    def lr_scheduler_step(self, scheduler: LRSchedulerTypeUnion, metric: Any | None) -> None:
-        """Steps a schedule, but not again after the epoch where it watches a metric."""
-        if metric is None or self._watched_until != self.trainer.fit_loop.epoch_loop.total_batch_idx:
-            super().lr_scheduler_step(scheduler, metric)
-
     def _training_batch(self, batch: Sequence[Tensor], batch_idx: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Images in the network's precision, labels and indices; the first batch tells the shape, if nothing else."""
+        """Reads images in the network's precision, labels and indices; the first batch may tell the shape."""
         traced = self.is_traced
         inputs, labels, indices = self.read(batch, batch_idx, "train", deferrable=True)
         if not traced:
@@ -291,7 +241,7 @@ class CertifiedTrainingModule(BoundedNetwork):
         return Step(self.seed, batch)
 
     def _share(self, inputs: Tensor, batch_idx: int) -> Tensor | float:
-        """The weight of this process's loss."""
+        """Returns the weight of this process's loss."""
         if not self.population_parallel:
             return share_of_batch(self.trainer, len(inputs), self.device)
         if batch_idx == 0 and self.trainer.world_size > 1:
@@ -311,20 +261,16 @@ class CertifiedTrainingModule(BoundedNetwork):
         self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def _monitorable(self) -> list[str] | None:
-        """The metrics that are logged outside of training steps; None for a derived class, which may log others."""
+        """Lists the metrics logged outside of training steps; None for a derived class, which may log others."""
         if type(self) is not CertifiedTrainingModule:
             return None
         return [*(f"val/{n}" for n in (*ACCURACIES, "loss")), "epsilon", "learning_rate", *self.estimator.reported()]
-
-    @property
-    def _has_batch_norm(self) -> bool:
-        return any(isinstance(module, of_torch.BatchNorm) for module in self.network.modules())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Notes the class, so that ``load`` finds it, and the arguments that it must be given again."""
         checkpoint["module_class"] = f"{type(self).__module__}:{type(self).__qualname__}"
         checkpoint["given_objects"] = self._given_objects
-        checkpoint["unread_init_from"] = self._unread_init_from
+        checkpoint["unread_init_from"] = self._initial_weights.unread
         if self.means.of_training and not self.trainer.is_last_batch:
             # A run that goes on within an epoch logs the mean over all of it.
             checkpoint["begun_means"] = self.means.begun(self.trainer)
@@ -336,7 +282,7 @@ class CertifiedTrainingModule(BoundedNetwork):
             ConfigurationError: Names or shapes of the tensors differ, or numbers are not finite.
         """
         require_fitting_checkpoint(self, checkpoint)
-        self._init_from_of_checkpoint = checkpoint.get("unread_init_from")
+        self._initial_weights.of_checkpoint = checkpoint.get("unread_init_from")
         self.means.go_on(checkpoint.get("begun_means", {}))
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
@@ -344,26 +290,5 @@ class CertifiedTrainingModule(BoundedNetwork):
 
         A checkpoint from before the reading is the exception: Lightning's BatchSizeFinder loads one as the fit starts.
         """
-        self._unread_init_from, self._init_from_of_checkpoint = self._init_from_of_checkpoint, None
+        self._initial_weights.replace()
         return super().load_state_dict(state_dict, strict, assign)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Copies all but what makes the optimizer and its schedule: the command line's cannot always be copied."""
-        memo |= {id(factory): factory for factory in (self.optimizer, self.scheduler)}
-        copy = type(self).__new__(type(self))
-        memo[id(self)] = copy
-        copy.__dict__ = deepcopy(self.__getstate__(), memo)
-        return copy
-
-
-def _network(network: nn.Module | None) -> nn.Module:
-    if (given := component("network", network, nn.Module)) is None:
-        raise ConfigurationError("network is None; it must be an object of a class derived from torch.nn.Module")
-    return given
-
-
-def _factory(name: str, given: Factory, example: str) -> Factory:
-    """Refuses what has been made in place of what makes it."""
-    if not callable(given):
-        raise ConfigurationError(f"{name} is {shown(given)}; give a function that makes one, such as {example}")
-    return given

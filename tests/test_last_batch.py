@@ -13,11 +13,11 @@ from torch.utils.data import DataLoader, SequentialSampler, TensorDataset
 
 from gls_lightning import CertifiedTrainingModule
 from gls_lightning.bounds import trace
-from gls_lightning.callbacks.batch_norm_reset import _training_batches
 from gls_lightning.data import Digits
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import PGPE, RGS, Backprop, GradientEstimator
 from gls_lightning.relaxations import IBP
+from gls_lightning.training.population_statistics import _training_batches
 
 
 def vectors() -> nn.Module:

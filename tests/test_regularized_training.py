@@ -19,7 +19,7 @@ from gls_lightning.estimators import Backprop
 from gls_lightning.main import main
 from gls_lightning.objectives import EXPIBP, L1, Certified, ShiRegularizer
 from gls_lightning.relaxations import IBP
-from gls_lightning.training import warn_of_batch_statistics
+from gls_lightning.training import check_fit
 
 CONFIG = str(Path(__file__).parent / "configs/regularized.yaml")
 
@@ -109,14 +109,16 @@ def test_validation_does_not_see_them() -> None:
 @pytest.mark.parametrize(("term", "name"), [({"regularizer": ShiRegularizer()}, "ShiRegularizer"), ({"l1": 1.0}, None)])
 @pytest.mark.parametrize("objective", [Certified(), EXPIBP(alpha=0.5, of_batch=True), EXPIBP(alpha=0.5)])
 def test_data_parallel_processes_say_which_terms_they_compute_apart(
-    term: dict[str, Any], name: str | None, objective: Any
+    term: dict[str, Any], name: str | None, objective: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = CertifiedTrainingModule(
         network=nn.Sequential(nn.Flatten(), nn.Linear(6, 3)), epsilon=0.1, objective=objective, **term
     )
+    module.trainer = quiet_trainer()
+    monkeypatch.setattr(type(module.trainer), "world_size", 2)
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
-        warn_of_batch_statistics(module, has_batch_norm=False)
+        check_fit(module, population_parallel=False)
     expected = [n for n in ("EXPIBP" if getattr(objective, "of_batch", False) else None, name) if n]
     messages = [str(w.message) for w in found if "no mean over samples" in str(w.message)]
     assert messages == [

@@ -284,13 +284,13 @@ def test_every_process_starts_from_what_the_first_one_reads(monkeypatch: pytest.
         assert torch.distributed.get_rank() == 0
         return expected
 
-    monkeypatch.setattr("gls_lightning.module.read_weights", read_weights)
+    monkeypatch.setattr("gls_lightning.training.initial_weights.read_weights", read_weights)
     trained = module(init_from=path)
     runner = trainer(devices=2, strategy="ddp_fork", callbacks=[SameStart(expected)])
     runner.fit(trained, datamodule=digits())
 
     # The process that forked them has their weights now, and does not go back to the file's.
-    monkeypatch.setattr("gls_lightning.module.read_weights", None)
+    monkeypatch.setattr("gls_lightning.training.initial_weights.read_weights", None)
     runner.save_checkpoint("forked.ckpt")
     assert read("forked.ckpt")["unread_init_from"] is None
     trainer(max_steps=0).fit(trained, datamodule=digits())

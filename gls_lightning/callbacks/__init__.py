@@ -21,6 +21,14 @@ from gls_lightning.callbacks.swa import SWA
 from gls_lightning.callbacks.training_statistics import TrainingStatistics
 from gls_lightning.callbacks.wandb_summary import WandbSummary
 
+INTERNAL = frozenset(
+    {
+        *("BatchGuard", "EpochResumption", "LearningRateCheck", "MonitoredNames", "NonFiniteGuard", "WandbSummary"),
+        *("MetricsFile", "RefusedRun", "RunReport", "SaveRunConfig"),
+    }
+)
+"""The callbacks that the module or the command line adds to every run; configurations have no use for them."""
+
 __all__ = [
     "SWA",
     "AdaptiveRho",

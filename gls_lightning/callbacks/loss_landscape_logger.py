@@ -7,9 +7,8 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from gls_lightning.arguments import component
+from gls_lightning.arguments import component, require
 from gls_lightning.diagnostics.landscape import LossLandscape, keep_landscape, landscape_loss, landscape_scores_by_name
-from gls_lightning.errors import ConfigurationError
 from gls_lightning.objectives import Objective
 from gls_lightning.training import (
     ChosenEpochs,
@@ -52,8 +51,7 @@ class LossLandscapeLogger(Callback):
         objective: Objective | None = None,
         **landscape: Any,
     ) -> None:
-        if samples < 1:
-            raise ConfigurationError(f"LossLandscapeLogger.samples is {samples}; it must be at least 1")
+        require(samples >= 1, "LossLandscapeLogger.samples", samples, "at least 1")
         self.samples = samples
         self.chosen_epochs = ChosenEpochs("LossLandscapeLogger", every_n_epochs, epochs)
         self.objective = component("objective", objective, Objective)
@@ -72,7 +70,7 @@ class LossLandscapeLogger(Callback):
 
     @contextmanager
     def _loss(self, trainer: Trainer, pl_module: LightningModule, samples: int) -> Iterator[TrainingLoss]:
-        """The loss of the first validation images."""
+        """Gives the loss of the first validation images."""
         module = bounded_network(self, pl_module)
         batch = ValidationImages(self, trainer).first(samples)
         with module.evaluation(batch, 0, "val") as images:

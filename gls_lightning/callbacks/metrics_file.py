@@ -57,7 +57,7 @@ def _is_same(one: str | Path, other: Path) -> bool:
 
 
 def _unlogged(trainer: Trainer) -> dict[str, Any]:
-    """The row that Lightning logs next, if it belongs to what is done.
+    """Returns the row that Lightning logs next, if it belongs to what is done.
 
     Its callbacks are called at the end of a batch and of an epoch before the loggers.
     """

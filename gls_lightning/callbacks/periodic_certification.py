@@ -7,9 +7,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from gls_lightning.arguments import component
+from gls_lightning.arguments import component, require
 from gls_lightning.certification import Certifier, Record, Verdict, summarise
-from gls_lightning.errors import ConfigurationError
 from gls_lightning.training import ACCURACIES, ValidationImages, bounded_network, process_sum
 
 
@@ -41,10 +40,8 @@ class PeriodicCertification(Callback):
         time_budget: float | None = None,
     ) -> None:
         for name, value in (("samples", samples), ("every_n_epochs", every_n_epochs)):
-            if value < 1:
-                raise ConfigurationError(f"PeriodicCertification.{name} is {value}; it must be at least 1")
-        if time_budget is not None and not time_budget > 0:
-            raise ConfigurationError(f"PeriodicCertification.time_budget is {time_budget}; it must be positive")
+            require(value >= 1, f"PeriodicCertification.{name}", value, "at least 1")
+        require(time_budget is None or time_budget > 0, "PeriodicCertification.time_budget", time_budget, "positive")
         self.samples = samples
         self.every_n_epochs = every_n_epochs
         self.certifier = component("certifier", certifier, Certifier) or Certifier()
@@ -59,7 +56,7 @@ class PeriodicCertification(Callback):
                 pl_module.log(f"certification/{name}", value)
 
     def _certify(self, trainer: Trainer, pl_module: LightningModule) -> list[Record]:
-        """The records of this process's share of the images, as far as its time allows."""
+        """Returns the records of this process's share of the images, as far as its time allows."""
         started = time.monotonic()
         module = bounded_network(self, pl_module)
         images = ValidationImages(self, trainer)

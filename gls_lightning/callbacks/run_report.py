@@ -5,14 +5,17 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 from rich.table import Table
 from torch.utils.data import DataLoader
 
+from gls_lightning.errors import ConfigurationError
 from gls_lightning.run_files import CONFIG, METRICS, STORAGE_ERRORS
-from gls_lightning.training import ACCURACIES, bounded_network, checkpoint_files, intact_checkpoint, run_directory
+from gls_lightning.training import ACCURACIES, bounded_network, checkpoint_files, run_directory
+from gls_lightning.weights import read_checkpoint
 
 
 class RunReport(Callback):
@@ -44,9 +47,22 @@ class RunReport(Callback):
         if trainer.is_global_zero and path and isinstance(exception, KeyboardInterrupt | SIGTERMException):
             print(f"gls: interrupted; resume with gls fit --ckpt_path {path}", file=sys.stderr)
         if isinstance(exception, OSError) and exception.errno in STORAGE_ERRORS:
-            intact = intact_checkpoint(trainer)
+            intact = _intact_checkpoint(trainer)
             note = f"the newest whole checkpoint is {intact}" if intact else "no checkpoint was written before"
             exception.add_note(note)
+
+
+def _intact_checkpoint(trainer: Trainer) -> str:
+    """Finds the newest checkpoint of the run that can be read, with its epoch and step; empty if there is none."""
+    folders = {c.dirpath for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.dirpath}
+    files = [file for folder in folders for file in Path(folder).glob("*.ckpt")]
+    for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
+        try:
+            content = read_checkpoint(file)
+        except ConfigurationError:
+            continue
+        return f"{file} (epoch {content['epoch']}, step {content['global_step']})"
+    return ""
 
 
 def _validation_data(trainer: Trainer) -> str:

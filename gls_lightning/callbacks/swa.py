@@ -8,9 +8,9 @@ from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.utilities import rank_zero_warn
 from typing_extensions import override
 
-from gls_lightning.callbacks.batch_norm_reset import set_population_statistics
+from gls_lightning.arguments import require
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.training import bounded_network, run_length
+from gls_lightning.training import bounded_network, run_length, set_population_statistics
 
 
 class SWA(WeightAveraging):
@@ -33,10 +33,8 @@ class SWA(WeightAveraging):
     """
 
     def __init__(self, *, start_epoch: int, every_n_steps: int = 10) -> None:
-        if start_epoch < 0:
-            raise ConfigurationError(f"SWA has start_epoch {start_epoch}; it must not be negative")
-        if every_n_steps < 1:
-            raise ConfigurationError(f"SWA has every_n_steps {every_n_steps}; it must be at least 1")
+        require(start_epoch >= 0, "SWA.start_epoch", start_epoch, "at least 0")
+        require(every_n_steps >= 1, "SWA.every_n_steps", every_n_steps, "at least 1")
         # Buffers are copied: those of BatchNorm are computed anew, and a mean of the others means nothing.
         super().__init__(use_buffers=False)
         self.start_epoch = start_epoch

@@ -5,6 +5,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from gls_lightning.arguments import require
 from gls_lightning.batches import in_precision_of
 from gls_lightning.bounds import Box
 from gls_lightning.diagnostics import gradient_statistics, preactivation_bounds, propagation_tightness, relu_states
@@ -15,7 +16,7 @@ from gls_lightning.randomness import keyed_generator
 from gls_lightning.training import (
     BoundedNetwork,
     ChosenEpochs,
-    Images,
+    IndexedImages,
     ValidationImages,
     bounded_network,
     require_validation,
@@ -74,8 +75,7 @@ class TrainingStatistics(Callback):
                 "propagation_tightness, gradient"
             )
         for name, value, least in (("samples", samples, 1), ("gradient_samples", gradient_samples, 2)):
-            if value < least:
-                raise ConfigurationError(f"TrainingStatistics.{name} is {value}; it must be at least {least}")
+            require(value >= least, f"TrainingStatistics.{name}", value, f"at least {least}")
         self.relu_states = relu_states
         self.box_width = box_width
         self.propagation_tightness = propagation_tightness
@@ -135,7 +135,7 @@ class TrainingStatistics(Callback):
                 measured |= {f"{group}/{state}": value for state, value in relu_states(boxes)._asdict().items()}
         return measured
 
-    def _gradient(self, module: BoundedNetwork, images: Images) -> dict[str, Tensor]:
+    def _gradient(self, module: BoundedNetwork, images: IndexedImages) -> dict[str, Tensor]:
         """Variance of the estimates, and how they compare with the gradient."""
         inputs, labels, indices = images
         seed = keyed_generator("training statistics", module.seed).initial_seed()  # not the noise that trained

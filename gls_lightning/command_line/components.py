@@ -3,7 +3,7 @@
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cache
 from typing import Any, get_type_hints
 
@@ -84,8 +84,9 @@ def _is_offered(cls: type) -> bool:
     if _root(cls) != "gls_lightning":
         return "._" not in f".{cls.__module__}" or _root(cls) in _LIBRARIES
     package = ".".join(cls.__module__.split(".")[:2])
+    internal: Collection[str] = getattr(sys.modules.get(package), "INTERNAL", ())
     exported = [getattr(sys.modules.get(name), "__all__", ()) for name in ("gls_lightning", package)]
-    return any(cls.__name__ in names for names in exported)
+    return cls.__name__ not in internal and any(cls.__name__ in names for names in exported)
 
 
 def expected_kind(hint: str, owner: str, key: str) -> type | None:

@@ -1,23 +1,22 @@
 """The parts of a fit beside Lightning's own: its loss, checks, processes, length and images."""
 
-from gls_lightning.training.checkpoint_files import checkpoint_files, intact_checkpoint
 from gls_lightning.training.checks import (
     check_classes,
-    check_estimator,
+    check_fit,
     check_precision,
     check_trained_network,
-    indexed_training_loader,
     require_large_batch,
     require_large_last_batch,
-    warn_of_batch_statistics,
     warn_of_idle_regularizers,
 )
 from gls_lightning.training.chosen_epochs import ChosenEpochs
 from gls_lightning.training.epoch_means import EpochMeans
+from gls_lightning.training.initial_weights import InitialWeights
 from gls_lightning.training.loss import TrainingLoss, parameter_names
 from gls_lightning.training.network import BoundedNetwork, bounded_network
 from gls_lightning.training.non_finite_cause import cause_of_gradient, cause_of_loss, cause_of_weights, not_finite
-from gls_lightning.training.optimization import configuration_of, optimizer_and_schedule
+from gls_lightning.training.optimization import Interval, OptimizedNetwork
+from gls_lightning.training.population_statistics import indexed_training_loader, set_population_statistics
 from gls_lightning.training.processes import (
     on_first_process,
     process_sum,
@@ -25,14 +24,17 @@ from gls_lightning.training.processes import (
     require_equal_batches,
     share_of_batch,
 )
-from gls_lightning.training.run_directory import run_directory
+from gls_lightning.training.run_directory import checkpoint_files, run_directory
 from gls_lightning.training.run_length import RunLength, batches_per_epoch, run_length
 from gls_lightning.training.saved_arguments import ESTIMATOR, keep_plain_arguments, require_fitting_checkpoint
 from gls_lightning.training.validation import validate
-from gls_lightning.training.validation_images import Images, ValidationImages, require_validation
+from gls_lightning.training.validation_images import IndexedImages, ValidationImages, require_validation
 
 ACCURACIES = ("natural_accuracy", "certified_accuracy", "adversarial_accuracy")
 """The measures of a network in certified training, each a fraction of all images."""
+
+INTERNAL = frozenset({"BoundedNetwork", "OptimizedNetwork"})
+"""The classes that configurations cannot name: ``CertifiedTrainingModule`` is made of them."""
 
 __all__ = [
     "ACCURACIES",
@@ -40,7 +42,10 @@ __all__ = [
     "BoundedNetwork",
     "ChosenEpochs",
     "EpochMeans",
-    "Images",
+    "IndexedImages",
+    "InitialWeights",
+    "Interval",
+    "OptimizedNetwork",
     "RunLength",
     "TrainingLoss",
     "ValidationImages",
@@ -50,17 +55,14 @@ __all__ = [
     "cause_of_loss",
     "cause_of_weights",
     "check_classes",
-    "check_estimator",
+    "check_fit",
     "check_precision",
     "check_trained_network",
     "checkpoint_files",
-    "configuration_of",
     "indexed_training_loader",
-    "intact_checkpoint",
     "keep_plain_arguments",
     "not_finite",
     "on_first_process",
-    "optimizer_and_schedule",
     "parameter_names",
     "process_sum",
     "reducer",
@@ -71,8 +73,8 @@ __all__ = [
     "require_validation",
     "run_directory",
     "run_length",
+    "set_population_statistics",
     "share_of_batch",
     "validate",
-    "warn_of_batch_statistics",
     "warn_of_idle_regularizers",
 ]

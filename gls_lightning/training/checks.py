@@ -1,16 +1,16 @@
 """Checks of a fit before anything long starts: whether its parts suit each other."""
 
-from typing import Any, cast
+from typing import cast
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_warn
-from torch.utils.data import DataLoader, IterableDataset
 
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.objectives import Objective, Regularizer
 from gls_lightning.private_names import of_lightning
 from gls_lightning.schedules import Constant
 from gls_lightning.training.network import BoundedNetwork
+from gls_lightning.training.population_statistics import indexed_training_loader
 from gls_lightning.training.run_length import run_length
 
 TOO_SMALL = (
@@ -46,7 +46,14 @@ def check_trained_network(module: BoundedNetwork) -> None:
         )
 
 
-def check_estimator(module: BoundedNetwork, *, population_parallel: bool) -> None:
+def check_fit(module: BoundedNetwork, *, population_parallel: bool) -> None:
+    """Refuses parts that cannot train together, and says what processes with batches of their own do differently."""
+    _check_estimator(module, population_parallel=population_parallel)
+    if module.trainer.world_size > 1 and not population_parallel:
+        _warn_of_batch_statistics(module)
+
+
+def _check_estimator(module: BoundedNetwork, *, population_parallel: bool) -> None:
     """Refuses an estimator that needs gradients which there are not, or a population that cannot be shared out."""
     estimator = type(module.estimator).__name__
     if (
@@ -71,9 +78,9 @@ def check_estimator(module: BoundedNetwork, *, population_parallel: bool) -> Non
         )
 
 
-def warn_of_batch_statistics(module: BoundedNetwork, *, has_batch_norm: bool) -> None:
+def _warn_of_batch_statistics(module: BoundedNetwork) -> None:
     """Says of what is no mean over samples that each process computes it for its own part of the batch."""
-    if has_batch_norm:
+    if module.has_batch_norm:
         rank_zero_warn("BatchNorm takes its statistics from each process's own part of the batch.")
     terms: list[Objective | Regularizer] = [module.objective, *module.regularizers]
     for term in terms:
@@ -108,18 +115,6 @@ def require_large_batch(module: BoundedNetwork, images: int, batch_idx: int) -> 
     """Refuses a batch of so many images if that is too small for BatchNorm."""
     if images < module.graph.smallest_batch:
         raise ConfigurationError(f"batch {batch_idx} of epoch {module.current_epoch} {TOO_SMALL}")
-
-
-def indexed_training_loader(trainer: Trainer) -> DataLoader[Any]:
-    """Returns the loader of the training data, which BatchNorm's statistics are computed from.
-
-    Raises:
-        ConfigurationError: It is not one DataLoader of indexed data.
-    """
-    loader = trainer.train_dataloader
-    if not isinstance(loader, DataLoader) or loader.batch_size is None or isinstance(loader.dataset, IterableDataset):
-        raise ConfigurationError("BatchNormReset needs one DataLoader of indexed training data, with a batch_size")
-    return loader
 
 
 def _last_batch_size(trainer: Trainer) -> int:

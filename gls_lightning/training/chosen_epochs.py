@@ -7,7 +7,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 
-from gls_lightning.errors import ConfigurationError
+from gls_lightning.arguments import require
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,10 @@ class ChosenEpochs:
     epochs: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
-        if self.every_n_epochs < 1:
-            raise ConfigurationError(
-                f"{self.callback_name}.every_n_epochs is {self.every_n_epochs}; it must be at least 1"
-            )
-        if self.epochs is not None and (not self.epochs or min(self.epochs) < 0):
-            raise ConfigurationError(
-                f"{self.callback_name}.epochs is {list(self.epochs)}; it must name epochs, counted from 0"
-            )
+        every, epochs = self.every_n_epochs, self.epochs
+        require(every >= 1, f"{self.callback_name}.every_n_epochs", every, "at least 1")
+        fits = epochs is None or (len(epochs) > 0 and min(epochs) >= 0)
+        require(fits, f"{self.callback_name}.epochs", epochs, "a list of epochs, counted from 0")
 
     def __contains__(self, epoch: int) -> bool:
         if self.epochs is not None:

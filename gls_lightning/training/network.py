@@ -7,12 +7,14 @@ import torch
 from lightning.pytorch import Callback, LightningModule
 from torch import Tensor, nn
 
+from gls_lightning.arguments import component
 from gls_lightning.batches import DeferredValues, read_batch, reading_waits, require_values
 from gls_lightning.bounds import Graph, OpaqueGraph, UnsupportedOperationError, trace
 from gls_lightning.certification import without_tf32
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import GradientEstimator
 from gls_lightning.objectives import Batch, Objective, Regularizer
+from gls_lightning.private_names import of_torch
 from gls_lightning.relaxations import Relaxation
 from gls_lightning.schedules import Constant, Schedule
 from gls_lightning.training.loss import TrainingLoss, parameter_names
@@ -55,6 +57,8 @@ class BoundedNetwork(LightningModule):
         regularizers: Sequence[Regularizer] = (),
         seed: int = 0,
     ) -> None:
+        if component("network", network, nn.Module) is None:
+            raise ConfigurationError("network is None; it must be an object of a class derived from torch.nn.Module")
         super().__init__()
         self.network = network
         self.relaxation = relaxation
@@ -90,6 +94,11 @@ class BoundedNetwork(LightningModule):
     def is_traced(self) -> bool:
         """True once there is a graph."""
         return self._graph is not None
+
+    @property
+    def has_batch_norm(self) -> bool:
+        """True where a layer is BatchNorm; known before the network is traced."""
+        return any(isinstance(module, of_torch.BatchNorm) for module in self.network.modules())
 
     def trace(self, input_shape: Sequence[int]) -> None:
         """Finds the operations of the network for images of this shape.

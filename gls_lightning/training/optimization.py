@@ -1,43 +1,111 @@
-"""The optimizer and the learning rate schedule of a module, as Lightning takes them."""
+"""A bounded network with the optimizer and the learning rate schedule of its fit."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any, Literal, Self, TypeVar, get_args
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
-from torch import Tensor
+from lightning.pytorch.utilities.types import LRSchedulerConfigType, LRSchedulerTypeUnion, OptimizerLRScheduler
+from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from gls_lightning.arguments import require, shown
 from gls_lightning.errors import ConfigurationError
+from gls_lightning.training.network import BoundedNetwork
+
+Interval = Literal["epoch", "step"]
+"""After what a learning rate schedule is stepped."""
+
+Factory = TypeVar("Factory")
 
 
-def optimizer_and_schedule(
-    module: LightningModule,
-    trainable: list[Tensor],
-    make_optimizer: OptimizerCallable,
-    make_schedule: LRSchedulerCallable | None,
-    interval: str,
-) -> OptimizerLRScheduler:
-    """Makes the optimizer of some parameters of a module, and its learning rate schedule.
+class OptimizedNetwork(BoundedNetwork):
+    """A bounded network with its optimizer and learning rate schedule, as Lightning takes them.
+
+    Args:
+        network: Maps images in [0, 1] to logits.
+        optimizer: Makes the optimizer from the trainable parameters.
+        scheduler: Makes the learning rate schedule from the optimizer.
+        scheduler_interval: After what the schedule is stepped.
+        **parts: The further arguments of :class:`BoundedNetwork`.
 
     Raises:
-        ConfigurationError: There is no parameter, an argument of the two is wrong, or the schedule does not fit the
-            interval or the fit.
+        ConfigurationError: An object is given in place of a function that makes it, or the interval is unknown.
     """
-    if not trainable:
-        raise ConfigurationError("the network has no trainable parameter")
-    with configuration_of("model.optimizer"):
-        optimizer = make_optimizer(trainable)
-    if make_schedule is None:
-        return optimizer
-    with configuration_of("model.scheduler"):
-        schedule = make_schedule(optimizer)
-    if isinstance(schedule, ReduceLROnPlateau):
-        return {"optimizer": optimizer, "lr_scheduler": _watching(module.trainer, schedule, interval)}
-    if interval == "step":
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-    return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        optimizer: OptimizerCallable,
+        scheduler: LRSchedulerCallable | None,
+        scheduler_interval: Interval,
+        **parts: Any,
+    ) -> None:
+        require(scheduler_interval in get_args(Interval), "scheduler_interval", scheduler_interval, "epoch or step")
+        super().__init__(network, **parts)
+        self.optimizer = _factory("optimizer", optimizer, "lambda params: torch.optim.Adam(params, lr=5e-4)")
+        self.scheduler = scheduler and _factory("scheduler", scheduler, "lambda optimizer: StepLR(optimizer, 10)")
+        self.scheduler_interval = scheduler_interval
+        self._watched_until = -1  # the batch after which schedules that watch a metric were last stepped
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Makes the optimizer of all trainable parameters, and its schedule.
+
+        Raises:
+            ConfigurationError: There is no parameter, an argument of the two is wrong, or the schedule does not fit
+                the interval or the fit.
+        """
+        trainable = list(self.trainable_parameters().values())
+        if not trainable:
+            raise ConfigurationError("the network has no trainable parameter")
+        with configuration_of("model.optimizer"):
+            optimizer = self.optimizer(trainable)
+        if self.scheduler is None:
+            return optimizer
+        with configuration_of("model.scheduler"):
+            schedule = self.scheduler(optimizer)
+        if isinstance(schedule, ReduceLROnPlateau):
+            watching = _watching(self.trainer, schedule, self.scheduler_interval)
+            return {"optimizer": optimizer, "lr_scheduler": watching}
+        if self.scheduler_interval == "step":
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def optimizer_step(self, *args: Any, **options: Any) -> None:
+        """Steps the optimizer, and then what the estimator learns."""
+        super().optimizer_step(*args, **options)
+        self.estimator.after_step()
+
+    def on_train_epoch_end(self) -> None:
+        """Steps schedules that watch a metric, so that the epoch's checkpoints hold that: Lightning does so after."""
+        loop = self.trainer.fit_loop.epoch_loop
+        self._watched_until = -1
+        if self.trainer.is_last_batch:
+            loop.update_lr_schedulers("epoch", update_plateau_schedulers=True)
+            self._watched_until = loop.total_batch_idx
+
+    def lr_scheduler_step(self, scheduler: LRSchedulerTypeUnion, metric: Any | None) -> None:
+        """Steps a schedule, but not again after the epoch where it watches a metric."""
+        if metric is None or self._watched_until != self.trainer.fit_loop.epoch_loop.total_batch_idx:
+            super().lr_scheduler_step(scheduler, metric)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Copies all but what makes the optimizer and its schedule: the command line's cannot always be copied."""
+        memo |= {id(factory): factory for factory in (self.optimizer, self.scheduler)}
+        copy = type(self).__new__(type(self))
+        memo[id(self)] = copy
+        copy.__dict__ = deepcopy(self.__getstate__(), memo)
+        return copy
+
+
+def _factory(name: str, given: Factory, example: str) -> Factory:
+    """Refuses what has been made in place of what makes it."""
+    if not callable(given):
+        raise ConfigurationError(f"{name} is {shown(given)}; give a function that makes one, such as {example}")
+    return given
 
 
 def _watching(trainer: Trainer, schedule: ReduceLROnPlateau, interval: str) -> LRSchedulerConfigType:

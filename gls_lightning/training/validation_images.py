@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from gls_lightning.batches import read_batch
 from gls_lightning.errors import ConfigurationError
 
-Images = tuple[Tensor, Tensor, Tensor]
+IndexedImages = tuple[Tensor, Tensor, Tensor]
 """Images ``[B, *input]``, labels ``[B]`` and indices in the data set ``[B]``."""
 
 
@@ -38,11 +38,11 @@ class ValidationImages:
         return len(self._loader.dataset)  # type: ignore[arg-type]
 
     @torch.inference_mode(False)  # what is done with them may need autograd
-    def first(self, samples: int) -> Images:
-        """The first ones; all where there are fewer."""
+    def first(self, samples: int) -> IndexedImages:
+        """Returns the first ones; all where there are fewer."""
         return next(self.batches([list(range(min(samples, len(self))))]))
 
-    def batches(self, batches: Sequence[list[int]]) -> Iterator[Images]:
+    def batches(self, batches: Sequence[list[int]]) -> Iterator[IndexedImages]:
         """Reads the images at these positions, batch by batch.
 
         Raises:

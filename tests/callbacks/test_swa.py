@@ -144,9 +144,9 @@ def test_a_fit_without_an_average_says_so() -> None:
 
 
 def test_bad_settings_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match="start_epoch -1"):
+    with pytest.raises(ConfigurationError, match="start_epoch is -1"):
         SWA(start_epoch=-1)
-    with pytest.raises(ConfigurationError, match="every_n_steps 0"):
+    with pytest.raises(ConfigurationError, match="every_n_steps is 0"):
         SWA(start_epoch=1, every_n_steps=0)
     with pytest.raises(ConfigurationError, match="start_epoch 2, but training ends after 2 epochs"):
         fit(SWA(start_epoch=2), max_epochs=2)

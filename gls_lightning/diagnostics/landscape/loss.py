@@ -4,11 +4,11 @@ import torch
 
 from gls_lightning.certification import in_float64
 from gls_lightning.objectives import Batch, Certified, Objective
-from gls_lightning.training import BoundedNetwork, Images, TrainingLoss, parameter_names
+from gls_lightning.training import BoundedNetwork, IndexedImages, TrainingLoss, parameter_names
 
 
 def landscape_loss(
-    module: BoundedNetwork, images: Images, *, objective: Objective | None = None, epsilon: float | None = None
+    module: BoundedNetwork, images: IndexedImages, *, objective: Objective | None = None, epsilon: float | None = None
 ) -> TrainingLoss:
     """Makes the loss of some images, as a function of the network's trainable parameters, in float64.
 

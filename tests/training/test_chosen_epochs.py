@@ -24,8 +24,8 @@ def test_epochs_are_counted_from_0(chosen: ChosenEpochs, expected: list[int]) ->
     ("options", "message"),
     [
         ({"every_n_epochs": 0}, "Callback.every_n_epochs is 0; it must be at least 1"),
-        ({"epochs": [3, -1]}, r"Callback.epochs is \[3, -1\]; it must name epochs, counted from 0"),
-        ({"epochs": []}, r"Callback.epochs is \[\]; it must name epochs, counted from 0"),
+        ({"epochs": [3, -1]}, r"Callback.epochs is \[3, -1\]; it must be a list of epochs, counted from 0"),
+        ({"epochs": []}, r"Callback.epochs is \[\]; it must be a list of epochs, counted from 0"),
     ],
 )
 def test_no_such_epochs(options, message) -> None:
