@@ -28,8 +28,8 @@ from gls_lightning.estimators import RGS, Estimate, GradientEstimator, Reducer, 
 from gls_lightning.objectives import L1, Batch, Certified, L1Scope, Objective, Regularizer
 from gls_lightning.private_names import of_torch
 from gls_lightning.relaxations import DeepPoly, Relaxation
+from gls_lightning.run_files import ACCURACY_METRICS
 from gls_lightning.training import (
-    ACCURACIES,
     ESTIMATOR,
     EpochMeans,
     InitialWeights,
@@ -176,7 +176,7 @@ class CertifiedTrainingModule(OptimizedNetwork):
         """Logs natural, certified and adversarial accuracy at the target radius, with a sound relaxation."""
         with self.evaluation(batch, batch_idx, "val", deferrable=True) as images:
             *accuracies, loss = validate(self, self.attack, *images)
-        for name, correct in zip(ACCURACIES, accuracies, strict=True):
+        for name, correct in zip(ACCURACY_METRICS, accuracies, strict=True):
             self.means.log(self, f"val/{name}", correct.float(), prog_bar=name == "certified_accuracy")
         self.means.log(self, "val/loss", loss)
 
@@ -185,7 +185,7 @@ class CertifiedTrainingModule(OptimizedNetwork):
         with self.evaluation(batch, batch_idx) as images:
             records = list(self.certifier.decide(self.graph, self.tensors(), *images, self.epsilon))
         summary = summarise(records)
-        for name in ACCURACIES:
+        for name in ACCURACY_METRICS:
             self.means.log(self, f"test/{name}", getattr(summary, name), len(records))
 
     def configure_callbacks(self) -> list[Callback]:
@@ -264,7 +264,12 @@ class CertifiedTrainingModule(OptimizedNetwork):
         """Lists the metrics logged outside of training steps; None for a derived class, which may log others."""
         if type(self) is not CertifiedTrainingModule:
             return None
-        return [*(f"val/{n}" for n in (*ACCURACIES, "loss")), "epsilon", "learning_rate", *self.estimator.reported()]
+        return [
+            *(f"val/{n}" for n in (*ACCURACY_METRICS, "loss")),
+            "epsilon",
+            "learning_rate",
+            *self.estimator.reported(),
+        ]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Notes the class, so that ``load`` finds it, and the arguments that it must be given again."""

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from gls_lightning.arguments import component, require
 from gls_lightning.certification import Certifier, Record, Verdict, summarise
-from gls_lightning.training import ACCURACIES, ValidationImages, bounded_network, process_sum
+from gls_lightning.run_files import ACCURACY_METRICS
+from gls_lightning.training import ValidationImages, bounded_network, process_sum
 
 
 class PeriodicCertification(Callback):
@@ -72,11 +73,11 @@ class PeriodicCertification(Callback):
 
 def _measured(trainer: Trainer, records: list[Record]) -> dict[str, Tensor]:
     """Returns the values to log, over the records of all processes; some may have none."""
-    names = (*ACCURACIES, "unknown")
+    names = (*ACCURACY_METRICS, "unknown")
     counts = [0.0] * len(names)
     if records:
         summary = summarise(records)
-        counts = [len(records) * getattr(summary, name) for name in ACCURACIES]
+        counts = [len(records) * getattr(summary, name) for name in ACCURACY_METRICS]
         counts.append(summary.verdicts[Verdict.UNKNOWN].samples)
     total = process_sum(trainer, torch.tensor([*counts, len(records)], device=trainer.strategy.root_device))
     return {**dict(zip(names, total[:-1] / total[-1], strict=True)), "samples": total[-1]}

@@ -13,8 +13,8 @@ from rich.table import Table
 from torch.utils.data import DataLoader
 
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.run_files import CONFIG, METRICS, STORAGE_ERRORS
-from gls_lightning.training import ACCURACIES, bounded_network, checkpoint_files, run_directory
+from gls_lightning.run_files import ACCURACY_METRICS, CONFIG, METRICS, STORAGE_ERRORS
+from gls_lightning.training import bounded_network, checkpoint_files, run_directory
 from gls_lightning.weights import read_checkpoint
 
 
@@ -31,7 +31,7 @@ class RunReport(Callback):
             return
         console = Console(soft_wrap=True)
         metrics = trainer.callback_metrics
-        accuracies = {name: float(metrics[f"val/{name}"]) for name in ACCURACIES if f"val/{name}" in metrics}
+        accuracies = {name: float(metrics[f"val/{name}"]) for name in ACCURACY_METRICS if f"val/{name}" in metrics}
         if accuracies:
             epsilon = bounded_network(self, pl_module).epsilon
             title = f"Last validation: {_validation_data(trainer)}, epsilon {epsilon:.6g}"

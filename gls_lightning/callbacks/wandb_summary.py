@@ -3,10 +3,10 @@
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 
-from gls_lightning.training import ACCURACIES
+from gls_lightning.run_files import ACCURACY_METRICS
 
 SUMMARIES = {
-    **{f"{of}/{name}": "max" for of in ("val", "certification") for name in ACCURACIES},
+    **{f"{of}/{name}": "max" for of in ("val", "certification") for name in ACCURACY_METRICS},
     "val/loss": "min",
 }
 """The metrics of which a run's summary keeps the best value, beside the last one; all at the target radius."""

@@ -30,14 +30,10 @@ from gls_lightning.training.saved_arguments import ESTIMATOR, keep_plain_argumen
 from gls_lightning.training.validation import validate
 from gls_lightning.training.validation_images import IndexedImages, ValidationImages, require_validation
 
-ACCURACIES = ("natural_accuracy", "certified_accuracy", "adversarial_accuracy")
-"""The measures of a network in certified training, each a fraction of all images."""
-
 INTERNAL = frozenset({"BoundedNetwork", "OptimizedNetwork"})
 """The classes that configurations cannot name: ``CertifiedTrainingModule`` is made of them."""
 
 __all__ = [
-    "ACCURACIES",
     "ESTIMATOR",
     "BoundedNetwork",
     "ChosenEpochs",
