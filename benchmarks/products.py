@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from gls_lightning import networks, relaxations
 from gls_lightning.allocation import keep_freed_memory
 from gls_lightning.bounds import Box, margin_specification, trace
+from gls_lightning.bounds._windows import pair
 from gls_lightning.bounds.rows import transposed_convolution
-from gls_lightning.bounds.windows import pair
 
 BATCH_SIZES = {"CNN3": 128, "CNN5": 32}
 STEPS = 9

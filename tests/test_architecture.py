@@ -82,3 +82,11 @@ def test_faces_say_what_they_hold(package: str) -> None:
     face = import_module(package)
     assert face.__doc__
     assert [name for name in getattr(face, "__all__", ()) if not hasattr(face, name)] == []
+
+
+@pytest.mark.parametrize("face", [name for name in FACES if not any(is_inside(name, p) for p in FACELESS)])
+def test_modules_that_the_face_exports_nothing_of_are_private(face: str) -> None:
+    tree = ast.parse(FILES[face].read_text(encoding="utf-8"))
+    shown = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    parts = [name for name in FILES if name.rpartition(".")[0] == face and name not in FACES]
+    assert [name for name in parts if name not in shown and not name.rpartition(".")[2].startswith("_")] == []

@@ -39,7 +39,7 @@ def used(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 def foreign_names(package: Path) -> list[str]:
     trees = {path: ast.parse(path.read_text()) for path in package.rglob("*.py")}
-    own = {name for tree in trees.values() for name in defined(tree)}
+    own = {path.stem for path in trees} | {name for tree in trees.values() for name in defined(tree)}
     return [
         f"{path.relative_to(package)}:{line}: {name}"
         for path, tree in trees.items()

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from gls_lightning.arguments import require
+from gls_lightning.attacks._step_decay import STEP_DECAYS, StepDecay, step_sizes
 from gls_lightning.attacks.attack import Attack, Logits
 from gls_lightning.attacks.losses import LOSSES, TARGETED_LOSSES, LossName, lead_of, wrong_classes
-from gls_lightning.attacks.step_decay import STEP_DECAYS, StepDecay, step_sizes
 
 
 class PGD(Attack):

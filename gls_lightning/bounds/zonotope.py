@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gls_lightning.bounds._slots import Blocks, inputs_in_slots, move, slots_of
+from gls_lightning.bounds._windows import Windows
 from gls_lightning.bounds.box import Box
-from gls_lightning.bounds.slots import Blocks, inputs_in_slots, move, slots_of
-from gls_lightning.bounds.windows import Windows
 
 
 @dataclass(frozen=True)

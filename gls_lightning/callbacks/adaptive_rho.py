@@ -6,7 +6,7 @@ from typing import Literal
 from lightning.pytorch import LightningModule, Trainer
 
 from gls_lightning.arguments import require
-from gls_lightning.callbacks.schedule_callback import EstimatorSchedule
+from gls_lightning.callbacks._schedule_callback import EstimatorSchedule
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.schedules import Falling, Shape
 from gls_lightning.training import bounded_network

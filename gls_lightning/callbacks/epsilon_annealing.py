@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from lightning.pytorch import LightningModule, Trainer
 
 from gls_lightning.arguments import require
-from gls_lightning.callbacks.schedule_callback import ScheduleCallback
+from gls_lightning.callbacks._schedule_callback import ScheduleCallback
 from gls_lightning.schedules import Constant, InEpochs, Schedule, Shape, Stairs
 from gls_lightning.training import BoundedNetwork, bounded_network
 

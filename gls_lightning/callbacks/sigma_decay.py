@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from lightning.pytorch import LightningModule, Trainer
 
-from gls_lightning.callbacks.schedule_callback import EstimatorSchedule
+from gls_lightning.callbacks._schedule_callback import EstimatorSchedule
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.schedules import Shape
 from gls_lightning.training import bounded_network

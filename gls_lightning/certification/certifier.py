@@ -12,8 +12,8 @@ from gls_lightning.arguments import Radius, component, components, read_radius, 
 from gls_lightning.attacks import PGD, Attack
 from gls_lightning.batches import read_batch, require_values
 from gls_lightning.bounds import Graph, Tensors
+from gls_lightning.certification._judgement import Conclusion, judge
 from gls_lightning.certification.branch_and_bound import BranchAndBound
-from gls_lightning.certification.judgement import Conclusion, judge
 from gls_lightning.certification.precision import in_float64, without_tf32
 from gls_lightning.certification.record import Record, Verdict, describe_errors, errors_of
 from gls_lightning.certification.stages import (

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from safetensors.torch import save
 
+from gls_lightning.certification._record_reader import RecordReader
 from gls_lightning.certification.fingerprint import Fingerprint
 from gls_lightning.certification.record import Record, Verdict
 from gls_lightning.certification.record_file import RecordFile
-from gls_lightning.certification.record_reader import RecordReader
 from gls_lightning.certification.system_errors import RECORDS_KEPT, refused_by_system
 from gls_lightning.run_files import RECORDS, write_whole
 

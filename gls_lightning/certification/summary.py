@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from gls_lightning.certification.clopper_pearson import clopper_pearson
+from gls_lightning.certification._clopper_pearson import clopper_pearson
 from gls_lightning.certification.record import Record, Verdict
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.run_files import ACCURACY_METRICS, Share

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from gls_lightning.arguments import alternatives, require
-from gls_lightning.configuration.yaml_files import read_yaml
+from gls_lightning.configuration._yaml_files import read_yaml
 from gls_lightning.errors import ConfigurationError
 
 SHIPPED = Path(__file__).parents[1] / "configs"

@@ -14,8 +14,8 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentParser, Namespace, get_loader, set_loader, set_parsing_settings
 
+from gls_lightning.configuration._yaml_files import parse_yaml
 from gls_lightning.configuration.trust import TRUST_RUN, guarded_imports, is_own
-from gls_lightning.configuration.yaml_files import parse_yaml
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.private_names import of_checkpoints
 from gls_lightning.run_files import run_of_checkpoint

@@ -7,8 +7,8 @@ import torchvision  # type: ignore[import-untyped]
 from torch import Tensor
 from torchvision.datasets.utils import check_integrity  # type: ignore[import-untyped]
 
+from gls_lightning.data._downloaded_images import DownloadedImages
 from gls_lightning.data.augmentation import FlipAndCrop
-from gls_lightning.data.downloaded_images import DownloadedImages
 from gls_lightning.errors import ConfigurationError
 
 

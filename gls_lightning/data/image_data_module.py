@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from gls_lightning.arguments import require
+from gls_lightning.data._labelled_images import require_labelled_images
 from gls_lightning.data.augmentation import Augmentation
 from gls_lightning.data.image_dataset import ImageBatch, ImageDataset, Images
-from gls_lightning.data.labelled_images import require_labelled_images
 from gls_lightning.data.order import EvaluationOrder, TrainingOrder, even_batch_size
 from gls_lightning.data.resumable_loader import ResumableLoader
 from gls_lightning.errors import ConfigurationError

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from gls_lightning.arguments import require
+from gls_lightning.data._labelled_images import require_labelled_images
 from gls_lightning.data.augmentation import Augmentation
-from gls_lightning.data.labelled_images import require_labelled_images
 from gls_lightning.errors import ConfigurationError
 
 ImageBatch = tuple[Tensor, Tensor, Tensor]

@@ -2,7 +2,7 @@
 
 import torchvision  # type: ignore[import-untyped]
 
-from gls_lightning.data.idx_images import IDXImages
+from gls_lightning.data._idx_images import IDXImages
 
 
 class MNIST(IDXImages):

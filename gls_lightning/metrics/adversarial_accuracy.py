@@ -10,7 +10,7 @@ from gls_lightning.arguments import Radius, component
 from gls_lightning.attacks import PGD, Attack, margin
 from gls_lightning.batches import LabelledImages, in_precision_of, require_values
 from gls_lightning.bounds import Box
-from gls_lightning.metrics.robust_accuracy import RobustAccuracy
+from gls_lightning.metrics._robust_accuracy import RobustAccuracy
 
 
 class AdversarialAccuracy(RobustAccuracy):

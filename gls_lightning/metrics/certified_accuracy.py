@@ -9,7 +9,7 @@ from gls_lightning.arguments import Radius, component
 from gls_lightning.bounds import Graph, trace
 from gls_lightning.certification import Certifier, Verdict
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.metrics.robust_accuracy import RobustAccuracy
+from gls_lightning.metrics._robust_accuracy import RobustAccuracy
 
 
 class CertifiedAccuracy(RobustAccuracy):

@@ -5,7 +5,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from gls_lightning.bounds import Box, Graph, Tensors, margin_specification
-from gls_lightning.objectives.loss_fusion import FusedLoss
+from gls_lightning.objectives._loss_fusion import FusedLoss
 from gls_lightning.objectives.losses import certified_accuracy, robust_cross_entropy
 from gls_lightning.objectives.objective import Batch
 from gls_lightning.objectives.robust import RobustObjective

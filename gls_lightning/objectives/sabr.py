@@ -5,10 +5,10 @@ from typing_extensions import override
 
 from gls_lightning.attacks import Attack
 from gls_lightning.bounds import Graph, Tensors, margin_specification
+from gls_lightning.objectives._small_boxes import SmallBoxes, SmallRadius
 from gls_lightning.objectives.losses import certified_accuracy, robust_cross_entropy
 from gls_lightning.objectives.objective import Batch
 from gls_lightning.objectives.robust import RobustObjective
-from gls_lightning.objectives.small_boxes import SmallBoxes, SmallRadius
 from gls_lightning.relaxations import Relaxation
 
 

@@ -7,8 +7,8 @@ from typing_extensions import override
 
 from gls_lightning.attacks import Attack
 from gls_lightning.bounds import Box, Graph, Tensors
+from gls_lightning.objectives._small_boxes import SmallBoxes, SmallRadius
 from gls_lightning.objectives.objective import Batch
-from gls_lightning.objectives.small_boxes import SmallBoxes, SmallRadius
 from gls_lightning.objectives.taps import TAPS
 
 

@@ -10,7 +10,7 @@ from gls_lightning.arguments import component, require
 from gls_lightning.attacks import PGD
 from gls_lightning.bounds import Box, Graph, Tensors, margin_specification
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.objectives.gradient_link import rectified_linear_link, scale_gradient
+from gls_lightning.objectives._gradient_link import rectified_linear_link, scale_gradient
 from gls_lightning.objectives.losses import certified_accuracy, robust_cross_entropy
 from gls_lightning.objectives.objective import Batch
 from gls_lightning.objectives.robust import RobustObjective

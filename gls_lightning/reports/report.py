@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from gls_lightning.reports.comparison_sections import comparison_section
-from gls_lightning.reports.document import Section
-from gls_lightning.reports.run import read_runs
+from gls_lightning.reports._comparison_sections import comparison_section
+from gls_lightning.reports._document import Section
+from gls_lightning.reports._run import read_runs
+from gls_lightning.reports._run_sections import curves_section, run_section
 from gls_lightning.reports.run_groups import group_runs
-from gls_lightning.reports.run_sections import curves_section, run_section
 
 
 def make_report(directories: Sequence[Path], title: str | None = None) -> Section:

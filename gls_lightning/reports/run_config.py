@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gls_lightning.reports.document import DASH
+from gls_lightning.reports._document import DASH
 
 FlatConfig = Mapping[str, Any]
 """A configuration with one dotted key for each value; without those that are null or empty."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gls_lightning.reports.document import DASH
-from gls_lightning.reports.run import Run
+from gls_lightning.reports._document import DASH
+from gls_lightning.reports._run import Run
 from gls_lightning.reports.run_config import MODEL, SEED, FlatConfig, choices
 
 BOOKKEEPING = (

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from gls_lightning.reports.document import Picture, Section
+from gls_lightning.reports._document import Picture, Section
 from gls_lightning.run_files import write_whole
 from gls_lightning.version import __version__
 

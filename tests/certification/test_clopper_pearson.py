@@ -2,7 +2,7 @@ from math import comb
 
 import pytest
 
-from gls_lightning.certification.clopper_pearson import clopper_pearson
+from gls_lightning.certification._clopper_pearson import clopper_pearson
 
 
 def probability(successes: range, trials: int, p: float) -> float:

@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from gls_lightning.certification import Record, Verdict
+from gls_lightning.certification._record_reader import RecordReader
 from gls_lightning.certification.record_file import RecordFile
 from gls_lightning.certification.record_line import as_json, decode, encode
-from gls_lightning.certification.record_reader import RecordReader
 from gls_lightning.errors import ConfigurationError
 
 FINGERPRINT = {"format": 2, "version": "0.1.0", "epsilon": 0.1, "classes": 3}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gls_lightning.configuration.yaml_files import read_yaml
+from gls_lightning.configuration._yaml_files import read_yaml
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.main import main
 

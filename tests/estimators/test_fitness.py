@@ -3,7 +3,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 
-from gls_lightning.estimators.fitness import shape
+from gls_lightning.estimators._fitness import shape
 
 quick = settings(max_examples=50, deadline=None)
 numbers = st.floats(-1e6, 1e6, allow_subnormal=False)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from gls_lightning.bounds import Box
-from gls_lightning.objectives.gradient_link import rectified_linear_link, scale_gradient
+from gls_lightning.objectives._gradient_link import rectified_linear_link, scale_gradient
 
 
 def weights_by_hand(x: float, lower: float, upper: float, c: float) -> tuple[float, float]:

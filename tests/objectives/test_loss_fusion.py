@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from gls_lightning.bounds import Box, margin_specification, trace
 from gls_lightning.objectives import Batch, Certified, robust_cross_entropy
-from gls_lightning.objectives.loss_fusion import FusedLoss
+from gls_lightning.objectives._loss_fusion import FusedLoss
 from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly
 
 SHAPE = (1, 4, 4)

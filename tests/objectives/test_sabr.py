@@ -12,7 +12,7 @@ from gls_lightning.bounds import Box, trace
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import RGS, Step
 from gls_lightning.objectives import SABR, Adversarial, Batch, Certified, Standard
-from gls_lightning.objectives.small_boxes import SmallBoxes
+from gls_lightning.objectives._small_boxes import SmallBoxes
 from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly
 
 INPUT, CLASSES, EPSILON = (1, 4, 4), 3, 0.1

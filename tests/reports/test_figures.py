@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gls_lightning.reports.figures import pareto_front
+from gls_lightning.reports._figures import pareto_front
 
 coordinate = st.integers(0, 6).map(float)  # few values, so that there are ties
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gls_lightning.reports.metric_table import MetricTable, read_metrics
+from gls_lightning.reports._metric_table import MetricTable, read_metrics
 
 HEADER = "epoch,sigma,step,train/loss,val/certified_accuracy,val/natural_accuracy"
 LINES = ["0,0.2,0,3,,", "0,0.1,1,1,,", "0,,1,,0.25,0.5", "1,0.1,2,nan,,", "1,,2,,nan,0.75"]

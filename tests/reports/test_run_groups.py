@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from gls_lightning.reports.metric_table import MetricTable
-from gls_lightning.reports.run import Run
+from gls_lightning.reports._metric_table import MetricTable
+from gls_lightning.reports._run import Run
 from gls_lightning.reports.run_config import flatten
 from gls_lightning.reports.run_groups import differences, group_runs
 

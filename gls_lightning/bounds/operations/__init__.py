@@ -1,6 +1,6 @@
 """The operations that networks may consist of, each with all its rules."""
 
-from gls_lightning.bounds.operations import arithmetic as arithmetic
+from gls_lightning.bounds.operations import _arithmetic as _arithmetic
 from gls_lightning.bounds.operations.addition import Addition
 from gls_lightning.bounds.operations.average_pooling import AveragePooling
 from gls_lightning.bounds.operations.batch_norm import BatchNorm

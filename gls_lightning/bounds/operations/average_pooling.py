@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
 
+from gls_lightning.bounds._windows import Pair, pair
 from gls_lightning.bounds.operations.convolution import Convolution
 from gls_lightning.bounds.operations.operation import Operation, Tensors
 from gls_lightning.bounds.operations.registry import Call, implements
 from gls_lightning.bounds.rational import Rationals
-from gls_lightning.bounds.windows import Pair, pair
 
 
 @dataclass(frozen=True, kw_only=True)

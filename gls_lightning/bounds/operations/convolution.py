@@ -8,8 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
 
+from gls_lightning.bounds._slots import Blocks
+from gls_lightning.bounds._windows import Pair, Windows, area, pair
 from gls_lightning.bounds.box import Box
-from gls_lightning.bounds.operations.exact_convolution import convolve_exactly
+from gls_lightning.bounds.operations._exact_convolution import convolve_exactly
 from gls_lightning.bounds.operations.linear import magnitude
 from gls_lightning.bounds.operations.operation import AffineOperation, Operation, Tensors
 from gls_lightning.bounds.operations.registry import Call, implements
@@ -22,8 +24,6 @@ from gls_lightning.bounds.rows import (
     transposed_convolution,
     unrolled_convolution,
 )
-from gls_lightning.bounds.slots import Blocks
-from gls_lightning.bounds.windows import Pair, Windows, area, pair
 from gls_lightning.bounds.zonotope import Errors
 
 

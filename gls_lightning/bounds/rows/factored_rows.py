@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 from typing_extensions import override
 
+from gls_lightning.bounds.rows._sign_split import both_signs
 from gls_lightning.bounds.rows.functions import Functions
 from gls_lightning.bounds.rows.rows import DenseRows, Rows
-from gls_lightning.bounds.rows.sign_split import both_signs
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from gls_lightning.bounds._windows import Windows
 from gls_lightning.bounds.rows.functions import AS_GIVEN, Functions
 from gls_lightning.bounds.rows.rows import DenseRows, Rows
-from gls_lightning.bounds.windows import Windows
 
 
 @dataclass(frozen=True)

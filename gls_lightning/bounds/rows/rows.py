@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from gls_lightning.bounds.rows._sign_split import absolute_dot
 from gls_lightning.bounds.rows.functions import AS_GIVEN, Functions
-from gls_lightning.bounds.rows.sign_split import absolute_dot
 
 
 class Rows(ABC):

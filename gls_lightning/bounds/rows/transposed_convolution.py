@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv2d_weight
 
-from gls_lightning.bounds.windows import Pair
+from gls_lightning.bounds._windows import Pair
 
 
 def transposed_convolution(

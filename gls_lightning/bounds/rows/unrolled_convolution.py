@@ -5,7 +5,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from gls_lightning.bounds.windows import Pair, area
+from gls_lightning.bounds._windows import Pair, area
 
 
 def unrolled_convolution(

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from gls_lightning.attacks import PGD
 from gls_lightning.bounds import Box
-from gls_lightning.certification.branch_and_bound.leaf import minimise_leaf
-from gls_lightning.certification.branch_and_bound.subdomains import Subdomains
+from gls_lightning.certification.branch_and_bound._leaf import minimise_leaf
+from gls_lightning.certification.branch_and_bound._subdomains import Subdomains
 
 _LARGEST_PROGRAM = 2**20
 """Coefficients of the largest linear program that is solved for a mere attempt: a second or so."""

@@ -10,14 +10,14 @@ from torch import Tensor
 from gls_lightning.arguments import require
 from gls_lightning.bounds import Box, Graph, Tensors
 from gls_lightning.bounds.operations import ReLU
-from gls_lightning.certification.branch_and_bound.branching import choose_relu
-from gls_lightning.certification.branch_and_bound.examined import Examined, Selection, assemble, spread
+from gls_lightning.certification.branch_and_bound._branching import choose_relu
+from gls_lightning.certification.branch_and_bound._examined import Examined, Selection, assemble, spread
+from gls_lightning.certification.branch_and_bound._leaf import minimise_leaf
+from gls_lightning.certification.branch_and_bound._optimisation import optimise
+from gls_lightning.certification.branch_and_bound._subdomains import Subdomains, side_by_side
+from gls_lightning.certification.branch_and_bound._tree import Tree
 from gls_lightning.certification.branch_and_bound.falsification import descend, minimum_around
-from gls_lightning.certification.branch_and_bound.leaf import minimise_leaf
-from gls_lightning.certification.branch_and_bound.optimisation import optimise
 from gls_lightning.certification.branch_and_bound.question import Answer, Question
-from gls_lightning.certification.branch_and_bound.subdomains import Subdomains, side_by_side
-from gls_lightning.certification.branch_and_bound.tree import Tree
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.relaxations import CROWNIBP, TENSORS_PER_SLOPE, DeepPoly, number_that_fits
 

@@ -7,8 +7,8 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
+from gls_lightning.diagnostics.landscape._files import write_landscape
 from gls_lightning.diagnostics.landscape.figures import landscape_figures
-from gls_lightning.diagnostics.landscape.files import write_landscape
 from gls_lightning.diagnostics.landscape.landscape import Landscape
 from gls_lightning.diagnostics.landscape.tables import landscape_tables
 from gls_lightning.run_files import picture_file

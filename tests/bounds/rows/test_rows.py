@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from gls_lightning.bounds._windows import Windows
 from gls_lightning.bounds.lines import Band, Lines
 from gls_lightning.bounds.rows import DenseRows, FactoredRows, Functions, PatchRows, Rows, relax_rows
-from gls_lightning.bounds.windows import Windows
 
 SHAPE = torch.Size([2, 4, 3])
 MIRRORED = Functions(mirrored=True)

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gls_lightning.bounds._windows import Pair
 from gls_lightning.bounds.rows import transposed_convolution
-from gls_lightning.bounds.windows import Pair
 
 KERNELS = [(4, 4), (5, 5), (3, 2), (1, 1), (2, 2), (1, 4)]
 STRIDES = [(1, 1), (2, 2), (3, 3), (2, 3), (4, 1)]

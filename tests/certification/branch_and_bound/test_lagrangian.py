@@ -5,12 +5,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from gls_lightning.bounds import Box, trace
-from gls_lightning.certification.branch_and_bound.branching import choose_relu, triangle_costs
+from gls_lightning.certification.branch_and_bound._branching import choose_relu, triangle_costs
+from gls_lightning.certification.branch_and_bound._lagrangian import Lagrangian
+from gls_lightning.certification.branch_and_bound._leaf import minimise_leaf
+from gls_lightning.certification.branch_and_bound._optimisation import optimise
+from gls_lightning.certification.branch_and_bound._subdomains import Subdomains
 from gls_lightning.certification.branch_and_bound.falsification import descend, minimum_around
-from gls_lightning.certification.branch_and_bound.lagrangian import Lagrangian
-from gls_lightning.certification.branch_and_bound.leaf import minimise_leaf
-from gls_lightning.certification.branch_and_bound.optimisation import optimise
-from gls_lightning.certification.branch_and_bound.subdomains import Subdomains
 from gls_lightning.relaxations import DeepPoly
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from gls_lightning.diagnostics import Curve, Landscape
+from gls_lightning.diagnostics.landscape._files import write_landscape
 from gls_lightning.diagnostics.landscape.figures import landscape_figures
-from gls_lightning.diagnostics.landscape.files import write_landscape
 
 GRID = torch.tensor([-1.0, 0.0, 1.0]).double()
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from gls_lightning.bounds import BackSubstitution, Box, gamma
-from gls_lightning.certification.branch_and_bound.subdomains import Subdomains, side_by_side
+from gls_lightning.certification.branch_and_bound._subdomains import Subdomains, side_by_side
 
 
 class Lagrangian:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.datasets.utils import check_integrity, download_url  # type: ignore[import-untyped]
 
 from gls_lightning.batches import shown_shape
-from gls_lightning.data.downloaded_images import DownloadedImages
+from gls_lightning.data._downloaded_images import DownloadedImages
 from gls_lightning.errors import ConfigurationError
 
 

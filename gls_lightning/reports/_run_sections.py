@@ -3,12 +3,12 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from gls_lightning.reports.document import INITIAL, ReportTable, Section
-from gls_lightning.reports.evaluation_sections import metrics_section, tightness_sections
-from gls_lightning.reports.figures import curve_picture
-from gls_lightning.reports.landscape_sections import landscape_sections
-from gls_lightning.reports.metric_table import Curve
-from gls_lightning.reports.run import Run
+from gls_lightning.reports._document import INITIAL, ReportTable, Section
+from gls_lightning.reports._evaluation_sections import metrics_section, tightness_sections
+from gls_lightning.reports._figures import curve_picture
+from gls_lightning.reports._landscape_sections import landscape_sections
+from gls_lightning.reports._metric_table import Curve
+from gls_lightning.reports._run import Run
 from gls_lightning.reports.run_config import choices
 from gls_lightning.run_files import ACCURACIES, CertificationSummary, Share
 

@@ -6,8 +6,8 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from gls_lightning.figure_style import COLOURS, line_style, new_figure, tidy
-from gls_lightning.reports.document import Picture
-from gls_lightning.reports.metric_table import Curve
+from gls_lightning.reports._document import Picture
+from gls_lightning.reports._metric_table import Curve
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from gls_lightning.reports.comparison import CERTIFY, VALIDATION, Measurement, SeedStatistics, measurements
-from gls_lightning.reports.document import DASH, Picture, ReportTable, Section
-from gls_lightning.reports.figures import Point, pareto_picture
-from gls_lightning.reports.run import Run
+from gls_lightning.reports._comparison import CERTIFY, VALIDATION, Measurement, SeedStatistics, measurements
+from gls_lightning.reports._document import DASH, Picture, ReportTable, Section
+from gls_lightning.reports._figures import Point, pareto_picture
+from gls_lightning.reports._run import Run
 from gls_lightning.reports.run_config import number
 from gls_lightning.reports.run_groups import RunGroup, differences
 from gls_lightning.run_files import ACCURACIES

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gls_lightning.configuration import compose
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.reports.metric_table import MetricTable, read_metrics
+from gls_lightning.reports._metric_table import MetricTable, read_metrics
 from gls_lightning.reports.run_config import MODEL, SEED, FlatConfig, flatten, number
 from gls_lightning.run_files import CONFIG, DAMAGE, RECORDS, CertificationSummary
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gls_lightning.bounds.windows import Pair, Windows
+from gls_lightning.bounds._windows import Pair, Windows
 
 
 class Blocks(NamedTuple):

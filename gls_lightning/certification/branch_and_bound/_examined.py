@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from gls_lightning.bounds import Box, Graph, Tensors
-from gls_lightning.certification.branch_and_bound.optimisation import Bounded
-from gls_lightning.certification.branch_and_bound.subdomains import Subdomains
-from gls_lightning.certification.branch_and_bound.tree import Subdomain, Tree
+from gls_lightning.certification.branch_and_bound._optimisation import Bounded
+from gls_lightning.certification.branch_and_bound._subdomains import Subdomains
+from gls_lightning.certification.branch_and_bound._tree import Subdomain, Tree
 
 Selection = list[tuple[Tree, Subdomain]]
 """Subdomains that were taken out of trees to be bounded together, each with its tree."""

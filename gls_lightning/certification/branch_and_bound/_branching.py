@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from gls_lightning.certification.branch_and_bound.lagrangian import Lagrangian
-from gls_lightning.certification.branch_and_bound.optimisation import Bounded
-from gls_lightning.certification.branch_and_bound.subdomains import Subdomains
+from gls_lightning.certification.branch_and_bound._lagrangian import Lagrangian
+from gls_lightning.certification.branch_and_bound._optimisation import Bounded
+from gls_lightning.certification.branch_and_bound._subdomains import Subdomains
 
 
 def choose_relu(subdomains: Subdomains, bounded: Bounded, candidates: int) -> Tensor:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from gls_lightning.bounds._windows import Pair
 from gls_lightning.bounds.rational import Rationals
-from gls_lightning.bounds.windows import Pair
 
 
 def convolve_exactly(

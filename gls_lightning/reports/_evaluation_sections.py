@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from gls_lightning.reports.document import DASH, INITIAL, Picture, ReportTable, Section
+from gls_lightning.reports._document import DASH, INITIAL, Picture, ReportTable, Section
 from gls_lightning.run_files import ACCURACIES, DAMAGE, EvaluatedMetrics, TightnessCurves, evaluation_files
 
 COMMANDS = {"test": "test", "validate": "val"}

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gls_lightning.certification.branch_and_bound.lagrangian import Lagrangian
-from gls_lightning.certification.branch_and_bound.subdomains import Subdomains
+from gls_lightning.certification.branch_and_bound._lagrangian import Lagrangian
+from gls_lightning.certification.branch_and_bound._subdomains import Subdomains
 
 DECAY = 0.98
 """Factor of the size from one step to the next."""

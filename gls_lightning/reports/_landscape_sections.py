@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gls_lightning.reports.document import Picture, Section
+from gls_lightning.reports._document import Picture, Section
 from gls_lightning.run_files import DAMAGE, PICTURES, LandscapeDescription, epoch_landscapes, picture_file
 
 

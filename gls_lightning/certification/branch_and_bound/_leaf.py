@@ -10,8 +10,8 @@ from torch import Tensor
 
 from gls_lightning.bounds import Node
 from gls_lightning.bounds.operations import Activation
-from gls_lightning.certification.branch_and_bound.lagrangian import Lagrangian
-from gls_lightning.certification.branch_and_bound.subdomains import Subdomains
+from gls_lightning.certification.branch_and_bound._lagrangian import Lagrangian
+from gls_lightning.certification.branch_and_bound._subdomains import Subdomains
 
 Array = NDArray[np.float64]
 
