@@ -5,10 +5,10 @@ import sys
 
 import pytest
 
-from gls_lightning.main import COMMANDS
+from gls_lightning.commands import PLAIN_COMMANDS
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", PLAIN_COMMANDS)
 def test_these_commands_need_not_wait_for_pytorch(command: str) -> None:
     code = f"""
 import sys

@@ -71,7 +71,7 @@ def test_commands(words: str, line: str, capsys: pytest.CaptureFixture[str]) -> 
         ),
         ("data.batch_sizee=3", "data.batch_sizee: Digits has no option batch_sizee; near: batch_size"),
         ("model.optimizer.lrr=3", "model.optimizer.lrr: Adam has no option lrr; near: lr$"),
-        ("model.estimator.rho=3", "model.estimator.rho: RGS has no option rho, which SAM has; it has .*sigma"),
+        ("model.estimator.rho=3", r"model.estimator.rho: RGS has no option rho, which SAM.* ha\w+; it has .*sigma"),
         (
             "trainer.callbacks.foo=3",
             "trainer.callbacks.foo: Callback has no option foo; give the class of",
