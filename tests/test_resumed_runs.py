@@ -131,6 +131,16 @@ def test_for_longer(snapshots: Path) -> None:
     ]  # it names no directory
 
 
+def test_of_a_version_that_knew_fewer_options(snapshots: Path) -> None:
+    shutil.copytree(snapshots / "runs", "runs")
+    config = yaml.safe_load((RUN / "config.yaml").read_text())
+    config["sigma_decay"] = {"factor": 0.4, "milestones": []}
+    (RUN / "config.yaml").write_text(yaml.safe_dump(config))
+    main(["fit", "--ckpt_path", str(LAST), "--trainer.max_epochs=4"])
+    assert [path.name for path in Path("runs").rglob("version_*")] == ["version_0"]
+    assert {dict(row)["epoch"] for row in rows(RUN)} == {"0", "1", "2", "3"}
+
+
 def test_with_another_configuration_it_is_another_run(snapshots: Path) -> None:
     shutil.copytree(snapshots / "runs", "runs")
     before = rows(RUN)

@@ -18,6 +18,10 @@ BOOKKEEPING = (
     *("trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.enable_checkpointing"),
 )
 """Keys and sections that say nothing about what is trained, or that are seeds."""
+LATER = {"sigma_decay.shape": "step", "sigma_decay.start_epoch": 0, "sigma_decay.end_epoch": 0}
+"""Keys that configurations of earlier versions lack, and the values with which training is the same as then."""
+LATER_OPTIONS = {"shape": "epsilon", "factor": 0.01, "milestones": [], "start_epoch": 0, "end_epoch": 0}
+"""The same of ``AdaptiveRho``, which had no options."""
 COMPONENTS = ("network", "data", "epsilon", "relaxation", "objective", "estimator")
 """The choices that name a group wherever they differ."""
 
@@ -51,11 +55,20 @@ def group_runs(runs: Sequence[Run]) -> list[RunGroup]:
 
 
 def settings(config: FlatConfig) -> dict[str, Any]:
-    """Returns the values of a configuration that make a difference."""
+    """Returns the values of a configuration that make a difference, the same ones for each version that wrote it."""
     kept = {key: value for key, value in config.items() if not any(f"{key}.".startswith(f"{b}.") for b in BOOKKEEPING)}
+    kept = {key: value for key, value in kept.items() if key not in LATER or value != LATER[key]}
+    if isinstance(callbacks := kept.get("trainer.callbacks"), list):
+        kept["trainer.callbacks"] = [_without_later_options(callback) for callback in callbacks]
     if isinstance(start := kept.get(f"{MODEL}.init_from"), str):  # each seed may start from a version of its own
         kept[f"{MODEL}.init_from"] = re.sub(r"version_\d+", "version_*", start)
     return kept
+
+
+def _without_later_options(callback: Any) -> Any:
+    if not isinstance(callback, dict) or callback.get("init_args") != LATER_OPTIONS:
+        return callback
+    return {key: value for key, value in callback.items() if key != "init_args"}
 
 
 def differences(groups: Sequence[RunGroup]) -> dict[str, list[str]]:

@@ -48,6 +48,24 @@ def test_anything_else_does(key: str) -> None:
     assert len({group.label for group in groups}) == 2
 
 
+RHO = {"class_path": "gls_lightning.callbacks.AdaptiveRho"}
+RHO_OPTIONS = {"shape": "epsilon", "factor": 0.01, "milestones": [], "start_epoch": 0, "end_epoch": 0}
+
+
+def test_options_that_earlier_versions_lacked_make_no_difference_at_their_defaults() -> None:
+    before = make_run("a", {"sigma_decay.factor": 0.4, "trainer.callbacks": [RHO]})
+    later = {"shape": "step", "start_epoch": 0, "end_epoch": 0, "factor": 0.4}
+    options = {f"sigma_decay.{key}": value for key, value in later.items()}
+    options["trainer.callbacks"] = [RHO | {"init_args": RHO_OPTIONS}]
+    assert len(group_runs([before, make_run("b", options, seed=1)])) == 1
+    for change in (
+        {"sigma_decay.shape": "linear"},
+        {"trainer.callbacks": [RHO | {"init_args": RHO_OPTIONS | {"factor": 0.1}}]},
+        {"trainer.callbacks": [RHO, "another"]},
+    ):
+        assert len(group_runs([before, make_run("b", options | change, seed=1)])) == 2
+
+
 def test_each_seed_may_start_from_a_version_of_the_same_run() -> None:
     start = "model.init_args.init_from"
     runs = [make_run(str(s), {start: f"runs/pgd/version_{s}/last.ckpt"}, seed=s) for s in (0, 1)]
