@@ -61,4 +61,4 @@ class AdaptiveRho(EstimatorSchedule):
         if not self.epochs.changes:
             module = bounded_network(self, pl_module)
             # Another callback may give the module its radius after this one.
-            self.give(module, Falling(lambda step: module.epsilon_schedule.fraction(step), self.factor))
+            self.give(module, Falling(module.epsilon_fraction, self.factor))

@@ -29,10 +29,10 @@ class Ramp(Schedule):
             return self.last
         if step < self.start:
             return self.first
-        return self.first + (self.last - self.first) * self._way(step - self.start, self.end - self.start)
+        return self.first + (self.last - self.first) * self.share(step - self.start, self.end - self.start)
 
     @abstractmethod
-    def _way(self, done: int, length: int) -> float:
+    def share(self, done: int, length: int) -> float:
         """Returns the part of the way, from 0 to 1, after ``done`` of ``length`` steps; ``done`` is the smaller one."""
 
 
@@ -44,14 +44,16 @@ class Linear(Ramp):
         [0.0, 0.0, 0.25, 0.5, 1.0, 1.0]
     """
 
-    def _way(self, done: int, length: int) -> float:
+    def share(self, done: int, length: int) -> float:
+        """See :meth:`Ramp.share`."""
         return done / length
 
 
 class Cosine(Ramp):
     """A ramp along half a period of the cosine: it starts and ends with slope 0."""
 
-    def _way(self, done: int, length: int) -> float:
+    def share(self, done: int, length: int) -> float:
+        """See :meth:`Ramp.share`."""
         return (1 - cos(pi * done / length)) / 2
 
 
@@ -62,7 +64,8 @@ class Smooth(Ramp):
     continues it with its slope 4 a m^3; the two conditions determine a.
     """
 
-    def _way(self, done: int, length: int) -> float:
+    def share(self, done: int, length: int) -> float:
+        """See :meth:`Ramp.share`."""
         curved = length // 4
         straight = length - curved
         # Everything relative to the value at the middle, so that large step numbers cannot overflow.

@@ -128,6 +128,10 @@ class BoundedNetwork(LightningModule):
         names = parameter_names(self, tensors)
         return TrainingLoss(self.graph, self.relaxation, self.objective, tensors, names, batch, self.regularizers)
 
+    def epsilon_fraction(self, step: int) -> float:
+        """Returns the share of the target radius that a training step uses."""
+        return self.epsilon_schedule.fraction(step)
+
     def follow_schedules(self, step: int) -> float:
         """Sets the radius and the estimator's scheduled values of a training step.
 
@@ -137,7 +141,7 @@ class BoundedNetwork(LightningModule):
         Returns:
             The share of the target radius; 1 for a radius of 0, which nothing anneals.
         """
-        fraction = self.epsilon_schedule.fraction(step)
+        fraction = self.epsilon_fraction(step)
         self.current_epsilon.fill_(self.epsilon * fraction)
         for name, schedule in self.estimator_schedules.items():
             self.estimator.scale(name, schedule.fraction(step))

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any, Literal, Self, TypeVar, get_args
 
-from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import LRSchedulerConfigType, LRSchedulerTypeUnion, OptimizerLRScheduler
 from torch import nn
@@ -68,11 +67,26 @@ class OptimizedNetwork(BoundedNetwork):
         with configuration_of("model.scheduler"):
             schedule = self.scheduler(optimizer)
         if isinstance(schedule, ReduceLROnPlateau):
-            watching = _watching(self.trainer, schedule, self.scheduler_interval)
-            return {"optimizer": optimizer, "lr_scheduler": watching}
+            return {"optimizer": optimizer, "lr_scheduler": self._watching(schedule)}
         if self.scheduler_interval == "step":
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def _watching(self, schedule: ReduceLROnPlateau) -> LRSchedulerConfigType:
+        """Describes a schedule with the metric that it watches, after each epoch that has one."""
+        metric = getattr(schedule, "monitor", "val/loss")  # Lightning's own class names one
+        if self.scheduler_interval == "step":
+            raise ConfigurationError(
+                f"ReduceLROnPlateau watches {metric} after epochs: model.scheduler_interval is step; set it to epoch"
+            )
+        if not metric.startswith("val/"):
+            return {"scheduler": schedule, "monitor": metric}
+        if not self.trainer.enable_validation:
+            raise ConfigurationError(
+                f"ReduceLROnPlateau watches {metric}, but this fit has no validation; give it validation images"
+            )
+        every = self.trainer.check_val_every_n_epoch
+        return {"scheduler": schedule, "monitor": metric, "frequency": every or 1, "strict": every is not None}
 
     def optimizer_step(self, *args: Any, **options: Any) -> None:
         """Steps the optimizer, and then what the estimator learns."""
@@ -106,23 +120,6 @@ def _factory(name: str, given: Factory, example: str) -> Factory:
     if not callable(given):
         raise ConfigurationError(f"{name} is {shown(given)}; give a function that makes one, such as {example}")
     return given
-
-
-def _watching(trainer: Trainer, schedule: ReduceLROnPlateau, interval: str) -> LRSchedulerConfigType:
-    """Describes a schedule with the metric that it watches, after each epoch that has one."""
-    metric = getattr(schedule, "monitor", "val/loss")  # Lightning's own class names one
-    if interval == "step":
-        raise ConfigurationError(
-            f"ReduceLROnPlateau watches {metric} after epochs: model.scheduler_interval is step; set it to epoch"
-        )
-    if not metric.startswith("val/"):
-        return {"scheduler": schedule, "monitor": metric}
-    if not trainer.enable_validation:
-        raise ConfigurationError(
-            f"ReduceLROnPlateau watches {metric}, but this fit has no validation; give it validation images"
-        )
-    every = trainer.check_val_every_n_epoch
-    return {"scheduler": schedule, "monitor": metric, "frequency": every or 1, "strict": every is not None}
 
 
 @contextmanager

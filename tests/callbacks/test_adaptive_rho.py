@@ -1,9 +1,11 @@
+import copy
+import pickle
 from typing import Any
 
 import pytest
 import torch
 from common.trainers import quiet_trainer
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -12,6 +14,7 @@ from gls_lightning.callbacks import AdaptiveRho, EpsilonAnnealing
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import RGS, SAM, GradientEstimator
 from gls_lightning.relaxations import IBP
+from gls_lightning.schedules import Linear
 
 
 class Recording(SAM):
@@ -25,7 +28,9 @@ class Recording(SAM):
 def fit(estimator: GradientEstimator, *callbacks: Callback, epsilon: float = 0.02) -> None:
     """Two epochs of four batches."""
     network = nn.Sequential(nn.Flatten(), nn.Linear(2, 2))
-    trained = CertifiedTrainingModule(network=network, epsilon=epsilon, estimator=estimator, relaxation=IBP())
+    trained = CertifiedTrainingModule(
+        network=network, epsilon=epsilon, estimator=estimator, relaxation=IBP(), optimizer=torch.optim.Adam
+    )
     data = DataLoader(TensorDataset(torch.rand(8, 1, 1, 2), torch.arange(8) % 2), batch_size=2)
     quiet_trainer(max_epochs=2, callbacks=list(callbacks)).fit(trained, data)
 
@@ -58,6 +63,22 @@ def test_without_a_ramp_it_is_that_of_the_whole_radius() -> None:
 )
 def test_schedules_of_its_own(options: dict[str, Any], expected: list[float]) -> None:
     assert rhos(EpsilonAnnealing(end_epoch=1), AdaptiveRho(factor=0.5, **options)) == pytest.approx(expected)
+
+
+def test_a_module_can_be_copied_while_it_follows_the_radius() -> None:
+    copies: list[CertifiedTrainingModule] = []
+
+    class Copies(Callback):
+        def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+            kept = pl_module.trainer
+            pl_module.trainer = None
+            copies.extend([copy.deepcopy(pl_module), pickle.loads(pickle.dumps(pl_module))])
+            pl_module.trainer = kept
+
+    fit(SAM(rho=0.1), AdaptiveRho(), EpsilonAnnealing(end_epoch=1), Copies())
+    for copied in copies:
+        copied.epsilon_schedule = Linear(0, 2)
+        assert copied.estimator_schedules["rho"].fraction(1) == pytest.approx(1 - 0.99 / 2)
 
 
 def test_needs_sam() -> None:
