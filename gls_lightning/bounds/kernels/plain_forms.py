@@ -26,7 +26,9 @@ def _combine(weights: Tensor, rows: Tensor) -> Tensor:
     return weights.unsqueeze(-2) @ rows
 
 
-class _Relax(torch.autograd.Function):
+class PlainRelax(torch.autograd.Function):
+    """The form of :func:`~gls_lightning.bounds.kernels.relax` in operations of PyTorch."""
+
     generate_vmap_rule = True
 
     @staticmethod
@@ -52,7 +54,9 @@ class _Relax(torch.autograd.Function):
         return narrowed.add_(grad * slope).sum_to_size(rows.shape), grad_slope, grad_narrowing, grad_gap
 
 
-class _AbsoluteDot(torch.autograd.Function):
+class PlainAbsoluteDot(torch.autograd.Function):
+    """The form of :func:`~gls_lightning.bounds.kernels.absolute_dot` in operations of PyTorch."""
+
     generate_vmap_rule = True
 
     @staticmethod
@@ -73,26 +77,6 @@ class _AbsoluteDot(torch.autograd.Function):
         else:
             by_element = (grad.unsqueeze(-1) * radius).sum_to_size(rows.shape)
         return by_element * rows.sign(), grad_radius
-
-
-def relax(rows: Tensor, slope: Tensor, narrowing: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
-    """Substitutes the line below for positive coefficients and the line above for negative ones.
-
-    Args:
-        rows: Coefficients, ``[B|1, P|1, S, K]``.
-        slope: Slope of the line above that each row reads, ``[B|1, P|1, 1, K]``.
-        narrowing: Slope of the line below less that of the line above, likewise.
-        gap: Distance between the lines at the reference, likewise.
-
-    Returns:
-        Coefficients ``[B, P, S, K]`` of the lines' argument, and a constant ``[B, P, S]``.
-    """
-    return _Relax.apply(rows, slope, narrowing, gap)  # type: ignore[no-any-return]
-
-
-def absolute_dot(rows: Tensor, radius: Tensor) -> Tensor:
-    """Sums ``|rows| [B|1, P|1, S, K] * radius [B|1, P|1, 1, K]`` over ``K``: ``[B, P, S]``."""
-    return _AbsoluteDot.apply(rows, radius)  # type: ignore[no-any-return]
 
 
 class _BothSigns(torch.autograd.Function):
