@@ -6,6 +6,7 @@ dimension; below a second one, and for second derivatives, operations of PyTorch
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gls_lightning.bounds.kernels import _triton_kernels as kernels
+from gls_lightning.bounds.kernels.banded_product import MatrixBand, banded_product, product_of_rows
 from gls_lightning.bounds.kernels.plain_forms import PlainAbsoluteDot, PlainRelax
 
 BLOCK = 16, 128
@@ -20,6 +22,9 @@ BLOCK = 16, 128
 
 BLOCK_BACKWARD = 8, 128
 """Those of backward kernels, which keep three sums for each element."""
+
+LARGE_TILE, SMALL_TILE = (128, 32, 128), (64, 32, 64)
+"""Rows, elements and columns of the blocks of a product; the small ones where there are fewer rows."""
 
 Places = tuple[int, int, int]
 """Numbers of members, samples and positions."""
@@ -34,6 +39,19 @@ def relax(rows: Tensor, slope: Tensor, narrowing: Tensor, gap: Tensor) -> tuple[
 def absolute_dot(rows: Tensor, radius: Tensor) -> Tensor:
     """Sums absolute products; see :func:`gls_lightning.bounds.kernels.absolute_dot`."""
     return AbsoluteDot.apply(rows.unsqueeze(0), radius.unsqueeze(0)).squeeze(0)  # type: ignore[no-any-return]
+
+
+def relaxed_product(
+    rows: Tensor, slope: Tensor, narrowing: Tensor, gap: Tensor, matrix: Tensor, band: MatrixBand, precision: str
+) -> tuple[Tensor, Tensor]:
+    """Relaxes and multiplies; see :func:`gls_lightning.bounds.kernels.relaxed_product`.
+
+    The rows are read as often as there are blocks of columns whose band they lie in, mostly from the cache, and the
+    relaxed ones are not written. Backwards they are written once, for the gradient of the matrix.
+    """
+    tensors = (tensor.unsqueeze(0) for tensor in (rows, slope, narrowing, gap, matrix))
+    product, constant = _relaxed_product(*tensors, band=band, precision=precision)
+    return product.squeeze(0), constant.squeeze(0)
 
 
 class Relax(torch.autograd.Function):
@@ -113,6 +131,62 @@ class AbsoluteDot(torch.autograd.Function):
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *tensors: Tensor) -> tuple[Any, Any]:
         return _over_members(AbsoluteDot.apply, _over_first(PlainAbsoluteDot.apply), in_dims, tensors)
+
+
+class RelaxedProduct(torch.autograd.Function):
+    """Relaxes rows ``[M, B, P, S, K]`` and multiplies them by ``matrix [M, K, L]``; every size of places may be 1."""
+
+    @staticmethod
+    def forward(*inputs: Any) -> tuple[Tensor, Tensor]:
+        *tensors, matrix, band, precision = inputs
+        places = _places(*tensors, matrix[:, None, None])
+        (size, length), columns = tensors[0].shape[3:], matrix.shape[-1]
+        product, constant = matrix.new_empty(*places, size, columns), matrix.new_empty(*places, size)
+        by_column = matrix.mT.contiguous().mT.expand(places[0], -1, -1)  # as tensor cores read it
+        of_rows = *_strides(tensors[0], places), *_strides_of_lines(tensors[1:], places)
+        of_band = band.outputs, length // band.outputs, columns // band.inputs, *band[2:]
+        numbers = *places[1:], size, length, columns, *of_rows, *by_column.stride(), *of_band
+        block, warps = (LARGE_TILE, 8) if size >= LARGE_TILE[0] else (SMALL_TILE, 4)
+        programs = prod(places) * -(-size // block[0]) * -(-columns // block[2])
+        options = {"precision": precision, "block_l": block[2], "num_warps": warps}
+        _launch(
+            kernels.relaxed_product, programs, (*tensors, by_column, product, constant), numbers, block[:2], **options
+        )
+        return product, constant
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        *tensors, ctx.band, _ = inputs
+        ctx.save_for_backward(*tensors)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, grad_constant: Tensor) -> tuple[Tensor | None, ...]:
+        *tensors, matrix = ctx.saved_tensors
+        members, *places = grad.shape[:3]
+        flat_grad, of_all = grad.flatten(1, 3), matrix.expand(members, -1, -1)
+        grad_values = banded_product(flat_grad, of_all, ctx.band, transposed=True).unflatten(1, grad.shape[1:4])
+        grads = _RelaxBackward.apply(*tensors, grad_values, grad_constant)
+        grad_matrix = None
+        if ctx.needs_input_grad[4]:  # the relaxed rows once more, which were not kept
+            values = Relax.apply(*tensors)[0].expand(members, *places, -1, -1).flatten(1, 3)
+            grad_matrix = product_of_rows(values, flat_grad, ctx.band).sum_to_size(matrix.shape)
+        return *_summed(grads, tensors), grad_matrix, None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, Any]:
+        *tensors, band, precision = inputs
+        function = partial(_relaxed_product, band=band, precision=precision)
+        return _over_members(function, _plain_relaxed_product, in_dims[:5], tensors)
+
+
+def _relaxed_product(*tensors: Tensor, band: MatrixBand, precision: str) -> Any:
+    return RelaxedProduct.apply(*tensors, band, precision)
+
+
+def _plain_relaxed_product(*tensors: Tensor) -> tuple[Tensor, Tensor]:
+    rows, slope, narrowing, gap, matrix = tensors
+    positive = rows.clamp_min(0)
+    return (rows * slope + positive * narrowing) @ matrix[:, None, None], -(positive * gap).sum(-1)
 
 
 class _AbsoluteDotBackward(torch.autograd.Function):
@@ -218,11 +292,16 @@ def _summed(grads: Sequence[Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, 
 
 
 def _launch(
-    kernel: Any, programs: int, tensors: Sequence[Tensor], numbers: Sequence[int], block: tuple[int, int]
+    kernel: Any,
+    programs: int,
+    tensors: Sequence[Tensor],
+    numbers: Sequence[int],
+    block: Sequence[int],
+    **options: Any,
 ) -> None:
     if programs:
         with _on(tensors[0].device):
-            kernel[(programs,)](*tensors, *numbers, block_s=block[0], block_k=block[1])
+            kernel[(programs,)](*tensors, *numbers, block_s=block[0], block_k=block[1], **options)
 
 
 def _on(device: torch.device) -> AbstractContextManager[Any]:

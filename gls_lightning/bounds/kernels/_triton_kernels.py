@@ -163,3 +163,61 @@ def absolute_dot_backward(
         tl.store(grad_rows + s[:, None] * length, of_row, mask=inside)
         total += tl.abs(row) * of_sum
     tl.store(grad_radius + place * length + k, tl.sum(total, axis=0), mask=in_k)
+
+
+@triton.jit
+def relaxed_product(
+    rows, slope, narrowing, gap, matrix, product, constant,
+    batch, positions, size, length, columns,
+    rows_m, rows_b, rows_p, rows_s, rows_k,
+    slope_m, slope_b, slope_p, slope_k,
+    narrowing_m, narrowing_b, narrowing_p, narrowing_k,
+    gap_m, gap_b, gap_p, gap_k,
+    matrix_m, matrix_k, matrix_l,
+    outputs, length_of_line, columns_of_line, stride, padding, reach,
+    precision: tl.constexpr, block_s: tl.constexpr, block_k: tl.constexpr, block_l: tl.constexpr,
+):  # fmt: skip
+    """Relaxes ``block_s`` rows of one place and multiplies them by ``block_l`` columns of a matrix with a band.
+
+    Programs of the same rows follow each other, so that these are read from the cache; the first sums the constant.
+    """
+    program = tl.program_id(0).to(tl.int64)
+    blocks_l = tl.cdiv(columns, block_l)
+    blocks_s = tl.cdiv(size, block_s)
+    block = (program % blocks_l).to(tl.int32)
+    place = program // blocks_l // blocks_s
+    s = (program // blocks_l % blocks_s) * block_s + tl.arange(0, block_s)
+    in_s = s < size
+    rows = _start(rows, place, batch, positions, rows_m, rows_b, rows_p) + s[:, None] * rows_s
+    slope = _start(slope, place, batch, positions, slope_m, slope_b, slope_p)
+    narrowing = _start(narrowing, place, batch, positions, narrowing_m, narrowing_b, narrowing_p)
+    l = block * block_l + tl.arange(0, block_l)
+    in_l = l < columns
+    matrix = matrix + place // (batch * positions) * matrix_m + l[None, :] * matrix_l
+    # The lines of the output that read any of the input's lines on which the columns lie.
+    first_input = block * block_l // columns_of_line
+    last_input = (tl.minimum(block * block_l + block_l, columns) - 1) // columns_of_line
+    first = tl.maximum(first_input + padding - reach + stride, 0) // stride
+    end = tl.minimum((last_input + padding + stride) // stride, outputs)
+    total = tl.zeros([block_s, block_l], dtype=tl.float32)
+    for start in range(first * length_of_line, end * length_of_line, block_k):
+        k = start + tl.arange(0, block_k)
+        in_k = k < end * length_of_line
+        row = tl.load(rows + k[None, :] * rows_k, mask=in_s[:, None] & in_k[None, :], other=0.0)
+        above = tl.load(slope + k * slope_k, mask=in_k, other=0.0)[None, :]
+        narrower = tl.load(narrowing + k * narrowing_k, mask=in_k, other=0.0)[None, :]
+        relaxed = row * (above + tl.where(row > 0, narrower, 0.0))
+        part = tl.load(matrix + k[:, None] * matrix_k, mask=in_k[:, None] & in_l[None, :], other=0.0)
+        total = tl.dot(relaxed, part, total, input_precision=precision)
+    product = product + (place * size + s[:, None]) * columns + l[None, :]
+    tl.store(product, total, mask=in_s[:, None] & in_l[None, :])
+    if block == 0:
+        gap = _start(gap, place, batch, positions, gap_m, gap_b, gap_p)
+        lost = tl.zeros([block_s], dtype=tl.float32)
+        for start in range(0, length, block_k):
+            k = start + tl.arange(0, block_k)
+            in_k = k < length
+            row = tl.load(rows + k[None, :] * rows_k, mask=in_s[:, None] & in_k[None, :], other=0.0)
+            distance = tl.load(gap + k * gap_k, mask=in_k, other=0.0)[None, :]
+            lost += tl.sum(tl.where(row > 0, row, 0.0) * distance, axis=1)
+        tl.store(constant + place * size + s, -lost, mask=in_s)

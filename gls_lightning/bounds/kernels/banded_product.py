@@ -56,6 +56,10 @@ class MatrixBand(NamedTuple):
         return products / (self.outputs * self.inputs) + _COST_OF_A_BLOCK * len(blocks)
 
 
+WHOLE = MatrixBand(outputs=1, inputs=1, stride=1, padding=0, reach=1)
+"""The band of a matrix that may be 0 nowhere."""
+
+
 class Block(NamedTuple):
     """Lines of the output and of the input, each up to and without ``last``, whose products a block holds."""
 
@@ -98,7 +102,7 @@ class _BandedProduct(torch.autograd.Function):
         grad_matrix = None
         if ctx.needs_input_grad[1]:
             left, right = (grad, rows) if ctx.transposed else (rows, grad)
-            grad_matrix = _product_of_rows(left, right, ctx.band)
+            grad_matrix = product_of_rows(left, right, ctx.band)
         return banded_product(grad, matrix, ctx.band, transposed=not ctx.transposed), grad_matrix, None, None
 
 
@@ -125,7 +129,7 @@ def _slices(k: int, l: int, band: MatrixBand, blocks: tuple[Block, ...]) -> Iter
         yield outputs, slice(block.first_input * of_input, block.last_input * of_input)
 
 
-def _product_of_rows(left: Tensor, right: Tensor, band: MatrixBand) -> Tensor:
+def product_of_rows(left: Tensor, right: Tensor, band: MatrixBand) -> Tensor:
     """Multiplies ``left [..., N, K]``, transposed, by ``right [..., N, L]`` where the band is not 0: ``[..., K, L]``."""
     size = left.shape[-1]
     columns = [

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gls_lightning.bounds.kernels.banded_product import MatrixBand, banded_product
+
 
 def contract(rows: Tensor, vector: Tensor) -> Tensor:
     """Sums ``rows [B|1, P|1, S, K] * vector [B|1, P|1, 1, K]`` over ``K``; one matrix product where rows are shared."""
@@ -77,6 +79,14 @@ class PlainAbsoluteDot(torch.autograd.Function):
         else:
             by_element = (grad.unsqueeze(-1) * radius).sum_to_size(rows.shape)
         return by_element * rows.sign(), grad_radius
+
+
+def plain_relaxed_product(
+    rows: Tensor, slope: Tensor, narrowing: Tensor, gap: Tensor, matrix: Tensor, band: MatrixBand
+) -> tuple[Tensor, Tensor]:
+    """Returns :func:`~gls_lightning.bounds.kernels.relaxed_product` in operations of PyTorch."""
+    values, constant = PlainRelax.apply(rows, slope, narrowing, gap)
+    return banded_product(values.flatten(0, 2), matrix, band).unflatten(0, values.shape[:3]), constant
 
 
 class _BothSigns(torch.autograd.Function):
