@@ -44,7 +44,10 @@ def is_batched(tensor: Tensor) -> bool:
 
 
 def dispatch_is_watched() -> bool:
-    """Says whether a ``TorchDispatchMode`` is active: it sees operators of PyTorch only, and tensors may be stand-ins."""
+    """Says whether a ``TorchDispatchMode`` is active.
+
+    It sees operators of PyTorch only, and tensors may be stand-ins without numbers.
+    """
     return torch._C._len_torch_dispatch_stack() > 0
 
 

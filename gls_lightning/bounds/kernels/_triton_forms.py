@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gls_lightning.bounds.kernels import _triton_kernels as kernels
 from gls_lightning.bounds.kernels.banded_product import MatrixBand, banded_product, product_of_rows
-from gls_lightning.bounds.kernels.plain_forms import PlainAbsoluteDot, PlainRelax
+from gls_lightning.bounds.kernels.plain_forms import plain_absolute_dot, plain_relax
 
 BLOCK = 16, 128
 """Rows and columns of the blocks that forward kernels go through."""
@@ -77,7 +77,7 @@ class Relax(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *tensors: Tensor) -> tuple[Any, Any]:
-        return _over_members(Relax.apply, _over_first(PlainRelax.apply), in_dims, tensors)
+        return _over_members(Relax.apply, _over_first(plain_relax), in_dims, tensors)
 
 
 class _RelaxBackward(torch.autograd.Function):
@@ -130,7 +130,7 @@ class AbsoluteDot(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *tensors: Tensor) -> tuple[Any, Any]:
-        return _over_members(AbsoluteDot.apply, _over_first(PlainAbsoluteDot.apply), in_dims, tensors)
+        return _over_members(AbsoluteDot.apply, _over_first(plain_absolute_dot), in_dims, tensors)
 
 
 class RelaxedProduct(torch.autograd.Function):
@@ -239,8 +239,8 @@ def _absolute_dot_gradients(*inputs: Tensor) -> tuple[Tensor, ...]:
 def _second_derivatives(
     gradients: Callable[..., tuple[Tensor, ...]], inputs: tuple[Tensor, ...], grads: tuple[Tensor, ...]
 ) -> tuple[Tensor, ...]:
-    _, differentiate = torch.func.vjp(gradients, *inputs)
-    return differentiate(grads)  # type: ignore[no-any-return]
+    differentiate: Callable[..., tuple[Tensor, ...]] = torch.func.vjp(gradients, *inputs)[1]
+    return differentiate(grads)
 
 
 def _over_members(

@@ -191,9 +191,9 @@ def relaxed_product(
     rows = _start(rows, place, batch, positions, rows_m, rows_b, rows_p) + s[:, None] * rows_s
     slope = _start(slope, place, batch, positions, slope_m, slope_b, slope_p)
     narrowing = _start(narrowing, place, batch, positions, narrowing_m, narrowing_b, narrowing_p)
-    l = block * block_l + tl.arange(0, block_l)
-    in_l = l < columns
-    matrix = matrix + place // (batch * positions) * matrix_m + l[None, :] * matrix_l
+    column = block * block_l + tl.arange(0, block_l)
+    in_column = column < columns
+    matrix = matrix + place // (batch * positions) * matrix_m + column[None, :] * matrix_l
     # The lines of the output that read any of the input's lines on which the columns lie.
     first_input = block * block_l // columns_of_line
     last_input = (tl.minimum(block * block_l + block_l, columns) - 1) // columns_of_line
@@ -207,10 +207,10 @@ def relaxed_product(
         above = tl.load(slope + k * slope_k, mask=in_k, other=0.0)[None, :]
         narrower = tl.load(narrowing + k * narrowing_k, mask=in_k, other=0.0)[None, :]
         relaxed = row * (above + tl.where(row > 0, narrower, 0.0))
-        part = tl.load(matrix + k[:, None] * matrix_k, mask=in_k[:, None] & in_l[None, :], other=0.0)
+        part = tl.load(matrix + k[:, None] * matrix_k, mask=in_k[:, None] & in_column[None, :], other=0.0)
         total = tl.dot(relaxed, part, total, input_precision=precision)
-    product = product + (place * size + s[:, None]) * columns + l[None, :]
-    tl.store(product, total, mask=in_s[:, None] & in_l[None, :])
+    product = product + (place * size + s[:, None]) * columns + column[None, :]
+    tl.store(product, total, mask=in_s[:, None] & in_column[None, :])
     if block == 0:
         gap = _start(gap, place, batch, positions, gap_m, gap_b, gap_p)
         lost = tl.zeros([block_s], dtype=tl.float32)

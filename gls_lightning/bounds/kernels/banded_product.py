@@ -110,27 +110,22 @@ def _product(rows: Tensor, matrix: Tensor, band: MatrixBand, transposed: bool) -
     blocks = band.blocks(transposed=transposed)
     if len(blocks) == 1:
         return rows @ (matrix.mT if transposed else matrix)
-    return torch.cat([_times(rows, part, k, l, transposed) for part, k, l in _cut(matrix, band, blocks)], -1)
-
-
-def _times(rows: Tensor, part: Tensor, outputs: slice, inputs: slice, transposed: bool) -> Tensor:
-    return rows[..., inputs] @ part.mT if transposed else rows[..., outputs] @ part
-
-
-def _cut(matrix: Tensor, band: MatrixBand, blocks: tuple[Block, ...]) -> Iterator[tuple[Tensor, slice, slice]]:
+    parts = []
     for outputs, inputs in _slices(matrix.shape[-2], matrix.shape[-1], band, blocks):
-        yield matrix[..., outputs, inputs], outputs, inputs
+        part = matrix[..., outputs, inputs]
+        parts.append(rows[..., inputs] @ part.mT if transposed else rows[..., outputs] @ part)
+    return torch.cat(parts, -1)
 
 
-def _slices(k: int, l: int, band: MatrixBand, blocks: tuple[Block, ...]) -> Iterator[tuple[slice, slice]]:
-    of_output, of_input = k // band.outputs, l // band.inputs
+def _slices(height: int, width: int, band: MatrixBand, blocks: tuple[Block, ...]) -> Iterator[tuple[slice, slice]]:
+    of_output, of_input = height // band.outputs, width // band.inputs
     for block in blocks:
         outputs = slice(block.first_output * of_output, block.last_output * of_output)
         yield outputs, slice(block.first_input * of_input, block.last_input * of_input)
 
 
 def product_of_rows(left: Tensor, right: Tensor, band: MatrixBand) -> Tensor:
-    """Multiplies ``left [..., N, K]``, transposed, by ``right [..., N, L]`` where the band is not 0: ``[..., K, L]``."""
+    """Multiplies ``left [..., N, K]``, transposed, by ``right [..., N, L]`` inside the band: ``[..., K, L]``."""
     size = left.shape[-1]
     columns = [
         F.pad(left[..., outputs].mT @ right[..., inputs], (0, 0, outputs.start, size - outputs.stop))

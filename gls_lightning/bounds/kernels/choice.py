@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from gls_lightning.bounds.kernels.banded_product import MatrixBand
-from gls_lightning.bounds.kernels.plain_forms import PlainAbsoluteDot, PlainRelax, plain_relaxed_product
+from gls_lightning.bounds.kernels.plain_forms import plain_absolute_dot, plain_relax, plain_relaxed_product
 from gls_lightning.private_names import of_torch
-
 
 Result = TypeVar("Result")
 
@@ -119,9 +118,9 @@ def _pair(
     """Returns kernels and plain form of a function, arguments, and the precision of its products."""
     precision = torch.finfo(rows.dtype).eps
     if name == "relax":
-        return kernels.relax, PlainRelax.apply, [rows, *lines], precision
+        return kernels.relax, plain_relax, [rows, *lines], precision
     if name == "absolute_dot":
-        return kernels.absolute_dot, PlainAbsoluteDot.apply, [rows, lines[0]], precision
+        return kernels.absolute_dot, plain_absolute_dot, [rows, lines[0]], precision
     band = MatrixBand(outputs=5, inputs=10, stride=2, padding=1, reach=4)
     ours = partial(kernels.relaxed_product, band=band, precision="tf32")
     return ours, partial(plain_relaxed_product, band=band), [rows, *lines, _matrix(rows, band)], 2**-11

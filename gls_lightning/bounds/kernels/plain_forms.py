@@ -28,9 +28,7 @@ def _combine(weights: Tensor, rows: Tensor) -> Tensor:
     return weights.unsqueeze(-2) @ rows
 
 
-class PlainRelax(torch.autograd.Function):
-    """The form of :func:`~gls_lightning.bounds.kernels.relax` in operations of PyTorch."""
-
+class _Relax(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
@@ -56,9 +54,7 @@ class PlainRelax(torch.autograd.Function):
         return narrowed.add_(grad * slope).sum_to_size(rows.shape), grad_slope, grad_narrowing, grad_gap
 
 
-class PlainAbsoluteDot(torch.autograd.Function):
-    """The form of :func:`~gls_lightning.bounds.kernels.absolute_dot` in operations of PyTorch."""
-
+class _AbsoluteDot(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
@@ -81,11 +77,21 @@ class PlainAbsoluteDot(torch.autograd.Function):
         return by_element * rows.sign(), grad_radius
 
 
+def plain_relax(rows: Tensor, slope: Tensor, narrowing: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns :func:`~gls_lightning.bounds.kernels.relax` in operations of PyTorch."""
+    return _Relax.apply(rows, slope, narrowing, gap)  # type: ignore[no-any-return]
+
+
+def plain_absolute_dot(rows: Tensor, radius: Tensor) -> Tensor:
+    """Returns :func:`~gls_lightning.bounds.kernels.absolute_dot` in operations of PyTorch."""
+    return _AbsoluteDot.apply(rows, radius)  # type: ignore[no-any-return]
+
+
 def plain_relaxed_product(
     rows: Tensor, slope: Tensor, narrowing: Tensor, gap: Tensor, matrix: Tensor, band: MatrixBand
 ) -> tuple[Tensor, Tensor]:
     """Returns :func:`~gls_lightning.bounds.kernels.relaxed_product` in operations of PyTorch."""
-    values, constant = PlainRelax.apply(rows, slope, narrowing, gap)
+    values, constant = plain_relax(rows, slope, narrowing, gap)
     return banded_product(values.flatten(0, 2), matrix, band).unflatten(0, values.shape[:3]), constant
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 from gls_lightning.bounds._tensor_float import TensorFloat32
 from gls_lightning.bounds.kernels.banded_product import MatrixBand
 from gls_lightning.bounds.kernels.choice import kernels_for
-from gls_lightning.bounds.kernels.plain_forms import PlainAbsoluteDot, PlainRelax, plain_relaxed_product
+from gls_lightning.bounds.kernels.plain_forms import plain_absolute_dot, plain_relax, plain_relaxed_product
 
 
 def relax(rows: Tensor, slope: Tensor, narrowing: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
@@ -23,7 +23,7 @@ def relax(rows: Tensor, slope: Tensor, narrowing: Tensor, gap: Tensor) -> tuple[
     """
     if kernels := kernels_for("relax", rows):
         return kernels.relax(rows, slope, narrowing, gap)  # type: ignore[no-any-return]
-    return PlainRelax.apply(rows, slope, narrowing, gap)  # type: ignore[no-any-return]
+    return plain_relax(rows, slope, narrowing, gap)
 
 
 def absolute_dot(rows: Tensor, radius: Tensor) -> Tensor:
@@ -31,7 +31,7 @@ def absolute_dot(rows: Tensor, radius: Tensor) -> Tensor:
     shared = rows.shape[:2] == (1, 1)  # one matrix product in the plain form
     if not shared and (kernels := kernels_for("absolute_dot", rows)):
         return kernels.absolute_dot(rows, radius)  # type: ignore[no-any-return]
-    return PlainAbsoluteDot.apply(rows, radius)  # type: ignore[no-any-return]
+    return plain_absolute_dot(rows, radius)
 
 
 def relaxed_product(

@@ -53,15 +53,20 @@ class Geometry(NamedTuple):
         return outputs * area(self.length) * inputs * area(self.kernel) // self.groups
 
     @property
-    def has_small_matrix(self) -> bool:
-        """Says whether the matrix is bounded, by itself and in proportion to the products that are needed."""
-        return self.matrix_size <= min(LARGEST_MATRIX, GREATEST_SHARE * self.products)
-
-    @property
     def band(self) -> MatrixBand:
         """The part of the matrix that is not 0."""
         reach = (self.kernel[0] - 1) * self.dilation[0] + 1
         return MatrixBand(self.length[0], self.size[0], self.stride[0], self.padding[0], reach)
+
+    def by_matrix(self, *, batched: bool, tf32: bool) -> bool:
+        """Says whether a product with the matrix is the fastest form on CUDA.
+
+        Args:
+            batched: Whether ``torch.func.vmap`` runs over the kernel. A convolution would then be grouped, and groups
+                are slow on CUDA; products of matrices are not.
+            tf32: Whether matrix products run in TensorFloat-32.
+        """
+        return (batched or tf32) and self.matrix_size <= min(LARGEST_MATRIX, GREATEST_SHARE * self.products)
 
 
 LARGEST_MATRIX = 2**24
@@ -101,10 +106,13 @@ def convolved_by_matrix(x: Tensor, kernel: Tensor, geometry: Geometry) -> Tensor
 def _multiplied(maps: Tensor, kernel: Tensor, geometry: Geometry, *, transposed: bool) -> Tensor:
     matrices, groups = convolution_matrices(kernel, geometry), geometry.groups
     channels_last = maps.movedim(1, -1)
-    shape = (*(geometry.length if transposed else geometry.size), -1)
+    height, width = geometry.length if transposed else geometry.size
     if groups == 1:
         product = banded_product(channels_last.flatten(1), matrices[0], geometry.band, transposed=transposed)
-        return product.unflatten(1, shape).movedim(-1, 1)
-    by_group = channels_last.unflatten(-1, (groups, -1)).movedim(-2, 0).flatten(2)
-    product = banded_product(by_group, matrices, geometry.band, transposed=transposed).unflatten(2, shape)
-    return product.movedim(0, -2).flatten(-2).movedim(-1, 1)
+        whole: Tensor = product.unflatten(1, (height, width, -1))
+    else:
+        by_group: Tensor = channels_last.unflatten(-1, (groups, -1)).movedim(-2, 0)
+        product = banded_product(by_group.flatten(2), matrices, geometry.band, transposed=transposed)
+        parts: Tensor = product.unflatten(2, (height, width, -1))
+        whole = parts.movedim(0, -2).flatten(-2)
+    return whole.movedim(-1, 1)

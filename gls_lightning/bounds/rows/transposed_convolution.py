@@ -31,7 +31,7 @@ def transposed_convolution(
         Maps of the convolution's input, ``[N, C_in, *size]``.
     """
     geometry = Geometry.of(kernel, (maps.shape[2], maps.shape[3]), stride, padding, dilation, size, groups)
-    form = _form_on_device(maps, kernel, geometry)
+    form = form_on_device(kernel, geometry)
     if form == "matrix":
         return transposed_by_matrix(maps, kernel, geometry)
     if form == "by place":
@@ -54,15 +54,14 @@ def form_of(device: str, dtype: torch.dtype, tf32: TensorFloat32, geometry: Geom
         dtype: Type of the numbers.
         tf32: Where TensorFloat-32 is allowed.
         geometry: Sizes of the convolution.
-        batched: Whether ``torch.func.vmap`` runs over the kernel. A convolution would then be grouped, and groups are
-            slow on CUDA; products of matrices are not.
+        batched: Whether ``torch.func.vmap`` runs over the kernel.
     """
     if device != "cuda":
         return "by place" if device == "cpu" and geometry.dilation == (1, 1) else "library"
     if dtype not in (torch.float32, torch.float64):
         return "library"
     is_single = dtype == torch.float32
-    if geometry.has_small_matrix and (batched or (is_single and tf32.products)):
+    if geometry.by_matrix(batched=batched, tf32=is_single and tf32.products):
         return "matrix"
     if geometry.dilation == (1, 1):
         return "by place"
@@ -71,12 +70,31 @@ def form_of(device: str, dtype: torch.dtype, tf32: TensorFloat32, geometry: Geom
     return "matrix" if geometry.matrix_size <= LARGEST_MATRIX else "by place"
 
 
-def _form_on_device(maps: Tensor, kernel: Tensor, geometry: Geometry) -> Form:
-    device = maps.device.type
-    if device != "cuda" or torch.compiler.is_compiling():
-        return form_of("cpu" if device == "cuda" else device, maps.dtype, FULL_PRECISION, geometry, batched=False)
+def form_on_device(kernel: Tensor, geometry: Geometry) -> Form:
+    """Chooses the form by :func:`form_of` for a kernel and the present settings of PyTorch."""
+    device = kernel.device.type
+    if device != "cuda" or torch.compiler.is_compiling():  # the settings cannot be compiled
+        return form_of("cpu" if device == "cuda" else device, kernel.dtype, FULL_PRECISION, geometry, batched=False)
     batched = of_torch.is_batched(kernel)
-    return form_of(device, maps.dtype, TensorFloat32.current(), geometry, batched=batched)
+    return form_of(device, kernel.dtype, TensorFloat32.current(), geometry, batched=batched)
+
+
+def is_joined(values: Tensor, geometry: Geometry, tf32: TensorFloat32, *, batched: bool) -> bool:
+    """Says whether rows are relaxed and multiplied by a convolution's matrix in one kernel.
+
+    Args:
+        values: Coefficients of the rows, ``[B|1, P|1, S, K]``.
+        geometry: Sizes of the convolution.
+        tf32: Where TensorFloat-32 is allowed; without it, the product is better left to a library.
+        batched: Whether ``torch.func.vmap`` runs over the kernel.
+    """
+    if values.device.type != "cuda" or values.dtype != torch.float32 or not tf32.products:
+        return False
+    return values.shape[2] >= _FEWEST_JOINED and geometry.by_matrix(batched=batched, tf32=True)
+
+
+_FEWEST_JOINED = 32
+"""Rows of a place below which most of a kernel's block would be empty."""
 
 
 def transposed_by_library(maps: Tensor, kernel: Tensor, geometry: Geometry) -> Tensor:

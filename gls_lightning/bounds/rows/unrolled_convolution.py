@@ -37,7 +37,8 @@ def placed(
     kernel_size = kernel.shape[2], kernel.shape[3]
     placement = _placement(kernel_size, stride, dilation, window, input_window, padding).to(kernel)
     kernels = kernel.reshape(groups, -1, kernel.shape[1], area(kernel_size))
-    return (kernels @ placement).unflatten(-1, (area(window), area(input_window)))
+    in_place: Tensor = (kernels @ placement).unflatten(-1, (area(window), area(input_window)))
+    return in_place
 
 
 @lru_cache(maxsize=256)
