@@ -86,10 +86,11 @@ class _RelaxBackward(torch.autograd.Function):
     @staticmethod
     def forward(*inputs: Tensor) -> tuple[Tensor, ...]:
         rows, slope, narrowing, gap, grad, grad_constant = inputs
-        places, (size, length) = _places(*inputs[:4]), rows.shape[3:]
+        places, (size, length) = _places(*inputs), rows.shape[3:]
         grads = rows.new_empty(*places, size, length), *rows.new_empty(3, *places, 1, length).unbind()
         of_lines = _strides_of_lines((slope, narrowing, gap), places)
-        strides = *_strides(rows, places), *of_lines, *grad.stride(), *grad_constant.stride()
+        of_grads = *_strides(grad, places), *_strides(grad_constant, places)
+        strides = *_strides(rows, places), *of_lines, *of_grads
         programs = prod(places) * -(-length // BLOCK_BACKWARD[1])
         numbers = *places[1:], size, length, *strides
         _launch(kernels.relax_backward, programs, (*inputs, *grads), numbers, BLOCK_BACKWARD)
@@ -195,9 +196,9 @@ class _AbsoluteDotBackward(torch.autograd.Function):
     @staticmethod
     def forward(*inputs: Tensor) -> tuple[Tensor, ...]:
         rows, radius, grad = inputs
-        places, (size, length) = _places(rows, radius), rows.shape[3:]
+        places, (size, length) = _places(*inputs), rows.shape[3:]
         grads = rows.new_empty(*places, size, length), rows.new_empty(*places, 1, length)
-        strides = *_strides(rows, places), *_strides_of_lines((radius,), places), *grad.stride()
+        strides = *_strides(rows, places), *_strides_of_lines((radius,), places), *_strides(grad, places)
         programs = prod(places) * -(-length // BLOCK_BACKWARD[1])
         numbers = *places[1:], size, length, *strides
         _launch(kernels.absolute_dot_backward, programs, (*inputs, *grads), numbers, BLOCK_BACKWARD)
