@@ -50,7 +50,7 @@ def prepare(device: torch.device, dtype: torch.dtype = torch.float32) -> Mapping
     """
     index = torch.cuda.current_device() if device.index is None else device.index
     if (index, dtype) not in _found:
-        reasons = _in_thread(partial(_examine, torch.device("cuda", index), dtype))
+        reasons = _in_thread(partial(_examine, _device(index), dtype))
         if wrong := [f"{name}: {reason}" for name, reason in reasons.items() if reason]:
             place = f"{dtype} on cuda:{index}"
             warnings.warn(f"plain forms replace Triton kernels for {place} ({'; '.join(wrong)})", stacklevel=2)
@@ -63,6 +63,10 @@ _TYPES = torch.float32, torch.float64
 
 _found: dict[tuple[int | None, torch.dtype], Mapping[Name, ModuleType]] = {}
 """The usable kernels by index of the device and type of the numbers."""
+
+
+def _device(index: int) -> torch.device:
+    return torch.device("cuda", index)
 
 
 def _kernels() -> ModuleType:

@@ -1,9 +1,6 @@
 """The kernels in Triton's interpreter, on a CPU, against the plain forms; `test_triton_kernels.py` runs this file."""
 
 import os
-
-assert os.environ.get("TRITON_INTERPRET") == "1", "Triton reads it when it is imported"
-
 from collections.abc import Sequence
 from functools import partial
 
@@ -18,6 +15,8 @@ from gls_lightning.bounds.kernels import _triton_forms as kernels
 from gls_lightning.bounds.kernels.choice import Name, difference_from_plain_form
 from gls_lightning.bounds.kernels.plain_forms import plain_absolute_dot, plain_relax, plain_relaxed_product
 from gls_lightning.bounds.rows import Geometry, convolution_matrices
+
+assert os.environ.get("TRITON_INTERPRET") == "1", "Triton reads it when it is imported"
 
 CPU = torch.device("cpu")
 few = partial(settings, deadline=None, derandomize=True)

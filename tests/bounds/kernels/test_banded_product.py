@@ -15,7 +15,9 @@ bands = st.builds(MatrixBand, numbers, numbers, st.integers(1, 3), st.integers(0
 def matrix_of(band: MatrixBand, width: tuple[int, int] = (2, 3), leading: tuple[int, ...] = ()) -> Tensor:
     """A matrix that is 0 away from the band."""
     generator = torch.Generator().manual_seed(0)
-    lines = torch.randn(*leading, band.outputs, width[0], band.inputs, width[1], dtype=torch.double, generator=generator)
+    lines = torch.randn(
+        *leading, band.outputs, width[0], band.inputs, width[1], dtype=torch.double, generator=generator
+    )
     first = torch.arange(band.outputs)[:, None] * band.stride - band.padding
     inputs = torch.arange(band.inputs)
     reached = (inputs >= first) & (inputs < first + band.reach)

@@ -39,7 +39,12 @@ NETWORKS = {
         nn.Linear(5, 4),
     ),
     "dilated": lambda: nn.Sequential(
-        nn.Conv2d(2, 4, 3, 1, 2, dilation=2), nn.ReLU(), nn.Conv2d(4, 3, 2, 2, 1), nn.Tanh(), nn.Flatten(), nn.LazyLinear(4)
+        nn.Conv2d(2, 4, 3, 1, 2, dilation=2),
+        nn.ReLU(),
+        nn.Conv2d(4, 3, 2, 2, 1),
+        nn.Tanh(),
+        nn.Flatten(),
+        nn.LazyLinear(4),
     ),
     "grouped": lambda: nn.Sequential(
         nn.Conv2d(2, 4, 3, 2, groups=2), nn.ReLU(), nn.AvgPool2d(2), nn.ReLU(), nn.Flatten(), nn.LazyLinear(4)
