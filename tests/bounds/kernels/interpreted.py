@@ -163,7 +163,8 @@ def test_vmap_equals_the_loop(batched: tuple[int | None, ...], gradient_inside: 
     def loss(relax: object, dot: object, *inputs: Tensor) -> Tensor:
         values, constant = relax(*inputs)  # type: ignore[operator]
         later = values + constant.sum() + (dot(inputs[0], inputs[3]) + dot(values, inputs[3])).sum()  # type: ignore[operator]
-        return later.sum() if linear else later.sin().sum()
+        weights = torch.arange(float(later.numel()), dtype=later.dtype).view_as(later)  # the same for all members
+        return (later * weights).sum() if linear else later.sin().sum()
 
     ours = partial(loss, kernels.relax, kernels.absolute_dot)
     plain = partial(loss, relax_with_lines_alike, plain_absolute_dot)
