@@ -173,10 +173,10 @@ class BackSubstitution(RelaxedNetwork):
         This is done where nothing else sees the convolution, and where it is faster: on CUDA.
         """
         source = self.graph.by_name.get(node.inputs[0])
-        if source is None or not isinstance(source.operation, Convolution) or source.name in self.boxes:
+        if node.name not in self.lines or node.name in self.multipliers or source is None:
             return None
         seen_elsewhere = sum(source.name in other.inputs for other in self.graph.nodes) > 1
-        if seen_elsewhere or not isinstance(node.operation, Activation) or node.name in self.multipliers:
+        if seen_elsewhere or source.name in self.boxes or not isinstance(source.operation, Convolution):
             return None
         joined = source.operation.backward_relaxed(self.tensors, rows, self.band(node))
         return None if joined is None else (source, joined)
