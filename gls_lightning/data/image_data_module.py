@@ -35,6 +35,7 @@ class ImageDataModule(LightningDataModule, ABC):
     differ by one image, which torchmetrics objects account for exactly.
 
     Attributes:
+        indices_on_host: The index of each image of the last batch, in the CPU's memory, if its loader gives one.
         input_shape: [C,H,W].
         num_classes: Number of classes.
         mean: Mean of each channel, for the network's normalisation; None without one.
@@ -64,6 +65,7 @@ class ImageDataModule(LightningDataModule, ABC):
     mean: ClassVar[tuple[float, ...] | None] = None
     std: ClassVar[tuple[float, ...] | None] = None
     white: ClassVar[int] = 255
+    indices_on_host: Tensor | None = None
 
     def __init__(
         self,
@@ -99,6 +101,11 @@ class ImageDataModule(LightningDataModule, ABC):
         Raises:
             ConfigurationError: The data are missing.
         """
+
+    def on_before_batch_transfer(self, batch: ImageBatch, dataloader_idx: int) -> ImageBatch:
+        """Keeps the indices of a batch where the CPU can read them without waiting for a GPU."""
+        self.indices_on_host = batch[2] if len(batch) > 2 else None
+        return batch
 
     def augmentation(self, num_images: int) -> Augmentation | None:
         """Returns the augmentation of a training set of ``num_images`` images; by default there is none."""
