@@ -19,7 +19,7 @@ from gls_lightning.training._recorder import RECORDERS, CannotRecordError, Recor
 from gls_lightning.training.loss import TrainingLoss
 
 Capture = bool | Literal["auto"]
-"""Whether training steps are recorded: ``auto`` where that is possible."""
+"""The choice to record training steps: ``auto`` does so where it is possible."""
 
 
 class CapturedLosses:

@@ -1,7 +1,7 @@
 """Captured losses against the losses themselves: a tape of operations stands in for a CUDA graph."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -104,10 +104,10 @@ class Problem:
 
 
 @pytest.fixture
-def tape(monkeypatch: pytest.MonkeyPatch) -> Iterator[TapeRecorder]:
+def tape(monkeypatch: pytest.MonkeyPatch) -> TapeRecorder:
     recorder = TapeRecorder()
     monkeypatch.setitem(RECORDERS, "cpu", lambda device: recorder)
-    yield recorder
+    return recorder
 
 
 def captured(relaxation: Relaxation, capture: Any = True) -> CapturedLosses:
@@ -195,6 +195,11 @@ class Counts(Certified):
         return loss * Counts.calls, metrics
 
 
+def estimates_of(problem: Problem, losses: CapturedLosses) -> None:
+    for step in (1, 2, 3):
+        problem.estimate(Backprop(), losses(problem.loss(step)), step)
+
+
 @pytest.mark.parametrize(
     ("objective", "message"),
     [(ReadsValues(), "_local_scalar_dense reads values of tensors"), (Counts(), "a replay gave other numbers")],
@@ -206,15 +211,12 @@ def test_what_cannot_be_recorded_is_evaluated_or_refused(
     problem = Problem(IBP(), objective, ramp=1)
     losses = captured(IBP(), "auto")
     with caplog.at_level("INFO", logger="lightning.pytorch"):
-        for step in (1, 2, 3):
-            problem.estimate(Backprop(), losses(problem.loss(step)), step)
+        estimates_of(problem, losses)
     said = [record.getMessage() for record in caplog.records if "not captured" in record.getMessage()]
     assert len(said) == 1
     assert message in said[0]
     with pytest.raises(ConfigurationError, match=f"capture is true.*{message}"):
-        strict = captured(IBP())
-        for step in (1, 2, 3):
-            problem.estimate(Backprop(), strict(problem.loss(step)), step)
+        estimates_of(problem, captured(IBP()))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """A training loss on a GPU that does not exist: nothing may be copied to it from the CPU, and nothing read from it.
 
-PyTorch's fake tensors have devices and shapes, but no values; so attacks, which need backward passes, are left out here.
-That they read no values is shown on the CPU by the recordings of captured losses.
+PyTorch's fake tensors have devices and shapes, but no values. Attacks, which need backward passes, are left out here;
+that they read no values is shown on the CPU by the recordings of captured losses.
 """
 
 from collections.abc import Iterator
