@@ -4,9 +4,11 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from gls_lightning.callbacks import PacedProgressBar
 from gls_lightning.checkpoint_io import WholeCheckpointIO
 from gls_lightning.command_line.model_commands.trainer_options import check_trainer_options
 from gls_lightning.commands import MODEL_COMMANDS, command
@@ -23,9 +25,19 @@ class GLSTrainer(Trainer):
 
     def __init__(self, *, inference_mode: bool = False, **kwargs: Any) -> None:
         check_trainer_options(kwargs)
+        _add_progress_bar(kwargs)
         super().__init__(inference_mode=inference_mode, **kwargs)
         if type(self.strategy.checkpoint_io) is TorchCheckpointIO:
             self.strategy.checkpoint_io = WholeCheckpointIO()
+
+
+def _add_progress_bar(options: dict[str, Any]) -> None:
+    """Adds a progress bar to the callbacks, unless there is one or none is wanted."""
+    given = options.get("callbacks") or []
+    callbacks = [given] if isinstance(given, Callback) else [*given]
+    wanted = options.get("enable_progress_bar") is not False
+    if wanted and not any(isinstance(callback, ProgressBar) for callback in callbacks):
+        options["callbacks"] = [*callbacks, PacedProgressBar()]
 
 
 def _method(run: Callable[..., None]) -> Callable[..., None]:

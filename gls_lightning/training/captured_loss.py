@@ -189,7 +189,10 @@ class _Recording:
     def _check(self, params: Params, found: Sequence[Tensor]) -> None:
         """Compares a replay with the evaluation itself."""
         self._unchecked -= 1
-        expected, _ = of_torch.tree_flatten(self._evaluation(self._loss, params))
+        try:
+            expected, _ = of_torch.tree_flatten(self._evaluation(self._loss, params))
+        except torch.OutOfMemoryError as error:
+            raise CannotRecordError("no memory is left beside a recording; lower memory_budget") from error
         whole = torch.cat([right.detach().double().nan_to_num().flatten() for right in expected]).norm()
         for own, right in zip(found, expected, strict=True):
             tolerance = 1e-9 if right.dtype == torch.float64 else 1e-3  # sums on a GPU may have another order each time
