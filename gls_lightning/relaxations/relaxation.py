@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from torch import Tensor
 
 from gls_lightning.bounds import Box, Graph, Tensors
+from gls_lightning.relaxations.memory import MemoryBudget
 
 
 class Relaxation(ABC):
@@ -19,14 +20,15 @@ class Relaxation(ABC):
         sound: Whether the bounds hold for every point of the box; certification refuses relaxations that say no.
         needs_graph: Whether the bounds need the network's operations; if not, any network will do, and the graph of one
             with unsupported layers is a :class:`gls_lightning.bounds.OpaqueGraph`.
-        memory_budget: GiB that bounds should take. By default a population has as many members at once as fit.
+        memory_budget: GiB that bounds should take; ``auto`` is 0.6 of the memory of a GPU, and 4 on a CPU. By default a
+            population has as many members at once as fit.
     """
 
     differentiable: bool = True
     vectorisable: bool = False
     sound: bool = True
     needs_graph: bool = True
-    memory_budget: float = 4.0
+    memory_budget: MemoryBudget = "auto"
 
     @abstractmethod
     def __call__(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> Tensor:
