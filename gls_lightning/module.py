@@ -233,6 +233,7 @@ class CertifiedTrainingModule(OptimizedNetwork):
         if not traced:
             require_large_last_batch(self)
         require_large_batch(self, len(labels), batch_idx)
+        indices = self.drawing_indices(batch, batch_idx, indices)
         return in_precision_of(self.network.parameters(), inputs), labels, indices
 
     def _step(self, batch: int) -> Step:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule
@@ -169,6 +170,13 @@ class BoundedNetwork(LightningModule):
         """Switches autocast off: bounds and perturbations do not survive the rounding of half precision."""
         return torch.autocast(self.device.type, enabled=False)
 
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Sends images and labels to the device; indices stay on the CPU, which draws by them."""
+        if not isinstance(batch, list | tuple) or len(batch) != 3:
+            return super().transfer_batch_to_device(batch, device, dataloader_idx)
+        images, labels, indices = batch
+        return [*super().transfer_batch_to_device([images, labels], device, dataloader_idx), indices]
+
     def read(
         self, batch: Sequence[Tensor], batch_idx: int, split: str, *, deferrable: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -183,13 +191,33 @@ class BoundedNetwork(LightningModule):
         else:
             require_values(read, place, self.graph.num_outputs)
         inputs, labels, indices = read
-        if indices is None:  # any number that no other image of the epoch has, whatever the sizes of the batches
-            indices = torch.arange(len(labels), device=labels.device) + (batch_idx << 32)
+        if indices is None:
+            indices = _numbered(len(labels), batch_idx, labels.device)
         # Autograd, on which attacks depend, refuses the tensors of inference mode.
         return inputs.clone() if inputs.is_inference() else inputs, labels.clone(), indices
 
+    def drawing_indices(self, batch: Sequence[Tensor], batch_idx: int, indices: Tensor) -> Tensor:
+        """Returns the indices of a batch that was read, on the CPU if they can be had there without waiting for a GPU.
+
+        Args:
+            batch: The batch as it came.
+            batch_idx: Its number.
+            indices: What :meth:`read` returned.
+        """
+        if not reading_waits(indices):
+            return indices
+        if len(batch) == 2:
+            return _numbered(len(indices), batch_idx, torch.device("cpu"))
+        given = batch[2]
+        return indices if reading_waits(given) else given.to(torch.int64).clamp(min=0)
+
     def check_traced(self) -> None:
         """Refuses a network that was traced at the first batch and does not suit the run; derived classes know how."""
+
+
+def _numbered(number: int, batch_idx: int, device: torch.device) -> Tensor:
+    """Returns indices that no other image of the epoch has, whatever the sizes of the batches."""
+    return torch.arange(number, device=device) + (batch_idx << 32)
 
 
 def bounded_network(callback: Callback, module: LightningModule) -> BoundedNetwork:
