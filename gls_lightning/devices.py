@@ -1,4 +1,4 @@
-"""What a device is asked: how much memory it has, and to take tensors without anyone waiting for it."""
+"""Questions to a device about its memory, and tensors on the way to it."""
 
 import torch
 from torch import Tensor

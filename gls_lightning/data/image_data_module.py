@@ -206,6 +206,12 @@ class ImageDataModule(LightningDataModule, ABC):
         """Makes a loader of the test images, in order."""
         return self._evaluation_loader(**self._loading(self.test_set, may_move=False))
 
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Sends images and labels to the device; indices stay on the CPU, which draws by them."""
+        if not isinstance(batch, list | tuple) or len(batch) != 3:  # of a loader of one's own
+            return super().transfer_batch_to_device(batch, device, dataloader_idx)
+        return [*super().transfer_batch_to_device(list(batch[:2]), device, dataloader_idx), batch[2]]
+
     def _evaluation_loader(self, dataset: ImageDataset, **loading: Any) -> DataLoader[ImageBatch]:
         rank, world_size = self._process()
         batch_size = even_batch_size(len(dataset), world_size, self.eval_batch_size)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule
@@ -169,13 +168,6 @@ class BoundedNetwork(LightningModule):
     def full_precision(self) -> torch.autocast:
         """Switches autocast off: bounds and perturbations do not survive the rounding of half precision."""
         return torch.autocast(self.device.type, enabled=False)
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Sends images and labels to the device; indices stay on the CPU, which draws by them."""
-        if not isinstance(batch, list | tuple) or len(batch) != 3:
-            return super().transfer_batch_to_device(batch, device, dataloader_idx)
-        images, labels, indices = batch
-        return [*super().transfer_batch_to_device([images, labels], device, dataloader_idx), indices]
 
     def read(
         self, batch: Sequence[Tensor], batch_idx: int, split: str, *, deferrable: bool

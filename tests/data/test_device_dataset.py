@@ -188,3 +188,13 @@ def test_training_with_batch_norm_is_the_same_to_the_bit(random_images: Module) 
 
     here, there = weights(False), weights(True)
     assert all(torch.equal(value, there[name]) for name, value in here.items())
+
+
+def test_indices_stay_on_the_cpu_on_the_way_to_a_device(random_images: Module) -> None:
+    data = random_images(batch_size=4)
+    batch = next(iter(data.train_dataloader()))
+    images, labels, indices = data.transfer_batch_to_device(batch, torch.device("meta"), 0)
+    assert images.device == labels.device == torch.device("meta")
+    assert torch.equal(indices, batch[2])
+    pair = data.transfer_batch_to_device(batch[:2], torch.device("meta"), 0)
+    assert [part.device.type for part in pair] == ["meta", "meta"]
