@@ -21,7 +21,7 @@ from gls_lightning.private_names import of_lightning, of_torch
 from gls_lightning.randomness import keyed_generator
 
 OnDevice = Literal["auto"] | bool
-"""Whether data live on the device of the training: ``auto`` for where that suits it."""
+"""The choice whether data live on the device of the training; ``auto`` is a rule of device and sizes."""
 
 _Batch = TypeVar("_Batch")
 
