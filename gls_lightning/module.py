@@ -246,15 +246,8 @@ class CertifiedTrainingModule(OptimizedNetwork):
         if not traced:
             require_large_last_batch(self)
         require_large_batch(self, len(labels), batch_idx)
-        return in_precision_of(self.network.parameters(), inputs), labels, self._on_host(indices)
-
-    def _on_host(self, indices: Tensor) -> Tensor:
-        """Returns the batch's indices in the CPU's memory, from which attacks draw their starts, if it is known there.
-
-        Reading them back from a GPU would wait for it.
-        """
-        kept = getattr(getattr(self.trainer, "datamodule", None), "indices_on_host", None)
-        return indices if kept is None or kept.shape != indices.shape else kept
+        indices = self.drawing_indices(batch, batch_idx, indices)
+        return in_precision_of(self.network.parameters(), inputs), labels, indices
 
     def _step(self, batch: int) -> Step:
         if self.population_parallel:

@@ -19,16 +19,17 @@ from gls_lightning.callbacks.run_report import RunReport
 from gls_lightning.callbacks.save_run_config import SaveRunConfig
 from gls_lightning.callbacks.sigma_decay import SigmaDecay
 from gls_lightning.callbacks.swa import SWA
+from gls_lightning.callbacks.training_precision import TrainingPrecision
 from gls_lightning.callbacks.training_statistics import TrainingStatistics
 from gls_lightning.callbacks.wandb_summary import WandbSummary
 
 INTERNAL = frozenset(
     {
         *("BatchGuard", "EpochResumption", "LearningRateCheck", "MonitoredNames", "NonFiniteGuard", "WandbSummary"),
-        *("MetricsFile", "RefusedRun", "RunReport", "SaveRunConfig"),
+        *("MetricsFile", "RefusedRun", "RunReport", "SaveRunConfig", "TrainingPrecision"),
     }
 )
-"""The callbacks that the module or the command line adds to every run; configurations have no use for them."""
+"""The callbacks that the module, the trainer or the command line adds to runs; configurations have no use for them."""
 
 __all__ = [
     "SWA",
@@ -50,6 +51,7 @@ __all__ = [
     "RunReport",
     "SaveRunConfig",
     "SigmaDecay",
+    "TrainingPrecision",
     "TrainingStatistics",
     "WandbSummary",
 ]

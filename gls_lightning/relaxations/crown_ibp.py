@@ -19,8 +19,8 @@ class CROWNIBP(LinearRelaxation):
             ``zero``, ``one``, or ``parallel`` to the chord above (Fast-Lin).
         intersect_ibp: Whether each bound is the better one of this relaxation's and of IBP's (auto_LiRPA's
             ``compare_crown_with_ibp``).
-        memory_budget: GiB that the coefficients may take, gradients included. A batch that needs more is bounded in
-            parts, each computed again in the backward pass.
+        memory_budget: GiB that the coefficients may take, gradients included; ``auto`` is 0.6 of the memory of a GPU,
+            and 4 on a CPU. A batch that needs more is bounded in parts, each computed again in the backward pass.
 
     Example:
         The larger of two bounds is never below IBP's own:

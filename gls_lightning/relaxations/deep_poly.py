@@ -5,6 +5,7 @@ from typing_extensions import override
 from gls_lightning.bounds import BackSubstitution, Box, LowerSlope, Node
 from gls_lightning.bounds.operations import Activation
 from gls_lightning.relaxations.linear_relaxation import LinearRelaxation
+from gls_lightning.relaxations.memory import MemoryBudget
 
 
 class DeepPoly(LinearRelaxation):
@@ -22,8 +23,8 @@ class DeepPoly(LinearRelaxation):
         skip_ibp_stable: Whether ReLUs that IBP proves stable keep its bounds and only the others are bounded by
             back-substitution: sound, a slightly different relaxation, and far cheaper where few ReLUs are unstable.
             Not under ``torch.func.vmap``.
-        memory_budget: GiB that the coefficients may take, gradients included. A batch that needs more is bounded in
-            parts, each computed again in the backward pass.
+        memory_budget: GiB that the coefficients may take, gradients included; ``auto`` is 0.6 of the memory of a GPU,
+            and 4 on a CPU. A batch that needs more is bounded in parts, each computed again in the backward pass.
 
     Example:
         The margin of this network is ``1 - |x|``, at least 0.7 for ``-0.1 <= x <= 0.3``:
@@ -48,7 +49,7 @@ class DeepPoly(LinearRelaxation):
         lower_slope: LowerSlope = "adaptive",
         intersect_ibp: bool = False,
         skip_ibp_stable: bool = False,
-        memory_budget: float = 4.0,
+        memory_budget: MemoryBudget = "auto",
     ) -> None:
         super().__init__(lower_slope=lower_slope, intersect_ibp=intersect_ibp, memory_budget=memory_budget)
         self.skip_ibp_stable = skip_ibp_stable

@@ -22,8 +22,8 @@ class HBox(RelaxationInParts):
     the specification.
 
     Args:
-        memory_budget: GiB that the coefficients may take, gradients included. A batch that needs more is bounded in
-            parts, each computed again in the backward pass.
+        memory_budget: GiB that the coefficients may take, gradients included; ``auto`` is 0.6 of the memory of a GPU,
+            and 4 on a CPU. A batch that needs more is bounded in parts, each computed again in the backward pass.
 
     Example:
         The first layer copies ``x``, and the second subtracts one copy from the other:

@@ -10,7 +10,7 @@ from typing_extensions import override
 from gls_lightning.arguments import require
 from gls_lightning.bounds import BackSubstitution, Box, CountingSubstitution, Graph, LowerSlope, Tensors
 from gls_lightning.relaxations.ibp import IBP
-from gls_lightning.relaxations.memory import Coefficients, chunks_of_nodes
+from gls_lightning.relaxations.memory import Coefficients, MemoryBudget, chunks_of_nodes
 from gls_lightning.relaxations.parts import RelaxationInParts
 
 
@@ -24,16 +24,18 @@ class LinearRelaxation(RelaxationInParts):
             ``zero``, ``one``, or ``parallel`` to the chord above (Fast-Lin).
         intersect_ibp: Whether each bound is the better one of this relaxation's and of IBP's (auto_LiRPA's
             ``compare_crown_with_ibp``).
-        memory_budget: GiB that the coefficients may take, gradients included.
+        memory_budget: GiB that the coefficients may take, gradients included; ``auto`` is 0.6 of the memory of a GPU,
+            and 4 on a CPU.
 
     Raises:
-        ConfigurationError: ``lower_slope`` is no such rule, or ``memory_budget`` is not positive.
+        ConfigurationError: ``lower_slope`` is no such rule, or ``memory_budget`` is neither positive nor
+            ``auto``.
     """
 
     in_chunks = True
 
     def __init__(
-        self, *, lower_slope: LowerSlope = "adaptive", intersect_ibp: bool = False, memory_budget: float = 4.0
+        self, *, lower_slope: LowerSlope = "adaptive", intersect_ibp: bool = False, memory_budget: MemoryBudget = "auto"
     ) -> None:
         super().__init__(memory_budget=memory_budget)
         rules = get_args(LowerSlope)

@@ -8,10 +8,9 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from typing_extensions import override
 
-from gls_lightning.arguments import require
 from gls_lightning.bounds import Box, Graph, Tensors
 from gls_lightning.private_names import of_torch
-from gls_lightning.relaxations.memory import Coefficients, parts_of_batch
+from gls_lightning.relaxations.memory import Coefficients, MemoryBudget, gibibytes, parts_of_batch, require_budget
 from gls_lightning.relaxations.relaxation import Relaxation
 
 Shapes = tuple[tuple[str, torch.Size], ...]
@@ -24,20 +23,20 @@ class RelaxationInParts(Relaxation):
     A subclass bounds a part (``_bound``) and counts the coefficients of a sample (``_count``).
 
     Args:
-        memory_budget: GiB that the coefficients may take, gradients included. A batch that needs more is bounded in
-            parts, each computed again in the backward pass; inside ``torch.func`` transforms, which do not allow that,
-            the budget holds as long as no gradient is taken.
+        memory_budget: GiB that the coefficients may take, gradients included; ``auto`` is 0.6 of the memory of a GPU,
+            and 4 on a CPU. A batch that needs more is bounded in parts, each computed again in the backward pass;
+            inside ``torch.func`` transforms, which do not allow that, the budget holds as long as no gradient is taken.
 
     Raises:
-        ConfigurationError: ``memory_budget`` is not positive.
+        ConfigurationError: ``memory_budget`` is neither positive nor ``auto``.
     """
 
     vectorisable = True
     in_chunks = False
     """True if ``_bound`` divides large nodes into chunks by itself."""
 
-    def __init__(self, *, memory_budget: float = 4.0) -> None:
-        require(memory_budget > 0, "memory_budget", memory_budget, "positive, in GiB")
+    def __init__(self, *, memory_budget: MemoryBudget = "auto") -> None:
+        require_budget(memory_budget)
         self.memory_budget = memory_budget
 
     @abstractmethod
@@ -72,7 +71,7 @@ class RelaxationInParts(Relaxation):
         parts = parts_of_batch(
             samples,
             self._coefficients(graph, tensors, rows),
-            self.memory_budget,
+            gibibytes(self.memory_budget, specification.device),
             specification.element_size(),
             on_cpu=specification.device.type == "cpu",
             in_chunks=self.in_chunks,

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from torch import Tensor
 
 from gls_lightning.bounds import Box, Graph, Tensors
+from gls_lightning.relaxations.memory import MemoryBudget
 
 
 class Relaxation(ABC):
@@ -20,7 +21,8 @@ class Relaxation(ABC):
         needs_graph: Whether the bounds need the network's operations; if not, any network will do, and the graph of one
             with unsupported layers is a :class:`gls_lightning.bounds.OpaqueGraph`.
         capturable: Whether the bounds are made of tensor operations alone, so that a GPU can record them.
-        memory_budget: GiB that bounds should take. By default a population has as many members at once as fit.
+        memory_budget: GiB that bounds should take; ``auto`` is 0.6 of the memory of a GPU, and 4 on a CPU. By default a
+            population has as many members at once as fit.
     """
 
     differentiable: bool = True
@@ -28,7 +30,7 @@ class Relaxation(ABC):
     sound: bool = True
     needs_graph: bool = True
     capturable: bool = True
-    memory_budget: float = 4.0
+    memory_budget: MemoryBudget = "auto"
 
     @abstractmethod
     def __call__(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from gls_lightning.bounds import Graph
 from gls_lightning.objectives import Batch, Objective, Regularizer
-from gls_lightning.relaxations import Relaxation, members_together
+from gls_lightning.relaxations import Relaxation, gibibytes, members_together
 
 
 class TrainingLoss:
@@ -77,8 +77,9 @@ class TrainingLoss:
             return 1
         inputs = self.batch.inputs
         coefficients = len(inputs) * self._coefficients_per_sample()
+        budget = gibibytes(self.relaxation.memory_budget, inputs.device)
         on_cpu = inputs.device.type == "cpu"
-        return members_together(coefficients, self.relaxation.memory_budget, inputs.element_size(), on_cpu=on_cpu)
+        return members_together(coefficients, budget, inputs.element_size(), on_cpu=on_cpu)
 
     def _coefficients_per_sample(self) -> int:
         points = self.objective.points_per_sample(self.graph) * self.graph.size
