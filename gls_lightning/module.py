@@ -31,6 +31,8 @@ from gls_lightning.relaxations import DeepPoly, Relaxation
 from gls_lightning.run_files import ACCURACY_METRICS
 from gls_lightning.training import (
     ESTIMATOR,
+    Capture,
+    CapturedLosses,
     EpochMeans,
     InitialWeights,
     Interval,
@@ -90,6 +92,10 @@ class CertifiedTrainingModule(OptimizedNetwork):
         population_parallel: Whether several processes share one batch and divide the estimator's population among
             them, instead of dividing the batches. Needs ``trainer.use_distributed_sampler: false``.
         input_shape: Shape of one image. By default that of the data module, or of the first batch.
+        capture: Whether loss and gradient of a training step are recorded in a CUDA graph and replayed, which spares
+            the GPU the wait for Python: ``auto`` where that is possible, ``true`` to be refused where it is not, or
+            ``false``. The numbers are the same. Not possible on a CPU, with several processes, and with objectives or
+            relaxations that read values of tensors; smaller batches than the first are evaluated without recording.
         init_from: The network's weights at the start of a fit, in place of those of its initialisation: the checkpoint
             of a run, of which only the network is taken, or a ``.safetensors`` file of the network alone. Read once,
             when the fit starts; not read once other weights were loaded (``load``, a fit that is resumed) and not by
@@ -126,6 +132,7 @@ class CertifiedTrainingModule(OptimizedNetwork):
         seed: int = 0,
         population_parallel: bool = False,
         input_shape: Sequence[int] | None = None,
+        capture: Capture = "auto",
         init_from: str | None = None,
     ) -> None:
         epsilon = read_radius(epsilon)
@@ -152,6 +159,7 @@ class CertifiedTrainingModule(OptimizedNetwork):
         self.population_parallel = population_parallel
         self._initial_weights = InitialWeights(init_from)
         self.means = EpochMeans()
+        self._captured = CapturedLosses(capture)
         if input_shape is not None:
             self.trace(input_shape)
 
@@ -167,7 +175,7 @@ class CertifiedTrainingModule(OptimizedNetwork):
             if step.batch == 0 and self.estimator.population_size > 1:
                 rank_zero_info(f"members of a population that may be evaluated at once: {loss.members_at_once}")
             estimate: Estimate = self.estimator(
-                loss, self.trainable_parameters(), replace(step, reduce=self._reducer(share))
+                self._captured(loss), self.trainable_parameters(), replace(step, reduce=self._reducer(share))
             )
         self._log_training(estimate, len(labels))
         return estimate.loss * share
@@ -218,7 +226,12 @@ class CertifiedTrainingModule(OptimizedNetwork):
     def on_fit_start(self) -> None:
         """Takes the weights of ``init_from``; only here is it known that the fit does not resume."""
         self.estimator.start_fit()
+        self._captured.start(self.device, self.relaxation, self.trainer.world_size)
         self._initial_weights.give(self.trainer, self.network)
+
+    def teardown(self, stage: str) -> None:
+        """Gives the memory of recorded steps back."""
+        self._captured.end()
 
     def on_train_start(self) -> None:
         """Refuses a last batch that is too small for BatchNorm, as far as the network is traced already."""

@@ -1,5 +1,6 @@
 """The mathematics of bounding a network: pure functions of tensors that know neither Lightning nor configurations."""
 
+from gls_lightning.bounds._constants import holding_constants
 from gls_lightning.bounds.back_substitution import BackSubstitution
 from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.counting_substitution import CountingSubstitution
@@ -32,6 +33,7 @@ __all__ = [
     "UnsupportedOperationError",
     "Zonotope",
     "gamma",
+    "holding_constants",
     "margin_specification",
     "per_sample",
     "rounded_down",

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from gls_lightning.arguments import require
 from gls_lightning.estimators._fitness import FitnessShaping, shape
-from gls_lightning.estimators.estimator import Estimate, GradientEstimator, LossFunction, Metrics, attach
+from gls_lightning.estimators.estimator import Estimate, GradientEstimator, attach
+from gls_lightning.estimators.evaluation import LossFunction, Metrics
 from gls_lightning.estimators.noise import perturbed, standard_normal
 from gls_lightning.estimators.population import check_chunk_size, evaluate_members, members_at_once
 from gls_lightning.estimators.step import Step

@@ -1,16 +1,18 @@
 """Randomized Gradient Smoothing."""
 
-from collections.abc import Callable
+from functools import partial
 from math import inf
 
 import torch
 from torch import Tensor
 
 from gls_lightning.arguments import require
-from gls_lightning.estimators.estimator import Estimate, GradientEstimator, LossFunction, Metrics, attach, differentiate
+from gls_lightning.estimators.estimator import Estimate, GradientEstimator, attach
+from gls_lightning.estimators.evaluation import LossFunction, Metrics
 from gls_lightning.estimators.noise import perturbed, standard_normal
 from gls_lightning.estimators.population import check_chunk_size, evaluate_members, members_at_once
 from gls_lightning.estimators.step import Step
+from gls_lightning.private_names import of_torch
 
 
 class RGS(GradientEstimator):
@@ -79,13 +81,12 @@ class RGS(GradientEstimator):
         """See :meth:`GradientEstimator.forward`."""
         members = step.members(self.population_size)
         at_once = members_at_once(loss_function, self.chunk_size, len(members))
-        differentiated = _under_vmap(loss_function) if at_once > 1 else _one(loss_function)
         totals = {name: torch.zeros_like(p) for name, p in params.items()}
         losses, reports = [], []
-        chunks = evaluate_members(differentiated, lambda i: self._perturbed(params, step, i), members, at_once)
-        for loss, gradients, metrics in chunks:
-            for name, gradient in gradients.items():
-                totals[name].add_(gradient.sum(0), alpha=1 / len(members))
+        perturb = partial(self._perturbed, params, step)
+        for loss, gradients, metrics in evaluate_members(loss_function, perturb, members, at_once, with_gradients=True):
+            sums = [gradients[name].sum(0) if len(loss) > 1 else gradients[name][0] for name in totals]
+            of_torch.add_to_all(totals.values(), sums, factor=1 / len(members))
             losses.append(loss)
             reports.append(metrics)
         means = {name: torch.cat([report[name] for report in reports]).mean() for name in reports[0]}
@@ -99,21 +100,3 @@ class RGS(GradientEstimator):
     def _scale(self, p: Tensor) -> Tensor:
         sigma = self.sigma.to(p)
         return sigma * p.detach().square().mean().sqrt() if self.relative_sigma else sigma
-
-
-Differentiated = tuple[Tensor, dict[str, Tensor], Metrics]
-
-
-def _one(loss_function: LossFunction) -> Callable[[dict[str, Tensor]], Differentiated]:
-    def evaluate(params: dict[str, Tensor]) -> Differentiated:
-        return differentiate(loss_function, {name: p.requires_grad_() for name, p in params.items()})
-
-    return evaluate
-
-
-def _under_vmap(loss_function: LossFunction) -> Callable[[dict[str, Tensor]], Differentiated]:
-    def evaluate(params: dict[str, Tensor]) -> Differentiated:
-        gradients, (loss, metrics) = torch.func.grad_and_value(loss_function, has_aux=True)(params)
-        return loss, gradients, metrics
-
-    return evaluate

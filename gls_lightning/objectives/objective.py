@@ -19,14 +19,20 @@ class Batch(NamedTuple):
         labels: Their true classes, ``[B]``, int64.
         epsilon: Current radius of the perturbations, 0-dim.
         starts: Random starts of the objective's attacks, one tensor for each, from :meth:`Objective.draw_starts`.
-        progress: Share of the target radius that ``epsilon`` is; below 1 while the radius is annealed.
+        progress: Share of the target radius that ``epsilon`` is; below 1 while the radius is annealed. A number, or
+            0-dim, float64, where the loss is recorded on a GPU.
     """
 
     inputs: Tensor
     labels: Tensor
     epsilon: Tensor
     starts: tuple[Tensor, ...] = ()
-    progress: float = 1.0
+    progress: float | Tensor = 1.0
+
+    @property
+    def at_target(self) -> bool:
+        """True once the radius is the target's."""
+        return not isinstance(self.progress, Tensor) and self.progress >= 1
 
 
 class Objective(ABC):

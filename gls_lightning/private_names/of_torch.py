@@ -1,6 +1,6 @@
 """Private names of PyTorch."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils import _pytree
+from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode
 
 BatchNorm = _BatchNorm
 """The class from which BatchNorm of every dimension, synchronised BatchNorm and those of other libraries derive."""
@@ -26,6 +27,32 @@ MILESTONES = "_milestones"
 def tree_map(function: Callable[[Any], Any], tree: Any) -> Any:
     """Applies a function to all leaves of nested tuples, lists and dicts, as ``torch.func.vmap`` sees them."""
     return _pytree.tree_map(function, tree)
+
+
+def tree_flatten(tree: Any) -> tuple[list[Any], Any]:
+    """Lists the leaves of nested tuples, lists and dicts, and describes their structure."""
+    return _pytree.tree_flatten(tree)
+
+
+def tree_unflatten(leaves: Sequence[Any], structure: Any) -> Any:
+    """Puts leaves into the structure from :func:`tree_flatten`."""
+    return _pytree.tree_unflatten(leaves, structure)
+
+
+def copy_to_all(targets: Iterable[Tensor], sources: Iterable[Tensor]) -> None:
+    """Copies each tensor to its target, on a GPU with one launch for many; both may require a gradient."""
+    with torch.no_grad():
+        torch._foreach_copy_(list(targets), list(sources))
+
+
+def add_to_all(targets: Iterable[Tensor], terms: Iterable[Tensor], *, factor: float) -> None:
+    """Adds to each tensor its term times the factor, on a GPU with one launch for many."""
+    torch._foreach_add_(list(targets), list(terms), alpha=factor)
+
+
+def scaled(tensors: Sequence[Tensor], factor: Tensor) -> tuple[Tensor, ...]:
+    """Multiplies each tensor by a factor, 0-dim, on a GPU with one launch for many."""
+    return torch._foreach_mul(list(tensors), factor)
 
 
 def transforms_are_active() -> bool:

@@ -20,6 +20,7 @@ class Relaxation(ABC):
         sound: Whether the bounds hold for every point of the box; certification refuses relaxations that say no.
         needs_graph: Whether the bounds need the network's operations; if not, any network will do, and the graph of one
             with unsupported layers is a :class:`gls_lightning.bounds.OpaqueGraph`.
+        capturable: Whether the bounds are made of tensor operations alone, so that a GPU can record them.
         memory_budget: GiB that bounds should take; ``auto`` is 0.6 of the memory of a GPU, and 4 on a CPU. By default a
             population has as many members at once as fit.
     """
@@ -28,6 +29,7 @@ class Relaxation(ABC):
     vectorisable: bool = False
     sound: bool = True
     needs_graph: bool = True
+    capturable: bool = True
     memory_budget: MemoryBudget = "auto"
 
     @abstractmethod

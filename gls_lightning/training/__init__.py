@@ -1,5 +1,6 @@
 """The parts of a fit beside Lightning's own: its loss, checks, processes, length and images."""
 
+from gls_lightning.training.captured_loss import Capture, CapturedLosses
 from gls_lightning.training.checks import (
     check_classes,
     check_fit,
@@ -36,6 +37,8 @@ INTERNAL = frozenset({"BoundedNetwork", "OptimizedNetwork"})
 __all__ = [
     "ESTIMATOR",
     "BoundedNetwork",
+    "Capture",
+    "CapturedLosses",
     "ChosenEpochs",
     "EpochMeans",
     "IndexedImages",

@@ -49,8 +49,15 @@ class TrainingLoss:
 
     def with_relaxation(self, relaxation: Relaxation) -> "TrainingLoss":
         """Returns the same loss with the network bounded by another relaxation."""
-        fixed = self.tensors, self.names, self.batch, self.regularizers
-        return TrainingLoss(self.graph, relaxation, self.objective, *fixed)
+        return self._replaced(relaxation, self.batch)
+
+    def with_batch(self, batch: Batch) -> "TrainingLoss":
+        """Returns the same loss of another batch."""
+        return self._replaced(self.relaxation, batch)
+
+    def _replaced(self, relaxation: Relaxation, batch: Batch) -> "TrainingLoss":
+        parts = self.objective, self.tensors, self.names, batch, self.regularizers
+        return TrainingLoss(self.graph, relaxation, *parts)
 
     def __call__(self, params: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns the loss at these parameters, and metrics."""

@@ -1,10 +1,9 @@
 """Convolution of a small window as one matrix."""
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
+from gls_lightning.bounds._constants import constants
 from gls_lightning.bounds._windows import Pair, area
 
 
@@ -27,19 +26,18 @@ def unrolled_convolution(
         The matrices, ``[groups, C_out / groups * h * w, C_in / groups * h' * w']``.
     """
     kernel_size = kernel.shape[2], kernel.shape[3]
-    placement = _placement(kernel_size, stride, dilation, window, input_window).to(kernel)
+    sizes = kernel_size, stride, dilation, window, input_window
+    (placement,) = constants(_placement, kernel, *sizes, as_numbers=True)
     kernels = kernel.reshape(groups, -1, kernel.shape[1], area(kernel_size))
     placed = (kernels @ placement).unflatten(-1, (area(window), area(input_window)))
     by_row: Tensor = placed.transpose(2, 3)
     return by_row.flatten(3).flatten(1, 2)
 
 
-@lru_cache(maxsize=256)
-@torch.inference_mode(False)  # the result outlives the mode in which it is first needed
-def _placement(kernel: Pair, stride: Pair, dilation: Pair, window: Pair, input_window: Pair) -> Tensor:
+def _placement(kernel: Pair, stride: Pair, dilation: Pair, window: Pair, input_window: Pair) -> tuple[Tensor]:
     """Marks with 1 where elements of kernel and input meet: ``[kernel, window * input_window]``."""
     axes = []
     for k, s, d, w, i in zip(kernel, stride, dilation, window, input_window, strict=True):
         reached = torch.arange(w)[:, None] * s + torch.arange(k)[:, None, None] * d
         axes.append((reached == torch.arange(i)).float())
-    return torch.einsum("awi,bvj->abwvij", *axes).reshape(area(kernel), -1)
+    return (torch.einsum("awi,bvj->abwvij", *axes).reshape(area(kernel), -1),)
