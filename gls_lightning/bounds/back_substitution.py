@@ -12,7 +12,7 @@ from gls_lightning.bounds.graph_structure import Node
 from gls_lightning.bounds.operations import Activation, AffineOperation, Tensors
 from gls_lightning.bounds.relaxed_network import RelaxedNetwork
 from gls_lightning.bounds.rounding import smallest
-from gls_lightning.bounds.rows import DenseRows, Functions, PatchRows, Rows, relax_rows
+from gls_lightning.bounds.rows import AS_GIVEN, DenseRows, Functions, PatchRows, Rows, relax_rows
 
 Chosen = tuple[Tensor, Tensor, Tensor]
 """Sample, position and function of each row, ``[N]`` each."""
@@ -56,17 +56,32 @@ class BackSubstitution(RelaxedNetwork):
 
     def specification_bounds(self, specification: Tensor) -> Tensor:
         """Bounds linear functions ``[B, S, K]`` of the output's ``K`` elements from below: ``[B, S]``."""
-        reference = (specification @ self.reference(self.graph.output).flatten(1).unsqueeze(-1)).squeeze(-1)
-        return reference + self.specification_deviations(specification)
+        return self._specification_reference(specification) + self.specification_deviations(specification)
 
     def specification_deviations(self, specification: Tensor) -> Tensor:
         """Bounds the same functions less their reference values from below: ``[B, S]``, not positive."""
-        rows = DenseRows.of(specification[:, None].unflatten(-1, self.graph.nodes[-1].operation.output_shape))
-        deviations = torch.cat(self._lower_deviations(self.graph.output, rows), -1).squeeze(1)
+        (deviations,) = self._specification_deviations(specification, AS_GIVEN)
+        return deviations
+
+    def specification_box(self, specification: Tensor) -> Box:
+        """Bounds the same functions from below and above, ``[B, S]`` each, with rows for one of the two."""
+        reference = self._specification_reference(specification)
+        below, negated_above = self._specification_deviations(specification, Functions(mirrored=True))
+        return Box(reference + below, reference - negated_above)
+
+    def _specification_reference(self, specification: Tensor) -> Tensor:
+        return (specification @ self.reference(self.graph.output).flatten(1).unsqueeze(-1)).squeeze(-1)
+
+    def _specification_deviations(self, specification: Tensor, functions: Functions) -> list[Tensor]:
+        """Bounds deviations of the functions, and for mirrored ones those of their negatives: ``[B, S]`` each."""
+        elements = specification[:, None].unflatten(-1, self.graph.nodes[-1].operation.output_shape)
+        chunks = self._lower_deviations(self.graph.output, DenseRows.of(elements, functions))
+        sides = zip(*(part.squeeze(1).chunk(1 + functions.mirrored, -1) for part in chunks), strict=True)
+        deviations = [torch.cat(side, -1) for side in sides]
         if not self.graph.rigorous:
             return deviations
         error = self.error(self.graph.output).flatten(1).amax(1)[:, None] * specification.abs().sum(-1)
-        return deviations - error - smallest(error.dtype)  # the latter if the specification is tiny
+        return [side - error - smallest(error.dtype) for side in deviations]  # the latter if rows are tiny
 
     def bounds(self, name: str) -> Box:
         """Bounds every element of a node from below and above, ``[B, *shape]`` each."""

@@ -1,5 +1,7 @@
 """DeepPoly."""
 
+from collections.abc import Mapping
+
 from typing_extensions import override
 
 from gls_lightning.bounds import BackSubstitution, Box, LowerSlope, Node
@@ -58,7 +60,7 @@ class DeepPoly(LinearRelaxation):
     def _relax(self, substitution: BackSubstitution) -> dict[str, Box]:
         graph, bounds = substitution.graph, {}
         with_intervals = self.intersect_ibp or self.skip_ibp_stable
-        intervals = graph.intervals(substitution.tensors, substitution.input_box) if with_intervals else {}
+        intervals = substitution.intervals() if with_intervals else {}
         for node in graph.activations:
             box = self._bounds(substitution, node, intervals)
             if self.intersect_ibp:
@@ -67,7 +69,7 @@ class DeepPoly(LinearRelaxation):
             substitution.relax(node, box, self.lower_slope)
         return bounds
 
-    def _bounds(self, substitution: BackSubstitution, node: Node, intervals: dict[str, Box]) -> Box:
+    def _bounds(self, substitution: BackSubstitution, node: Node, intervals: Mapping[str, Box]) -> Box:
         (source,) = node.inputs
         if not (self.skip_ibp_stable and substitution.lines):  # the first activation's inputs cost next to nothing
             return substitution.bounds(source)
