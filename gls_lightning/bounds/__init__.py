@@ -11,6 +11,7 @@ from gls_lightning.bounds.operations import Tensors, UnsupportedOperationError
 from gls_lightning.bounds.rational import NotRationalError, Rationals, rounded_down, rounded_up
 from gls_lightning.bounds.relaxed_network import Scale
 from gls_lightning.bounds.rounding import gamma, per_sample
+from gls_lightning.bounds.shape_inference import ShapeInference
 from gls_lightning.bounds.specification import margin_specification
 from gls_lightning.bounds.tracing import trace
 from gls_lightning.bounds.zonotope import Zonotope
@@ -28,6 +29,7 @@ __all__ = [
     "OpaqueGraph",
     "Rationals",
     "Scale",
+    "ShapeInference",
     "Tensors",
     "UnsupportedOperationError",
     "Zonotope",

@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils import _pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 BatchNorm = _BatchNorm
 """The class from which BatchNorm of every dimension, synchronised BatchNorm and those of other libraries derive."""
@@ -21,6 +22,17 @@ SCHEDULES = "_schedulers"
 
 MILESTONES = "_milestones"
 """Attribute of SequentialLR that says when the next of its schedules begins."""
+
+
+class DispatchMode(TorchDispatchMode):
+    """A mode that sees each operation on tensors; unlike its base class, it does not import PyTorch's compiler."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
 
 
 def tree_map(function: Callable[[Any], Any], tree: Any) -> Any:

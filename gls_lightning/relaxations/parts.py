@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from typing_extensions import override
 
 from gls_lightning.arguments import require
-from gls_lightning.bounds import INPUT, Box, Graph, Tensors
+from gls_lightning.bounds import INPUT, Box, Graph, ShapeInference, Tensors
 from gls_lightning.private_names import of_torch
 from gls_lightning.relaxations.memory import Coefficients, parts_of_batch
 from gls_lightning.relaxations.relaxation import Relaxation
@@ -94,4 +94,5 @@ class RelaxationInParts(Relaxation):
 
     @lru_cache(maxsize=64)  # noqa: B019  (relaxations are few and live as long as the program)
     def _counted(self, graph: Graph, shapes: Shapes, rows: int) -> Coefficients:
-        return self._count(graph, dict(shapes), rows)
+        with ShapeInference():
+            return self._count(graph, dict(shapes), rows)
