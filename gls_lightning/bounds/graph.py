@@ -118,6 +118,10 @@ class Graph(GraphStructure):
         Raises:
             ConfigurationError: The batch gives a BatchNorm one value for each channel, which has no variance.
         """
+        return self.normalised_by_batch(tensors, x)[0] if self.has_batch_norm else {}
+
+    def normalised_by_batch(self, tensors: Tensors, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Computes the logits ``[B, K]`` of a batch that normalises itself, too; see :meth:`batch_statistics`."""
         if len(x) < self.smallest_batch:
             raise ConfigurationError(
                 "the network's BatchNorm has no variance of one value for each channel; it needs a batch of two images"
@@ -129,9 +133,7 @@ class Graph(GraphStructure):
                 statistics.update(node.operation.batch_statistics(inputs[0]))
             return node.operation.evaluate({**tensors, **statistics}, *inputs)
 
-        if self.has_batch_norm:
-            self.propagate(x, evaluate)
-        return statistics
+        return statistics, self.propagate(x, evaluate)[self.output]
 
     def propagate(self, x: T, rule: Callable[..., T]) -> dict[str, T]:
         """Applies ``rule(node, *values of its inputs)`` from the input to the output; the values by node name."""
