@@ -2,6 +2,7 @@
 
 from gls_lightning.bounds.back_substitution import BackSubstitution
 from gls_lightning.bounds.box import Box
+from gls_lightning.bounds.buckets import Buckets, current_buckets, fixed_sizes
 from gls_lightning.bounds.counting_substitution import CountingSubstitution
 from gls_lightning.bounds.graph import Graph
 from gls_lightning.bounds.graph_structure import INPUT, Node
@@ -20,6 +21,7 @@ __all__ = [
     "INPUT",
     "BackSubstitution",
     "Box",
+    "Buckets",
     "CountingSubstitution",
     "Graph",
     "Lines",
@@ -33,6 +35,8 @@ __all__ = [
     "Tensors",
     "UnsupportedOperationError",
     "Zonotope",
+    "current_buckets",
+    "fixed_sizes",
     "gamma",
     "margin_specification",
     "per_sample",

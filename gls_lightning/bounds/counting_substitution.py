@@ -36,7 +36,7 @@ class CountingSubstitution(BackSubstitution):
         self._start = ""
 
     @override
-    def bounds_where(self, wanted: Tensor, name: str, otherwise: Box) -> Box:
+    def bounds_where(self, wanted: Tensor, name: str, otherwise: Box, largest_share: float = 1.0) -> Box:
         return self.bounds(name)  # at most all are wanted
 
     @override

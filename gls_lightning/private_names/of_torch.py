@@ -71,6 +71,12 @@ def transforms_are_active() -> bool:
     return torch._C._are_functorch_transforms_active()
 
 
+def vmap_is_active() -> bool:
+    """Says whether the code runs inside ``torch.func.vmap``, in which no value can be read."""
+    functorch = torch._C._functorch
+    return any(layer.key() == functorch.TransformType.Vmap for layer in functorch.get_interpreter_stack() or ())
+
+
 def parameters_of(module: nn.Module) -> Iterator[tuple[str, Any]]:
     """Lists the module's own parameters; subclasses of other libraries change the public methods."""
     yield from list(module._parameters.items())

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import lru_cache
 
 import torch
@@ -10,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from typing_extensions import override
 
 from gls_lightning.arguments import require
-from gls_lightning.bounds import INPUT, Box, Graph, ShapeInference, Tensors
+from gls_lightning.bounds import INPUT, Box, Graph, ShapeInference, Tensors, current_buckets, fixed_sizes
 from gls_lightning.private_names import of_torch
 from gls_lightning.relaxations.memory import Coefficients, parts_of_batch
 from gls_lightning.relaxations.relaxation import Relaxation
@@ -59,8 +60,12 @@ class RelaxationInParts(Relaxation):
     ) -> Tensor:
         size, again = self._plan(graph, tensors, specification)
 
+        buckets = current_buckets() if again else None
+
         def bound(known: Mapping[str, Box], rows: Tensor) -> Tensor:
-            return self._bound(graph, tensors, known, rows)
+            # A part may be computed again in a thread that does not know the context.
+            with nullcontext() if buckets is None else fixed_sizes(buckets):
+                return self._bound(graph, tensors, known, rows)
 
         boxes = zip(*(box.split(size) for box in intervals.values()), strict=True)
         known = (dict(zip(intervals, part, strict=True)) for part in boxes)

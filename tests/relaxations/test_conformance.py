@@ -24,6 +24,7 @@ RELAXATIONS: dict[str, Relaxation] = {
     "DeepPoly": DeepPoly(),
     "DeepPoly, parallel, or IBP": DeepPoly(lower_slope="parallel", intersect_ibp=True),
     "DeepPoly, IBP-stable skipped": DeepPoly(skip_ibp_stable=True),
+    "DeepPoly, IBP-stable skipped, auto": DeepPoly(skip_ibp_stable="auto"),
     "AlphaCROWN": AlphaCROWN(steps=2),
     "AlphaCROWN, sign, by IBP": AlphaCROWN(step_rule="sign", intermediate_bounds="ibp"),
 }
@@ -296,6 +297,7 @@ COMPILED = [
     "IBP",
     "HBox",
     "DeepPoly",
+    "DeepPoly, IBP-stable skipped, auto",
     "AlphaCROWN, sign, by IBP",
 ]  # which hold CROWN-IBP too; the others only take longer
 
@@ -369,6 +371,7 @@ def test_bounds_without_useful_gradients_have_none(relaxation: Relaxation) -> No
     ("kind", "option", "value"),
     [
         (DeepPoly, "lower_slope", "two"),
+        (DeepPoly, "skip_ibp_stable", "sometimes"),
         (AlphaCROWN, "step_rule", "sgd"),
         (AlphaCROWN, "steps", 0),
         (AlphaCROWN, "learning_rate", 0.0),
