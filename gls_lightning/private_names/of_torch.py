@@ -24,6 +24,17 @@ MILESTONES = "_milestones"
 """Attribute of SequentialLR that says when the next of its schedules begins."""
 
 
+class DispatchMode(TorchDispatchMode):
+    """A mode that sees each operation on tensors; unlike its base class, it does not import PyTorch's compiler."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+
 def tree_map(function: Callable[[Any], Any], tree: Any) -> Any:
     """Applies a function to all leaves of nested tuples, lists and dicts, as ``torch.func.vmap`` sees them."""
     return _pytree.tree_map(function, tree)
@@ -58,6 +69,12 @@ def scaled(tensors: Sequence[Tensor], factor: Tensor) -> tuple[Tensor, ...]:
 def transforms_are_active() -> bool:
     """Says whether the code runs inside a ``torch.func`` transform, in which checkpoints are not allowed."""
     return torch._C._are_functorch_transforms_active()
+
+
+def vmap_is_active() -> bool:
+    """Says whether the code runs inside ``torch.func.vmap``, in which no value can be read."""
+    functorch = torch._C._functorch
+    return any(layer.key() == functorch.TransformType.Vmap for layer in functorch.get_interpreter_stack() or ())
 
 
 def parameters_of(module: nn.Module) -> Iterator[tuple[str, Any]]:

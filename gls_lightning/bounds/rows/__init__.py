@@ -5,7 +5,7 @@ apart from the coefficients.
 """
 
 from gls_lightning.bounds.rows.factored_rows import FactoredRows
-from gls_lightning.bounds.rows.functions import Functions
+from gls_lightning.bounds.rows.functions import AS_GIVEN, Functions
 from gls_lightning.bounds.rows.patch_rows import PatchRows
 from gls_lightning.bounds.rows.relaxed_rows import relax_rows
 from gls_lightning.bounds.rows.rows import DenseRows, Rows
@@ -13,6 +13,7 @@ from gls_lightning.bounds.rows.transposed_convolution import transposed_convolut
 from gls_lightning.bounds.rows.unrolled_convolution import unrolled_convolution
 
 __all__ = [
+    "AS_GIVEN",
     "DenseRows",
     "FactoredRows",
     "Functions",
