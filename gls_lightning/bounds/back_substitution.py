@@ -11,7 +11,7 @@ from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.buckets import current_buckets
 from gls_lightning.bounds.graph import Graph
 from gls_lightning.bounds.graph_structure import Node
-from gls_lightning.bounds.operations import Activation, AffineOperation, Tensors
+from gls_lightning.bounds.operations import Activation, AffineOperation, Convolution, Tensors
 from gls_lightning.bounds.relaxed_network import RelaxedNetwork
 from gls_lightning.bounds.rounding import smallest
 from gls_lightning.bounds.rows import AS_GIVEN, DenseRows, Functions, PatchRows, Rows, relax_rows
@@ -191,11 +191,27 @@ class BackSubstitution(RelaxedNetwork):
         for node in nodes:
             if node.name not in pending:
                 continue
-            sources, constant = self._step(node, pending.pop(node.name))
+            rows = pending.pop(node.name)
+            joined = self._joint_step(node, rows)
+            node, (sources, constant) = joined or (node, self._step(node, rows))
             constants.extend([] if constant is None else [constant])
             for source, part in zip(node.inputs, sources, strict=True):
                 pending[source] = pending[source] + part if source in pending else part
         return constants
+
+    def _joint_step(self, node: Node, rows: Rows) -> tuple[Node, tuple[tuple[Rows, ...], Tensor]] | None:
+        """Goes back through an activation and the convolution before it, which the result names, in one step.
+
+        This is done where nothing else sees the convolution, and where it is faster: on CUDA.
+        """
+        source = self.graph.by_name.get(node.inputs[0])
+        if source is None or not isinstance(source.operation, Convolution) or source.name in self.boxes:
+            return None
+        seen_elsewhere = sum(source.name in other.inputs for other in self.graph.nodes) > 1
+        if seen_elsewhere or not isinstance(node.operation, Activation) or node.name in self.multipliers:
+            return None
+        joined = source.operation.backward_relaxed(self.tensors, rows, self.band(node))
+        return None if joined is None else (source, joined)
 
     def _step(self, node: Node, rows: Rows) -> tuple[tuple[Rows, ...], Tensor | None]:
         if isinstance(node.operation, Activation):

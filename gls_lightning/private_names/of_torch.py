@@ -77,6 +77,24 @@ def vmap_is_active() -> bool:
     return any(layer.key() == functorch.TransformType.Vmap for layer in functorch.get_interpreter_stack() or ())
 
 
+def is_batched(tensor: Tensor) -> bool:
+    """Says whether ``torch.func.vmap`` runs over the tensor."""
+    functorch = torch._C._functorch
+    while functorch.is_functorch_wrapped_tensor(tensor):
+        if functorch.is_batchedtensor(tensor):
+            return True
+        tensor = functorch.get_unwrapped(tensor)
+    return False
+
+
+def dispatch_is_watched() -> bool:
+    """Says whether a ``TorchDispatchMode`` is active.
+
+    It sees operators of PyTorch only, and tensors may be stand-ins without numbers.
+    """
+    return torch._C._len_torch_dispatch_stack() > 0
+
+
 def parameters_of(module: nn.Module) -> Iterator[tuple[str, Any]]:
     """Lists the module's own parameters; subclasses of other libraries change the public methods."""
     yield from list(module._parameters.items())
