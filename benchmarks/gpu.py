@@ -8,15 +8,16 @@ One JSON line each, in under four minutes:
 * ``check``: relative errors of loss and gradient (norms over all weights) against float64 on the CPU, for float64,
   float32, TF32, the forms chosen on this device and a captured replay of them. ``right`` says whether all are within
   their limits; if one is not, the exit status is 1.
-* ``row``: a whole step (loss, gradient, clipping to norm 10, Adam) on random images with IBP initialisation, float32,
-  epsilon 0.1. ``plain_ms`` is without capture, Triton and the GPU's forms of convolutions; ``forms_ms`` with the forms;
-  ``captured_ms`` captured as well, with a fused Adam: what ``gls fit`` does. Medians of synchronised steps, in turn, and
-  the peaks of memory. ``faster`` is plain over captured; ``goal`` is what this project wants to reach on an H100.
+* ``row``: a whole step (loss, gradient, clipping to norm 10, Adam) on random images with IBP initialisation, float32
+  and epsilon 0.1. ``plain_ms`` is without capture, Triton and the GPU's forms of convolutions; ``forms_ms`` with the
+  forms; ``captured_ms`` captured as well, with a fused Adam: what ``gls fit`` does; ``captured_tf32_ms`` with
+  ``float32_matmul_precision: high``. Medians of synchronised steps, and the peaks of memory. ``faster`` is plain over
+  the best captured one; ``goal`` is what this project wants to reach on an H100.
 * ``fit``: training steps a second of a fit of CNN3 with IBP, batches of 256 of 60,000 random images, with all that
   Lightning, checks and metrics add.
 
-On a CPU the sizes are small, nothing is captured, and times say nothing of a GPU; the first line says so. Rows for which
-no time is left are printed as ``left_out``.
+On a CPU the sizes are small, nothing is captured, and times say nothing of a GPU; the first line says so. Rows for
+which no time is left are printed as ``left_out``.
 """
 
 import argparse
@@ -28,19 +29,23 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
 
 from gls_lightning import CertifiedTrainingModule, networks
-from gls_lightning.bounds import plain_forms, trace
+from gls_lightning.bounds import trace
+from gls_lightning.bounds.kernels import sign_split
+from gls_lightning.bounds.operations import convolution
 from gls_lightning.data import ImageDataModule
 from gls_lightning.estimators import PGPE, RGS, Backprop, GradientEstimator, Step
 from gls_lightning.objectives import Batch, Certified, Objective, Standard
 from gls_lightning.relaxations import CROWNIBP, IBP, AlphaCROWN, DeepPoly, HBox, Relaxation
-from gls_lightning.training import CapturedLosses, TrainingLoss
 from gls_lightning.trainer import GLSTrainer
+from gls_lightning.training import CapturedLosses, TrainingLoss
 
 MNIST, CIFAR, TINY = (1, 28, 28), (3, 32, 32), (3, 64, 64)
 ON_GPU = torch.cuda.is_available()
@@ -121,7 +126,7 @@ LIMITS = {"float64": 1e-9, "float32": 1e-4, "float32 forms": 1e-4, "tf32 forms":
 
 
 class Problem:
-    """A network on a device with the loss of a random batch."""
+    """The loss of a random batch of a network on a device."""
 
     def __init__(self, row: Row, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
         torch.manual_seed(0)
@@ -136,6 +141,7 @@ class Problem:
         self.params: dict[str, Tensor] = dict(self.network.named_parameters())
 
     def loss(self) -> TrainingLoss:
+        """Returns the loss that a step differentiates."""
         tensors = {**self.params, **dict(self.network.named_buffers())}
         names = {name: name for name in self.params}
         return TrainingLoss(self.graph, self.relaxation, self.objective, tensors, names, self.batch)
@@ -148,6 +154,7 @@ class Problem:
         return loss.detach()
 
     def losses(self, captured: bool) -> CapturedLosses:
+        """Returns what captures the loss, or not."""
         losses = CapturedLosses("auto" if captured else False)
         losses.start(self.batch.inputs.device, self.relaxation, processes=1)
         return losses
@@ -164,6 +171,25 @@ def precision(tf32: bool) -> Iterator[None]:
     finally:
         torch.set_float32_matmul_precision(before[0])
         torch.backends.cudnn.allow_tf32 = before[1]
+
+
+@contextmanager
+def plain_forms() -> Iterator[None]:
+    """Switches the forms for GPUs off: kernels in Triton, and convolutions as products or by place."""
+    transposed = import_module("gls_lightning.bounds.rows.transposed_convolution")
+    form_on_device = transposed.form_on_device
+
+    def plain(kernel: Tensor, geometry: Any) -> str:
+        return "library" if kernel.is_cuda else form_on_device(kernel, geometry)
+
+    with (
+        patch.object(sign_split, "kernels_for", return_value=None),
+        patch.object(transposed, "form_on_device", plain),
+        patch.object(convolution, "form_on_device", plain),
+        patch.object(convolution, "is_joined", return_value=False),
+        patch.object(convolution.Convolution, "_convolve_maps", convolution.Convolution._convolve),
+    ):
+        yield
 
 
 def values(row: Row, device: torch.device, dtype: torch.dtype, captured: bool = False) -> Tensor:
@@ -247,44 +273,60 @@ def timed(step: Callable[[], None], seconds: float) -> Timed:
 
 
 def synchronise() -> None:
+    """Waits for the GPU."""
     if ON_GPU:
         torch.cuda.synchronize()
 
 
 def free() -> None:
+    """Gives back the memory of the last variant."""
     gc.collect()
     if ON_GPU:
         torch.cuda.empty_cache()
+
+
+def variants(row: Row) -> dict[str, Callable[[float], Timed]]:
+    """Lists the ways to take a step, each of which times it."""
+
+    def plain(seconds: float) -> Timed:
+        with plain_forms():
+            return timed(step_of(row, captured=False), seconds)
+
+    def with_tf32(seconds: float) -> Timed:
+        with precision(tf32=True):
+            return timed(step_of(row, captured=True), seconds)
+
+    found = {"plain": plain, "forms": lambda seconds: timed(step_of(row, captured=False), seconds)}
+    if ON_GPU:
+        found |= {"captured": lambda seconds: timed(step_of(row, captured=True), seconds), "captured_tf32": with_tf32}
+    return found
 
 
 def measure(row: Row, seconds: float) -> None:
     """Times the variants of a row; those that fail say why."""
     line: dict[str, Any] = {"row": row.name, "batch": row.batch if ON_GPU else min(row.batch, 4)}
     found: dict[str, float] = {}
-    for name in ("plain", "forms", "captured") if ON_GPU else ("plain", "forms"):
+    for name, variant in variants(row).items():
         try:
-            if name == "plain":
-                with plain_forms():
-                    took = timed(step_of(row, captured=False), seconds)
-            else:
-                took = timed(step_of(row, captured=name == "captured"), seconds)
+            took = variant(seconds)
         except RuntimeError as error:
             line[f"{name}_failed"] = str(error).partition("\n")[0][:200]
         else:
             found[name] = took.milliseconds
             line |= {f"{name}_ms": round(took.milliseconds, 2), f"{name}_gib": round(took.gib, 2)}
         free()
-    if {"plain", "captured"} <= found.keys():
-        line |= {"faster": round(found["plain"] / found["captured"], 2), **judged(row.goal, found)}
+    captured = [found[name] for name in ("captured", "captured_tf32") if name in found]
+    if captured and "plain" in found:
+        line |= {"faster": round(found["plain"] / min(captured), 2), **judged(row.goal, found["plain"], min(captured))}
     say(**line)
 
 
-def judged(goal: str | None, found: dict[str, float]) -> dict[str, Any]:
+def judged(goal: str | None, plain: float, captured: float) -> dict[str, Any]:
     """Says whether a goal is reached."""
     if goal is None:
         return {}
-    limit = found["plain"] / float(goal[:-1]) if goal.endswith("x") else float(goal)
-    return {"goal": goal, "reached": found["captured"] <= limit}
+    limit = plain / float(goal[:-1]) if goal.endswith("x") else float(goal)
+    return {"goal": goal, "reached": captured <= limit}
 
 
 class RandomImages(ImageDataModule):
@@ -294,6 +336,7 @@ class RandomImages(ImageDataModule):
     num_classes = 10
 
     def load(self, train: bool) -> tuple[Tensor, Tensor]:
+        """Makes images and labels."""
         size = 60000 if ON_GPU else 1000
         generator = torch.Generator().manual_seed(int(train))
         return torch.randint(256, (size, *MNIST), dtype=torch.uint8, generator=generator), torch.arange(size) % 10
@@ -323,10 +366,12 @@ def fit(capture: Any, steps: int) -> float:
 
 
 def say(**line: Any) -> None:
+    """Prints a line of JSON."""
     print(json.dumps(line), flush=True)
 
 
 def describe() -> dict[str, Any]:
+    """Names the device."""
     if not ON_GPU:
         return {"device": "cpu", "note": "no GPU: small sizes, nothing is captured, times say nothing of a GPU"}
     card = torch.cuda.get_device_properties(0)

@@ -204,11 +204,11 @@ class BackSubstitution(RelaxedNetwork):
 
         This is done where nothing else sees the convolution, and where it is faster: on CUDA.
         """
-        source = self.graph.by_name.get(node.inputs[0])
+        source = self.graph.by_name.get(node.inputs[0]) if node.name in self.lines else None
         if source is None or not isinstance(source.operation, Convolution) or source.name in self.boxes:
             return None
         seen_elsewhere = sum(source.name in other.inputs for other in self.graph.nodes) > 1
-        if seen_elsewhere or not isinstance(node.operation, Activation) or node.name in self.multipliers:
+        if seen_elsewhere or node.name in self.multipliers:
             return None
         joined = source.operation.backward_relaxed(self.tensors, rows, self.band(node))
         return None if joined is None else (source, joined)
