@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from gls_lightning.estimators._noise_tables import NoiseTables, in_tables
 from gls_lightning.estimators.evaluation import Params
-from gls_lightning.estimators.noise_tables import NoiseTables, in_tables
 from gls_lightning.estimators.step import Step
 from gls_lightning.private_names import of_torch
 

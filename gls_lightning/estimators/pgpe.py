@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from gls_lightning.arguments import require
 from gls_lightning.estimators._fitness import FitnessShaping, shape
+from gls_lightning.estimators._noise_tables import NoiseTables, in_tables, members_that_fit
 from gls_lightning.estimators.estimator import Estimate, GradientEstimator, attach
 from gls_lightning.estimators.evaluation import LossFunction, Metrics, Params
 from gls_lightning.estimators.noise import perturbed, perturbed_members, standard_normal
-from gls_lightning.estimators.noise_tables import NoiseTables, in_tables, members_that_fit
 from gls_lightning.estimators.population import check_chunk_size, evaluate_members, members_at_once
 from gls_lightning.estimators.step import Step
 from gls_lightning.private_names import of_torch

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from gls_lightning.arguments import require
+from gls_lightning.estimators._noise_tables import in_tables
 from gls_lightning.estimators.estimator import Estimate, GradientEstimator, attach
 from gls_lightning.estimators.evaluation import LossFunction, Metrics
 from gls_lightning.estimators.noise import perturbed, perturbed_members, standard_normal
-from gls_lightning.estimators.noise_tables import in_tables
 from gls_lightning.estimators.population import check_chunk_size, evaluate_members, members_at_once
 from gls_lightning.estimators.step import Step
 from gls_lightning.private_names import of_torch

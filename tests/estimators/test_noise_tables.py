@@ -7,16 +7,16 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gls_lightning.estimators import PGPE, RGS, GradientEstimator, Step, noise, noise_tables, pgpe, rgs
+from gls_lightning.estimators import PGPE, RGS, GradientEstimator, Step, _noise_tables, noise, pgpe, rgs
+from gls_lightning.estimators._noise_tables import NoiseTables, members_that_fit
 from gls_lightning.estimators.noise import perturbed, perturbed_members, standard_normal
-from gls_lightning.estimators.noise_tables import NoiseTables, members_that_fit
 
 STEP = Step(seed=3, batch=7)
 
 
 @pytest.fixture(autouse=True)
 def in_tables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (noise, noise_tables, pgpe, rgs):
+    for module in (noise, _noise_tables, pgpe, rgs):
         monkeypatch.setattr(module, "in_tables", lambda params: True)
 
 
