@@ -5,10 +5,11 @@ from functools import wraps
 from typing import Any, get_args
 
 from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from gls_lightning.arguments import require
-from gls_lightning.callbacks import TrainingPrecision
+from gls_lightning.callbacks import PacedProgressBar, TrainingPrecision
 from gls_lightning.certification import Float32Precision
 from gls_lightning.checkpoint_io import WholeCheckpointIO
 from gls_lightning.command_line.model_commands.trainer_options import check_trainer_options
@@ -43,6 +44,7 @@ class GLSTrainer(Trainer):
         **kwargs: Any,
     ) -> None:
         check_trainer_options(kwargs)
+        _add_progress_bar(kwargs)
         known = get_args(Float32Precision)
         fits, right = float32_matmul_precision in (None, *known), f"one of {', '.join(known)}, or null"
         require(fits, "trainer.float32_matmul_precision", float32_matmul_precision, right)
@@ -51,6 +53,15 @@ class GLSTrainer(Trainer):
             self.callbacks: list[Callback] = [TrainingPrecision(float32_matmul_precision), *self.callbacks]
         if type(self.strategy.checkpoint_io) is TorchCheckpointIO:
             self.strategy.checkpoint_io = WholeCheckpointIO()
+
+
+def _add_progress_bar(options: dict[str, Any]) -> None:
+    """Adds a progress bar to the callbacks, unless there is one or none is wanted."""
+    given = options.get("callbacks") or []
+    callbacks = [given] if isinstance(given, Callback) else [*given]
+    wanted = options.get("enable_progress_bar") is not False
+    if wanted and not any(isinstance(callback, ProgressBar) for callback in callbacks):
+        options["callbacks"] = [*callbacks, PacedProgressBar()]
 
 
 def _method(run: Callable[..., None]) -> Callable[..., None]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from gls_lightning.devices import sent
 from gls_lightning.randomness import keyed_generator
 
 Logits = Callable[[Tensor], Tensor]
@@ -56,8 +57,7 @@ class Attack(ABC):
         Returns:
             Relative positions in [0, 1), ``[restarts, B, *shape]``, float32.
         """
-        pinned = torch.device(device).type == "cuda"  # so that nothing waits for the copy
-        starts = torch.empty(len(indices), self.restarts, *shape, dtype=torch.float32, pin_memory=pinned)
+        starts = torch.empty(len(indices), self.restarts, *shape, dtype=torch.float32)
         for sample, index in zip(starts, indices.tolist(), strict=True):
             sample.uniform_(generator=keyed_generator("attack start", *key, index))
-        return starts.to(device, non_blocking=True).transpose(0, 1)
+        return sent(starts.transpose(0, 1), device)

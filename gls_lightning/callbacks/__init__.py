@@ -12,6 +12,7 @@ from gls_lightning.callbacks.metrics_file import MetricsFile
 from gls_lightning.callbacks.monitored_names import MonitoredNames
 from gls_lightning.callbacks.non_finite_guard import NonFiniteGuard
 from gls_lightning.callbacks.periodic_certification import PeriodicCertification
+from gls_lightning.callbacks.progress_bar import PacedProgressBar
 from gls_lightning.callbacks.refused_run import RefusedRun
 from gls_lightning.callbacks.run_checkpoint import RunCheckpoint
 from gls_lightning.callbacks.run_report import RunReport
@@ -43,6 +44,7 @@ __all__ = [
     "MetricsFile",
     "MonitoredNames",
     "NonFiniteGuard",
+    "PacedProgressBar",
     "PeriodicCertification",
     "RefusedRun",
     "RunCheckpoint",

@@ -57,9 +57,9 @@ class ShiRegularizer(Regularizer):
         if batch.at_target or not graph.relus:
             return total
         box = Box.around(batch.inputs, batch.epsilon.clamp_min(_SMALLEST_RADIUS))
-        *_, normalised = graph.exact_boxes(tensors, box).values()
+        bounds = graph.intervals(tensors, box, last_layer=False)
+        *_, normalised = graph.exact_boxes(tensors, bounds).values()
         width = normalised.radius.mean()
-        bounds = graph.intervals(tensors, box)
         for name in graph.relus:
             before = bounds[graph.by_name[name].inputs[0]]
             if self.tightness:

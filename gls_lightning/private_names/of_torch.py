@@ -24,6 +24,17 @@ MILESTONES = "_milestones"
 """Attribute of SequentialLR that says when the next of its schedules begins."""
 
 
+class DispatchMode(TorchDispatchMode):
+    """A mode that sees each operation on tensors; unlike its base class, it does not import PyTorch's compiler."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+
 def tree_map(function: Callable[[Any], Any], tree: Any) -> Any:
     """Applies a function to all leaves of nested tuples, lists and dicts, as ``torch.func.vmap`` sees them."""
     return _pytree.tree_map(function, tree)
@@ -76,6 +87,30 @@ def added_products(
 def transforms_are_active() -> bool:
     """Says whether the code runs inside a ``torch.func`` transform, in which checkpoints are not allowed."""
     return torch._C._are_functorch_transforms_active()
+
+
+def vmap_is_active() -> bool:
+    """Says whether the code runs inside ``torch.func.vmap``, in which no value can be read."""
+    functorch = torch._C._functorch
+    return any(layer.key() == functorch.TransformType.Vmap for layer in functorch.get_interpreter_stack() or ())
+
+
+def is_batched(tensor: Tensor) -> bool:
+    """Says whether ``torch.func.vmap`` runs over the tensor."""
+    functorch = torch._C._functorch
+    while functorch.is_functorch_wrapped_tensor(tensor):
+        if functorch.is_batchedtensor(tensor):
+            return True
+        tensor = functorch.get_unwrapped(tensor)
+    return False
+
+
+def dispatch_is_watched() -> bool:
+    """Says whether a ``TorchDispatchMode`` is active.
+
+    It sees operators of PyTorch only, and tensors may be stand-ins without numbers.
+    """
+    return torch._C._len_torch_dispatch_stack() > 0
 
 
 def parameters_of(module: nn.Module) -> Iterator[tuple[str, Any]]:

@@ -1,6 +1,6 @@
 """alpha-CROWN."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
@@ -84,13 +84,15 @@ class AlphaCROWN(LinearRelaxation):
         return self._intermediate._relax(substitution)
 
     @override
-    def __call__(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> Tensor:
+    def given_intervals(
+        self, graph: Graph, tensors: Tensors, intervals: Mapping[str, Box], specification: Tensor
+    ) -> Tensor:
         with torch.no_grad():
-            return super().__call__(graph, tensors, box, specification)
+            return super().given_intervals(graph, tensors, intervals, specification)
 
     @override
-    def _bound(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> Tensor:
-        substitution = self._substitution(graph, tensors, box, specification)
+    def _bound(self, graph: Graph, tensors: Tensors, known: Mapping[str, Box], specification: Tensor) -> Tensor:
+        substitution = self._substitution(graph, tensors, known, specification)
         bound, deep_poly = _free_slopes(substitution, self._relax(substitution), specification)
         sizes = [self.learning_rate * self.decay**i for i in range(self.steps)]
         maximise = _by_adam if self.step_rule == "adam" else _by_signs

@@ -38,9 +38,10 @@ class CROWNIBP(LinearRelaxation):
     @override
     def _relax(self, substitution: BackSubstitution) -> dict[str, Box]:
         graph = substitution.graph
-        intervals = graph.intervals(substitution.tensors, substitution.input_box)
+        intervals = substitution.intervals()
         before_activations = takewhile(lambda node: not isinstance(node.operation, Activation), graph.nodes)
-        substitution.references |= {node.name: intervals[node.name].centre for node in before_activations}
+        known = [node.name for node in before_activations if node.name in intervals]
+        substitution.references |= {name: intervals[name].centre for name in known}
         bounds = {node.name: intervals[node.inputs[0]] for node in graph.activations}
         for node in graph.activations:
             substitution.relax(node, bounds[node.name], self.lower_slope)

@@ -1,6 +1,6 @@
 """HBox."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -42,8 +42,8 @@ class HBox(RelaxationInParts):
         return {node.name: zonotopes[node.inputs[0]].bounds for node in graph.activations}
 
     @override
-    def _bound(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> Tensor:
-        zonotopes = _zonotopes(graph, tensors, box)
+    def _bound(self, graph: Graph, tensors: Tensors, known: Mapping[str, Box], specification: Tensor) -> Tensor:
+        zonotopes = _zonotopes(graph, tensors, known[INPUT])
         boxes = {name: zonotope.box for name, zonotope in zonotopes.items()}
         independent = BackSubstitution(graph, tensors, boxes).specification_bounds(specification)
         return independent + _ErrorSubstitution(graph, tensors, zonotopes).specification_deviations(specification)

@@ -1,6 +1,8 @@
 """Bounds of a batch in parts that fit a memory budget."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import lru_cache
 
 import torch
@@ -8,7 +10,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from typing_extensions import override
 
-from gls_lightning.bounds import Box, Graph, Tensors
+from gls_lightning.bounds import INPUT, Box, Graph, ShapeInference, Tensors, current_buckets, fixed_sizes
 from gls_lightning.private_names import of_torch
 from gls_lightning.relaxations.memory import Coefficients, MemoryBudget, gibibytes, parts_of_batch, require_budget
 from gls_lightning.relaxations.relaxation import Relaxation
@@ -40,8 +42,8 @@ class RelaxationInParts(Relaxation):
         self.memory_budget = memory_budget
 
     @abstractmethod
-    def _bound(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> Tensor:
-        """Bounds a part of the batch; see :meth:`Relaxation.__call__`."""
+    def _bound(self, graph: Graph, tensors: Tensors, known: Mapping[str, Box], specification: Tensor) -> Tensor:
+        """Bounds a part of the batch, of which the input's box is known; see :meth:`Relaxation.given_intervals`."""
 
     @abstractmethod
     def _count(self, graph: Graph, shapes: dict[str, torch.Size], rows: int) -> Coefficients:
@@ -49,12 +51,24 @@ class RelaxationInParts(Relaxation):
 
     @override
     def __call__(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> Tensor:
+        return self.given_intervals(graph, tensors, {INPUT: box}, specification)
+
+    @override
+    def given_intervals(
+        self, graph: Graph, tensors: Tensors, intervals: Mapping[str, Box], specification: Tensor
+    ) -> Tensor:
         size, again = self._plan(graph, tensors, specification)
 
-        def bound(lower: Tensor, upper: Tensor, rows: Tensor) -> Tensor:
-            return self._bound(graph, tensors, Box(lower, upper), rows)
+        buckets = current_buckets() if again else None
 
-        parts = zip(box.lower.split(size), box.upper.split(size), specification.split(size), strict=True)
+        def bound(known: Mapping[str, Box], rows: Tensor) -> Tensor:
+            # A part may be computed again in a thread that does not know the context.
+            with nullcontext() if buckets is None else fixed_sizes(buckets):
+                return self._bound(graph, tensors, known, rows)
+
+        boxes = zip(*(box.split(size) for box in intervals.values()), strict=True)
+        known = (dict(zip(intervals, part, strict=True)) for part in boxes)
+        parts = zip(known, specification.split(size), strict=True)
         if again:
             return torch.cat([checkpoint(bound, *p, use_reentrant=False, preserve_rng_state=False) for p in parts])
         return torch.cat([bound(*part) for part in parts])
@@ -84,4 +98,5 @@ class RelaxationInParts(Relaxation):
 
     @lru_cache(maxsize=64)  # noqa: B019  (relaxations are few and live as long as the program)
     def _counted(self, graph: Graph, shapes: Shapes, rows: int) -> Coefficients:
-        return self._count(graph, dict(shapes), rows)
+        with ShapeInference():
+            return self._count(graph, dict(shapes), rows)

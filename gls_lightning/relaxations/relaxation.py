@@ -1,10 +1,11 @@
 """The interface of every relaxation."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 from torch import Tensor
 
-from gls_lightning.bounds import Box, Graph, Tensors
+from gls_lightning.bounds import INPUT, Box, Graph, Tensors
 from gls_lightning.relaxations.memory import MemoryBudget
 
 
@@ -46,6 +47,15 @@ class Relaxation(ABC):
         Returns:
             The lower bounds, ``[B, S]``.
         """
+
+    def given_intervals(
+        self, graph: Graph, tensors: Tensors, intervals: Mapping[str, Box], specification: Tensor
+    ) -> Tensor:
+        """Bounds the same functions for a caller that knows boxes from :meth:`Graph.intervals`, that of the input too.
+
+        Relaxations that need intervals themselves then do not find them again. By default only the input's box is used.
+        """
+        return self(graph, tensors, intervals[INPUT], specification)
 
     @abstractmethod
     def preactivation_bounds(self, graph: Graph, tensors: Tensors, box: Box) -> dict[str, Box]:

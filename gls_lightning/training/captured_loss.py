@@ -9,7 +9,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from gls_lightning.arguments import require
-from gls_lightning.bounds import holding_constants
+from gls_lightning.bounds import fixed_sizes, holding_constants
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import Evaluation, LossFunction, Params
 from gls_lightning.objectives import Batch
@@ -111,11 +111,15 @@ class CapturedLosses:
             return evaluation(loss, params)
         key = evaluation, tuple((name, p.shape, p.dtype, p.requires_grad) for name, p in params.items())
         try:
-            if key not in self._recordings:
-                self._recordings[key] = _Recording(self._recorder, evaluation, self._loss, params)
-                if len(self._recordings) == self._begun == 1:
-                    rank_zero_info(f"loss and gradient of {len(loss.batch.inputs)} images are captured and replayed")
-            return self._recordings[key](params)
+            if key in self._recordings and (result := self._recordings[key](params)) is not None:
+                return result
+            self._recordings.pop(key, None)
+            self._recordings[key] = _Recording(self._recorder, evaluation, self._loss, params)
+            if len(self._recordings) == self._begun == 1:
+                rank_zero_info(f"loss and gradient of {len(loss.batch.inputs)} images are captured and replayed")
+            if (result := self._recordings[key](params)) is None:
+                raise CannotRecordError("the number of neurons to bound changes between evaluations")
+            return result
         except CannotRecordError as error:
             self._refuse(str(error))
             return evaluation(loss, params)
@@ -161,31 +165,46 @@ class _CapturedLoss:
 
 
 class _Recording:
-    """One evaluation, recorded with buffers for its parameters."""
+    """One evaluation, recorded with buffers for its parameters.
+
+    A relaxation that bounds only some neurons does so for fixed numbers of them, found at these parameters.
+    """
 
     def __init__(self, record: Recorder, evaluation: Evaluation, loss: TrainingLoss, params: Params) -> None:
         self._evaluation = evaluation
         self._loss = loss
         self._params = {name: p.detach().clone().requires_grad_(p.requires_grad) for name, p in params.items()}
         self._unchecked = 2
+        with fixed_sizes({}) as buckets:
+            evaluation(loss, self._params)
+        self._numbers = buckets.next_sizes()
         with holding_constants() as self._constants:
             self._packed, self._replay = record(self._evaluate)
 
     def _evaluate(self) -> list[Tensor]:
-        """Evaluates the loss into one tensor for each type of number."""
-        leaves, self._structure = of_torch.tree_flatten(self._evaluation(self._loss, self._params))
+        """Evaluates the loss into one tensor for each type of number, the last of which says if numbers sufficed."""
+        with fixed_sizes(self._numbers) as buckets:
+            leaves, self._structure = of_torch.tree_flatten(self._evaluation(self._loss, self._params))
         self._shapes = [leaf.shape for leaf in leaves]
         self._types = [leaf.dtype for leaf in leaves]
-        return [_joined(leaves, of_type) for of_type in dict.fromkeys(self._types)]
+        packed = [_joined(leaves, of_type) for of_type in dict.fromkeys(self._types)]
+        return [*packed, buckets.overflow] if self._numbers else packed
 
     def __call__(self, params: Params) -> Any:
+        """Replays the evaluation at other parameters; None where it bounds too few neurons for these."""
         of_torch.copy_to_all(self._params.values(), params.values())
         self._replay()
-        parts = {packed.dtype: iter(packed.clone().split(self._sizes(packed.dtype))) for packed in self._packed}
+        if self._numbers and self._packed[-1]:
+            return None
+        parts = {packed.dtype: iter(packed.clone().split(self._sizes(packed.dtype))) for packed in self._results}
         leaves = [next(parts[of_type]).view(shape) for of_type, shape in zip(self._types, self._shapes, strict=True)]
         if self._unchecked:
             self._check(params, leaves)
         return of_torch.tree_unflatten(leaves, self._structure)
+
+    @property
+    def _results(self) -> list[Tensor]:
+        return self._packed[:-1] if self._numbers else self._packed
 
     def _sizes(self, of_type: torch.dtype) -> list[int]:
         return [shape.numel() for shape, its in zip(self._shapes, self._types, strict=True) if its == of_type]
@@ -193,7 +212,10 @@ class _Recording:
     def _check(self, params: Params, found: Sequence[Tensor]) -> None:
         """Compares a replay with the evaluation itself."""
         self._unchecked -= 1
-        expected, _ = of_torch.tree_flatten(self._evaluation(self._loss, params))
+        try:
+            expected, _ = of_torch.tree_flatten(self._evaluation(self._loss, params))
+        except torch.OutOfMemoryError as error:
+            raise CannotRecordError("no memory is left beside a recording; lower memory_budget") from error
         whole = torch.cat([right.detach().double().nan_to_num().flatten() for right in expected]).norm()
         for own, right in zip(found, expected, strict=True):
             tolerance = 1e-9 if right.dtype == torch.float64 else 1e-3  # sums on a GPU may have another order each time

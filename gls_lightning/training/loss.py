@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from gls_lightning.bounds import Graph
-from gls_lightning.objectives import Batch, Objective, Regularizer
+from gls_lightning.objectives import Batch, Evaluation, Objective, Regularizer
 from gls_lightning.relaxations import Relaxation, gibibytes, members_together
 
 _NOISE_OF_BUDGET = 16
@@ -65,10 +65,14 @@ class TrainingLoss:
     def __call__(self, params: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns the loss at these parameters, and metrics."""
         tensors = {**self.tensors, **{name: params[own] for name, own in self.names.items()}}
-        tensors |= self.graph.batch_statistics(tensors, self.batch.inputs)
-        loss, metrics = self.objective(self.graph, self.relaxation, tensors, self.batch)
+        batch = self.batch
+        if self.graph.has_batch_norm:
+            statistics, logits = self.graph.normalised_by_batch(tensors, batch.inputs)
+            tensors |= statistics
+            batch = batch._replace(evaluation=Evaluation(tensors, batch.inputs, logits))
+        loss, metrics = self.objective(self.graph, self.relaxation, tensors, batch)
         for regularizer in self.regularizers:
-            term = regularizer(self.graph, tensors, self.batch, self.names)
+            term = regularizer(self.graph, tensors, batch, self.names)
             loss = loss + term
             metrics = {**metrics, regularizer.name: metrics.get(regularizer.name, 0) + term.detach()}
         return loss, metrics

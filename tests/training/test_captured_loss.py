@@ -154,6 +154,22 @@ def test_smaller_batches_are_evaluated_and_larger_ones_recorded(tape: TapeRecord
     assert recorded == [(1, 1), (1, 2), (1, 2), (1, 3), (2, 4), (2, 4), (2, 5)]
 
 
+@pytest.mark.parametrize("skip", [True, "auto"])
+@pytest.mark.parametrize("estimator", ["GRAD", "RGS"])
+def test_skipped_neurons_stay_skipped(tape: TapeRecorder, skip: Any, estimator: str) -> None:
+    relaxation, made = DeepPoly(skip_ibp_stable=skip), ESTIMATORS[estimator]()
+    problem, losses = Problem(relaxation, Certified(), ramp=1), captured(relaxation)
+    radii = 1e-3, 2e-3, 0.01, 0.05, 0.3  # more and more unstable neurons
+    for step, radius in enumerate(radii, start=1):
+        problem_loss = problem.loss(step)
+        loss = problem_loss.with_batch(problem_loss.batch._replace(epsilon=torch.tensor(radius)))
+        plain = problem.estimate(made, loss, step)
+        for own, right in zip(problem.estimate(made, losses(loss), step), plain, strict=True):
+            torch.testing.assert_close(own, right, rtol=1e-5, atol=1e-6)
+    assert tape.recorded > 1  # the neurons became too many for what was recorded
+    assert tape.replayed >= len(radii)
+
+
 def test_a_changed_option_is_recorded_anew(tape: TapeRecorder) -> None:
     objective = MTLIBP(alpha=0.5, attack=ATTACK)
     problem, losses = Problem(IBP(), objective, ramp=1), captured(IBP())

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 from typing_extensions import override
 
-from gls_lightning.bounds.rows._sign_split import both_signs
+from gls_lightning.bounds.kernels import both_signs
 from gls_lightning.bounds.rows.functions import Functions
 from gls_lightning.bounds.rows.rows import DenseRows, Rows
 

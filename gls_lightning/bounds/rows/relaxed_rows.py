@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from gls_lightning.bounds.kernels import contract, relax
 from gls_lightning.bounds.lines import Band
-from gls_lightning.bounds.rows._sign_split import contract, relax
 from gls_lightning.bounds.rows.factored_rows import FactoredRows
 from gls_lightning.bounds.rows.rows import Rows
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from gls_lightning.bounds.rows._sign_split import absolute_dot
+from gls_lightning.bounds.kernels import absolute_dot
 from gls_lightning.bounds.rows.functions import AS_GIVEN, Functions
 
 

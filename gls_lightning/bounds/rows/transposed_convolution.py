@@ -1,22 +1,22 @@
 """Transposed convolution of many small maps."""
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv2d_weight
 
+from gls_lightning.bounds._tensor_float import FULL_PRECISION, TensorFloat32
 from gls_lightning.bounds._windows import Pair
+from gls_lightning.bounds.rows.convolution_matrix import LARGEST_MATRIX, Geometry, transposed_by_matrix
+from gls_lightning.private_names import of_torch
 
 
 def transposed_convolution(
     maps: Tensor, kernel: Tensor, stride: Pair, padding: Pair, dilation: Pair, size: Pair, groups: int
 ) -> Tensor:
-    """Applies the transpose of a convolution.
-
-    PyTorch's own is several times slower on a CPU, forwards: without dilation it is written here as one convolution
-    with a channel for each place in a block of the size of the stride. Backwards it is two plain convolutions.
+    """Applies the transpose of a convolution, in the form that is fastest (:func:`form_of`).
 
     Args:
         maps: Maps of the convolution's output, ``[N, C_out, h, w]``; fastest with the channels last in memory.
@@ -30,11 +30,96 @@ def transposed_convolution(
     Returns:
         Maps of the convolution's input, ``[N, C_in, *size]``.
     """
-    if maps.device.type == "cpu" and dilation == (1, 1):
-        return _TransposedConvolution.apply(maps, kernel, stride, padding, size, groups)  # type: ignore[no-any-return]
-    lengths = zip(maps.shape[2:], kernel.shape[2:], stride, padding, dilation, size, strict=True)
+    geometry = Geometry.of(kernel, (maps.shape[2], maps.shape[3]), stride, padding, dilation, size, groups)
+    form = form_on_device(kernel, geometry)
+    if form == "matrix":
+        return transposed_by_matrix(maps, kernel, geometry)
+    if form == "by place":
+        return transposed_by_place(maps, kernel, geometry)
+    return transposed_by_library(maps, kernel, geometry)
+
+
+Form = Literal["by place", "matrix", "library"]
+"""One convolution with a channel for each place in a block; a product with a matrix; PyTorch's own function."""
+
+
+def form_of(device: str, dtype: torch.dtype, tf32: TensorFloat32, geometry: Geometry, *, batched: bool) -> Form:
+    """Chooses the form of a transposed convolution: a fixed rule of device, sizes and precision.
+
+    PyTorch's own is several times slower on a CPU; on CUDA two to a hundred times slower without TensorFloat-32, and
+    slower than the other two with it, as measured on an H200 for the maps of CNN5.
+
+    Args:
+        device: Type of the device.
+        dtype: Type of the numbers.
+        tf32: Where TensorFloat-32 is allowed.
+        geometry: Sizes of the convolution.
+        batched: Whether ``torch.func.vmap`` runs over the kernel.
+    """
+    if device != "cuda":
+        return "by place" if device == "cpu" and geometry.dilation == (1, 1) else "library"
+    if dtype not in (torch.float32, torch.float64):
+        return "library"
+    is_single = dtype == torch.float32
+    if geometry.by_matrix(batched=batched, tf32=is_single and tf32.products):
+        return "matrix"
+    if geometry.dilation == (1, 1):
+        return "by place"
+    if is_single and tf32.convolutions and not batched:
+        return "library"
+    return "matrix" if geometry.matrix_size <= LARGEST_MATRIX else "by place"
+
+
+def form_on_device(kernel: Tensor, geometry: Geometry) -> Form:
+    """Chooses the form by :func:`form_of` for a kernel and the present settings of PyTorch."""
+    device = kernel.device.type
+    if device != "cuda" or torch.compiler.is_compiling():  # the settings cannot be compiled
+        return form_of("cpu" if device == "cuda" else device, kernel.dtype, FULL_PRECISION, geometry, batched=False)
+    batched = of_torch.is_batched(kernel)
+    return form_of(device, kernel.dtype, TensorFloat32.current(), geometry, batched=batched)
+
+
+def is_joined(values: Tensor, geometry: Geometry, tf32: TensorFloat32, *, batched: bool) -> bool:
+    """Says whether rows are relaxed and multiplied by a convolution's matrix in one kernel.
+
+    Args:
+        values: Coefficients of the rows, ``[B|1, P|1, S, K]``.
+        geometry: Sizes of the convolution.
+        tf32: Where TensorFloat-32 is allowed; without it, the product is better left to a library.
+        batched: Whether ``torch.func.vmap`` runs over the kernel.
+    """
+    if values.device.type != "cuda" or values.dtype != torch.float32 or not tf32.products:
+        return False
+    return values.shape[2] >= _FEWEST_JOINED and geometry.by_matrix(batched=batched, tf32=True)
+
+
+_FEWEST_JOINED = 32
+"""Rows of a place below which most of a kernel's block would be empty."""
+
+
+def transposed_by_library(maps: Tensor, kernel: Tensor, geometry: Geometry) -> Tensor:
+    """Applies PyTorch's own transposed convolution; see :func:`transposed_convolution`."""
+    _, length, _, stride, padding, dilation, size, groups = geometry
+    lengths = zip(length, kernel.shape[2:], stride, padding, dilation, size, strict=True)
     unread = [n + 2 * p - (m - 1) * s - d * (k - 1) - 1 for m, k, s, p, d, n in lengths]
     return F.conv_transpose2d(maps, kernel, None, stride, padding, unread, groups, dilation)
+
+
+def transposed_by_place(maps: Tensor, kernel: Tensor, geometry: Geometry) -> Tensor:
+    """Applies one convolution with a channel for each place in a block of the size of the stride.
+
+    Backwards it is two plain convolutions. A dilated kernel is filled up with zeros.
+    """
+    _, _, _, stride, padding, dilation, size, groups = geometry
+    kernel = kernel if dilation == (1, 1) else _filled(kernel, dilation)
+    return _TransposedConvolution.apply(maps, kernel, stride, padding, size, groups)  # type: ignore[no-any-return]
+
+
+def _filled(kernel: Tensor, dilation: Pair) -> Tensor:
+    """Puts zeros between the elements of a kernel, so that it needs no dilation."""
+    (kh, kw), (dh, dw) = kernel.shape[2:], dilation
+    spread = F.pad(kernel[..., None, :, None], (0, dw - 1, 0, 0, 0, dh - 1))
+    return spread.flatten(4).flatten(2, 3)[..., : (kh - 1) * dh + 1, : (kw - 1) * dw + 1]
 
 
 class _TransposedConvolution(torch.autograd.Function):

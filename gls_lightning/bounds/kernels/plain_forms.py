@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gls_lightning.bounds.kernels.banded_product import MatrixBand, banded_product
+
 
 def contract(rows: Tensor, vector: Tensor) -> Tensor:
     """Sums ``rows [B|1, P|1, S, K] * vector [B|1, P|1, 1, K]`` over ``K``; one matrix product where rows are shared."""
@@ -75,24 +77,22 @@ class _AbsoluteDot(torch.autograd.Function):
         return by_element * rows.sign(), grad_radius
 
 
-def relax(rows: Tensor, slope: Tensor, narrowing: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
-    """Substitutes the line below for positive coefficients and the line above for negative ones.
-
-    Args:
-        rows: Coefficients, ``[B|1, P|1, S, K]``.
-        slope: Slope of the line above that each row reads, ``[B|1, P|1, 1, K]``.
-        narrowing: Slope of the line below less that of the line above, likewise.
-        gap: Distance between the lines at the reference, likewise.
-
-    Returns:
-        Coefficients ``[B, P, S, K]`` of the lines' argument, and a constant ``[B, P, S]``.
-    """
+def plain_relax(rows: Tensor, slope: Tensor, narrowing: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns :func:`~gls_lightning.bounds.kernels.relax` in operations of PyTorch."""
     return _Relax.apply(rows, slope, narrowing, gap)  # type: ignore[no-any-return]
 
 
-def absolute_dot(rows: Tensor, radius: Tensor) -> Tensor:
-    """Sums ``|rows| [B|1, P|1, S, K] * radius [B|1, P|1, 1, K]`` over ``K``: ``[B, P, S]``."""
+def plain_absolute_dot(rows: Tensor, radius: Tensor) -> Tensor:
+    """Returns :func:`~gls_lightning.bounds.kernels.absolute_dot` in operations of PyTorch."""
     return _AbsoluteDot.apply(rows, radius)  # type: ignore[no-any-return]
+
+
+def plain_relaxed_product(
+    rows: Tensor, slope: Tensor, narrowing: Tensor, gap: Tensor, matrix: Tensor, band: MatrixBand
+) -> tuple[Tensor, Tensor]:
+    """Returns :func:`~gls_lightning.bounds.kernels.relaxed_product` in operations of PyTorch."""
+    values, constant = plain_relax(rows, slope, narrowing, gap)
+    return banded_product(values.flatten(0, 2), matrix, band).unflatten(0, values.shape[:3]), constant
 
 
 class _BothSigns(torch.autograd.Function):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gls_lightning.bounds.rows._sign_split import absolute_dot, both_signs, contract, relax
+from gls_lightning.bounds.kernels import absolute_dot, both_signs, contract, relax
 
 B, P, S, K = 2, 3, 4, 5
 LEADING = list(product((1, B), (1, P)))
