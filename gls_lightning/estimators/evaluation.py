@@ -16,6 +16,7 @@ LossFunction = Callable[[Params], tuple[Tensor, Metrics]]
 """A pure function of a network's parameters, which it takes by name, to a 0-dim loss and metrics.
 
 An attribute ``members_at_once`` may say how many members of a population are best evaluated by one ``torch.func.vmap``.
+An attribute ``noise_bytes`` may say how much memory the noise of a population may take for the length of a step.
 A method ``replay(evaluation, params)`` may give what ``evaluation(loss_function, params)`` would, from a recording.
 """
 

@@ -23,6 +23,7 @@ def evaluate_members(
     members: Sequence[int],
     at_once: int,
     *,
+    several: Callable[[Sequence[int]], Params] | None = None,
     with_gradients: bool = False,
 ) -> Iterator[Any]:
     """Evaluates a function at the parameters of every member, some members at a time.
@@ -32,6 +33,7 @@ def evaluate_members(
         member: Makes the parameters of one member, detached; at most ``at_once`` of them exist at any time.
         members: The members' numbers.
         at_once: Number of members that ``torch.func.vmap`` evaluates together; 1 evaluates them one after the other.
+        several: Makes the parameters of several members, stacked; by default as ``member`` does.
         with_gradients: Whether to differentiate the function, which is a :data:`LossFunction` then.
 
     Yields:
@@ -45,7 +47,8 @@ def evaluate_members(
             result = evaluate(of_one, loss_function, _requiring(member(chunk[0]), with_gradients))
             yield of_torch.tree_map(lambda tensor: tensor[None], result)
         else:
-            yield evaluate(of_several, loss_function, _stacked([member(i) for i in chunk]))
+            stacked = several(chunk) if several else _stacked([member(i) for i in chunk])
+            yield evaluate(of_several, loss_function, stacked)
 
 
 def _requiring(params: Params, gradients: bool) -> Params:

@@ -1,5 +1,6 @@
 """Randomized Gradient Smoothing."""
 
+from collections.abc import Sequence
 from functools import partial
 from math import inf
 
@@ -7,9 +8,10 @@ import torch
 from torch import Tensor
 
 from gls_lightning.arguments import require
+from gls_lightning.estimators._noise_tables import in_tables
 from gls_lightning.estimators.estimator import Estimate, GradientEstimator, attach
 from gls_lightning.estimators.evaluation import LossFunction, Metrics
-from gls_lightning.estimators.noise import perturbed, standard_normal
+from gls_lightning.estimators.noise import perturbed, perturbed_members, standard_normal
 from gls_lightning.estimators.population import check_chunk_size, evaluate_members, members_at_once
 from gls_lightning.estimators.step import Step
 from gls_lightning.private_names import of_torch
@@ -84,7 +86,9 @@ class RGS(GradientEstimator):
         totals = {name: torch.zeros_like(p) for name, p in params.items()}
         losses, reports = [], []
         perturb = partial(self._perturbed, params, step)
-        for loss, gradients, metrics in evaluate_members(loss_function, perturb, members, at_once, with_gradients=True):
+        several = partial(self._several, params, step) if in_tables(params) else None
+        results = evaluate_members(loss_function, perturb, members, at_once, several=several, with_gradients=True)
+        for loss, gradients, metrics in results:
             sums = [gradients[name].sum(0) if len(loss) > 1 else gradients[name][0] for name in totals]
             of_torch.add_to_all(totals.values(), sums, factor=1 / len(members))
             losses.append(loss)
@@ -93,9 +97,18 @@ class RGS(GradientEstimator):
         return Estimate(attach(torch.cat(losses).mean(), totals, params), means)
 
     def _perturbed(self, params: dict[str, Tensor], step: Step, member: int) -> dict[str, Tensor]:
-        source, negative = divmod(member, 2) if self.antithetic else (member, False)
-        scale = {name: self._scale(p) * (-1 if negative else 1) for name, p in params.items()}
-        return perturbed(params, standard_normal(params, step, source), scale)
+        source, negative = self._source(member)
+        return perturbed(params, standard_normal(params, step, source), self._scales(params), -1 if negative else 1)
+
+    def _several(self, params: dict[str, Tensor], step: Step, members: Sequence[int]) -> dict[str, Tensor]:
+        return perturbed_members(params, step, [self._source(member) for member in members], self._scales(params))
+
+    def _source(self, member: int) -> tuple[int, bool]:
+        """Says whose noise a member takes, and whether the opposite of it."""
+        return (member // 2, member % 2 == 1) if self.antithetic else (member, False)
+
+    def _scales(self, params: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: self._scale(p) for name, p in params.items()}
 
     def _scale(self, p: Tensor) -> Tensor:
         sigma = self.sigma.to(p)

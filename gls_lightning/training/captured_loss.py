@@ -156,6 +156,10 @@ class _CapturedLoss:
     def members_at_once(self) -> int:
         return self._loss.members_at_once
 
+    @property
+    def noise_bytes(self) -> int:
+        return self._loss.noise_bytes
+
     def replay(self, evaluation: Evaluation, params: Params) -> Any:
         return self._captured.replay(self._loss, evaluation, params)
 

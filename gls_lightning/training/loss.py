@@ -8,6 +8,9 @@ from gls_lightning.bounds import Graph
 from gls_lightning.objectives import Batch, Evaluation, Objective, Regularizer
 from gls_lightning.relaxations import Relaxation, gibibytes, members_together
 
+_NOISE_OF_BUDGET = 16
+"""The memory budget over what of it is left to the noise of a population."""
+
 
 class TrainingLoss:
     """The function that an estimator differentiates, with batch, radius, relaxation and fixed tensors inside.
@@ -84,6 +87,11 @@ class TrainingLoss:
         budget = gibibytes(self.relaxation.memory_budget, inputs.device)
         on_cpu = inputs.device.type == "cpu"
         return members_together(coefficients, budget, inputs.element_size(), on_cpu=on_cpu)
+
+    @property
+    def noise_bytes(self) -> int:
+        """Bytes that the noise of a population may take for the length of a step."""
+        return int(gibibytes(self.relaxation.memory_budget, self.batch.inputs.device) * 2**30) // _NOISE_OF_BUDGET
 
     def _coefficients_per_sample(self) -> int:
         points = self.objective.points_per_sample(self.graph) * self.graph.size

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from gls_lightning.arguments import require, shown
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.training.fused_steps import fuse
+from gls_lightning.training._fused_steps import fuse
 from gls_lightning.training.network import BoundedNetwork
 
 Interval = Literal["epoch", "step"]

@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 from gls_lightning import CertifiedTrainingModule
-from gls_lightning.training.fused_steps import choose, fuse
+from gls_lightning.training._fused_steps import choose, fuse
 
 MOMENTUM = partial(SGD, lr=0.1, momentum=0.9, nesterov=True)
 OPTIMIZERS = [partial(Adam, lr=0.1), partial(Adam, lr=0.1, amsgrad=True), partial(AdamW, lr=0.1), MOMENTUM]
