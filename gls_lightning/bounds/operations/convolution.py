@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from gls_lightning.bounds._slots import Blocks
-from gls_lightning.bounds._tensor_float import TensorFloat32
 from gls_lightning.bounds._windows import Pair, Windows, area, pair
 from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.kernels import WHOLE, relaxed_product
@@ -137,12 +136,9 @@ class Convolution(AffineOperation):
         """
         if not isinstance(rows, DenseRows | PatchRows) or rows.functions.mirrored or self.groups > 1:
             return None
-        if torch.compiler.is_compiling():
-            return None
         kernel = self.kernel(tensors, rows.values)
         geometry = self._geometry_of(rows, kernel)
-        batched = of_torch.is_batched(kernel)
-        if not is_joined(rows.values, geometry, TensorFloat32.current(), batched=batched):
+        if not is_joined(rows.values, kernel, geometry):
             return None
         lines = rows.read(band.slope), rows.read(band.narrowing), rows.read(band.gap)
         if isinstance(rows, DenseRows):
@@ -158,6 +154,9 @@ class Convolution(AffineOperation):
         """Returns the convolution's sizes as these rows see it: those of its maps, or of windows of them."""
         if isinstance(rows, PatchRows):
             return self._geometry(kernel, rows.windows.kernel, (0, 0), self._windows_of_input(rows.windows).kernel)
+        return self._geometry_of_maps(kernel)
+
+    def _geometry_of_maps(self, kernel: Tensor) -> Geometry:
         return self._geometry(kernel, pair(self.output_shape[1:]), self.padding, pair(self.input_shapes[0][1:]))
 
     def _geometry(self, kernel: Tensor, length: Pair, padding: Pair, size: Pair) -> Geometry:
@@ -229,9 +228,9 @@ class Convolution(AffineOperation):
 
     def _convolve_maps(self, x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
         """Applies the convolution to ``[N, C, H, W]``, as a matrix product where it would be a slow grouped one."""
-        geometry = self._geometry(kernel, pair(self.output_shape[1:]), self.padding, pair(self.input_shapes[0][1:]))
         if x.device.type != "cuda" or not (of_torch.is_batched(x) and of_torch.is_batched(kernel)):
             return self._convolve(x, kernel, bias)
+        geometry = self._geometry_of_maps(kernel)
         if not geometry.by_matrix(batched=True, tf32=False):
             return self._convolve(x, kernel, bias)
         sums = convolved_by_matrix(x, kernel, geometry)

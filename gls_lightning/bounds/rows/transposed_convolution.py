@@ -79,18 +79,33 @@ def form_on_device(kernel: Tensor, geometry: Geometry) -> Form:
     return form_of(device, kernel.dtype, TensorFloat32.current(), geometry, batched=batched)
 
 
-def is_joined(values: Tensor, geometry: Geometry, tf32: TensorFloat32, *, batched: bool) -> bool:
-    """Says whether rows are relaxed and multiplied by a convolution's matrix in one kernel.
+def is_joined(values: Tensor, kernel: Tensor, geometry: Geometry) -> bool:
+    """Says whether rows are relaxed and multiplied by a convolution's matrix in one step, as :func:`joins` rules.
 
     Args:
         values: Coefficients of the rows, ``[B|1, P|1, S, K]``.
+        kernel: Kernel of the convolution.
+        geometry: Its sizes.
+    """
+    if values.device.type != "cuda" or torch.compiler.is_compiling():
+        return False
+    batched = of_torch.is_batched(kernel)
+    return joins(values.dtype, TensorFloat32.current(), geometry, rows=values.shape[2], batched=batched)
+
+
+def joins(dtype: torch.dtype, tf32: TensorFloat32, geometry: Geometry, *, rows: int, batched: bool) -> bool:
+    """Says whether one kernel is faster on CUDA than two steps: a fixed rule of sizes and precision.
+
+    Args:
+        dtype: Type of the coefficients.
+        tf32: Where TensorFloat-32 is allowed; without it, a library multiplies faster.
         geometry: Sizes of the convolution.
-        tf32: Where TensorFloat-32 is allowed; without it, the product is better left to a library.
+        rows: Rows of one sample and position.
         batched: Whether ``torch.func.vmap`` runs over the kernel.
     """
-    if values.device.type != "cuda" or values.dtype != torch.float32 or not tf32.products:
+    if dtype != torch.float32 or not tf32.products or rows < _FEWEST_JOINED:
         return False
-    return values.shape[2] >= _FEWEST_JOINED and geometry.by_matrix(batched=batched, tf32=True)
+    return geometry.by_matrix(batched=batched, tf32=True)
 
 
 _FEWEST_JOINED = 32

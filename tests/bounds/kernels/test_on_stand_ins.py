@@ -26,7 +26,9 @@ class Convolutions(TorchDispatchMode):
         self.seen: Counter[str] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.ops.aten.convolution.default and args[0].device.type == "cuda":  # a plan of memory is on "meta"
+        if (
+            func is torch.ops.aten.convolution.default and args[0].device.type == "cuda"
+        ):  # a plan of memory is on "meta"
             transposed, groups = args[6], args[8]
             self.seen["transposed" if transposed else "grouped" if groups > 1 else "plain"] += 1
         elif func in (torch.ops.aten.mm.default, torch.ops.aten.bmm.default):

@@ -17,7 +17,7 @@ from gls_lightning.bounds.rows.convolution_matrix import transposed_by_matrix
 from gls_lightning.bounds.rows.transposed_convolution import (
     Form,
     form_of,
-    is_joined,
+    joins,
     transposed_by_library,
     transposed_by_place,
 )
@@ -222,14 +222,9 @@ def test_settings_are_read_however_they_were_made() -> None:
 
 
 def test_few_rows_or_full_precision_are_not_joined() -> None:
-    class OnCuda:
-        device, dtype = torch.device("cuda"), torch.float32
-
-        def __init__(self, rows: int) -> None:
-            self.shape = torch.Size((1, 1, rows, 3136))
-
-    assert is_joined(OnCuda(64), FIRST, ALL, batched=False)
-    assert not is_joined(OnCuda(9), FIRST, ALL, batched=False)
-    assert not is_joined(OnCuda(64), FIRST, CONVOLUTIONS, batched=False)
-    assert not is_joined(OnCuda(64), WIDE, ALL, batched=True)
-    assert not is_joined(torch.zeros(1, 1, 64, 3136), FIRST, ALL, batched=False)
+    assert joins(torch.float32, ALL, FIRST, rows=64, batched=False)
+    assert joins(torch.float32, ALL, FIRST, rows=64, batched=True)
+    assert not joins(torch.float32, ALL, FIRST, rows=9, batched=False)
+    assert not joins(torch.float64, ALL, FIRST, rows=64, batched=False)
+    assert not joins(torch.float32, CONVOLUTIONS, FIRST, rows=64, batched=True)
+    assert not joins(torch.float32, ALL, WIDE, rows=64, batched=True)
