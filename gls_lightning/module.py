@@ -10,6 +10,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from gls_lightning.arguments import Radius, component, read_radius, require, warn_of_large_radius
 from gls_lightning.attacks import PGD, Attack
@@ -31,15 +32,21 @@ from gls_lightning.relaxations import DeepPoly, Relaxation
 from gls_lightning.run_files import ACCURACY_METRICS
 from gls_lightning.training import (
     ESTIMATOR,
+    Capture,
+    CapturedLosses,
     EpochMeans,
     InitialWeights,
     Interval,
     OptimizedNetwork,
+    StepMetrics,
     check_classes,
     check_fit,
     check_precision,
     check_trained_network,
+    clip_with_norm,
+    clips_by_norm,
     keep_plain_arguments,
+    metrics_are_due,
     reducer,
     require_equal_batches,
     require_fitting_checkpoint,
@@ -90,6 +97,10 @@ class CertifiedTrainingModule(OptimizedNetwork):
         population_parallel: Whether several processes share one batch and divide the estimator's population among
             them, instead of dividing the batches. Needs ``trainer.use_distributed_sampler: false``.
         input_shape: Shape of one image. By default that of the data module, or of the first batch.
+        capture: Whether loss and gradient of a training step are recorded in a CUDA graph and replayed, which spares
+            the GPU the wait for Python: ``auto`` where that is possible, ``true`` to be refused where it is not, or
+            ``false``. The numbers are the same. Not possible on a CPU, with several processes, and with objectives or
+            relaxations that read values of tensors; smaller batches than the first are evaluated without recording.
         init_from: The network's weights at the start of a fit, in place of those of its initialisation: the checkpoint
             of a run, of which only the network is taken, or a ``.safetensors`` file of the network alone. Read once,
             when the fit starts; not read once other weights were loaded (``load``, a fit that is resumed) and not by
@@ -126,6 +137,7 @@ class CertifiedTrainingModule(OptimizedNetwork):
         seed: int = 0,
         population_parallel: bool = False,
         input_shape: Sequence[int] | None = None,
+        capture: Capture = "auto",
         init_from: str | None = None,
     ) -> None:
         epsilon = read_radius(epsilon)
@@ -151,7 +163,8 @@ class CertifiedTrainingModule(OptimizedNetwork):
         self.certifier = component("certifier", certifier, Certifier) or Certifier()
         self.population_parallel = population_parallel
         self._initial_weights = InitialWeights(init_from)
-        self.means = EpochMeans()
+        self.means, self.step_metrics = EpochMeans(), StepMetrics()
+        self._captured = CapturedLosses(capture)
         if input_shape is not None:
             self.trace(input_shape)
 
@@ -167,7 +180,7 @@ class CertifiedTrainingModule(OptimizedNetwork):
             if step.batch == 0 and self.estimator.population_size > 1:
                 rank_zero_info(f"members of a population that may be evaluated at once: {loss.members_at_once}")
             estimate: Estimate = self.estimator(
-                loss, self.trainable_parameters(), replace(step, reduce=self._reducer(share))
+                self._captured(loss), self.trainable_parameters(), replace(step, reduce=self._reducer(share))
             )
         self._log_training(estimate, len(labels))
         return estimate.loss * share
@@ -176,27 +189,28 @@ class CertifiedTrainingModule(OptimizedNetwork):
         """Logs natural, certified and adversarial accuracy at the target radius, with a sound relaxation."""
         with self.evaluation(batch, batch_idx, "val", deferrable=True) as images:
             *accuracies, loss = validate(self, self.attack, *images)
-        for name, correct in zip(ACCURACY_METRICS, accuracies, strict=True):
-            self.means.log(self, f"val/{name}", correct.float(), prog_bar=name == "certified_accuracy")
-        self.means.log(self, "val/loss", loss)
+        correct = {f"val/{name}": images.float() for name, images in zip(ACCURACY_METRICS, accuracies, strict=True)}
+        self.means.add(self, {**correct, "val/loss": loss}, len(loss), prog_bar=["val/certified_accuracy"])
 
     def test_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Logs natural, certified and adversarial accuracy at the target radius, by the certifier."""
         with self.evaluation(batch, batch_idx) as images:
             records = list(self.certifier.decide(self.graph, self.tensors(), *images, self.epsilon))
         summary = summarise(records)
-        for name in ACCURACY_METRICS:
-            self.means.log(self, f"test/{name}", getattr(summary, name), len(records))
+        accuracies = {f"test/{name}": getattr(summary, name) for name in ACCURACY_METRICS}
+        self.means.add(self, accuracies, len(records))
 
     def configure_callbacks(self) -> list[Callback]:
         """Lists what every training needs: guards, BatchNorm statistics of the data, best accuracies in W&B."""
         reset = [BatchNormReset()] if self.has_batch_norm else []
-        guards = BatchGuard(), NonFiniteGuard(), MonitoredNames(self._monitorable()), LearningRateCheck()
+        guard = NonFiniteGuard(asked_by=CertifiedTrainingModule.configure_gradient_clipping)
+        guards = BatchGuard(), guard, MonitoredNames(self._monitorable()), LearningRateCheck()
         return [*guards, EpochResumption(), WandbSummary(), *reset]
 
     def setup(self, stage: str) -> None:
         """Refuses, before anything long starts, parts that do not fit together."""
         self.deferred_values = DeferredValues()
+        self.means.start()
         check_precision(self.trainer)
         data = getattr(self.trainer, "datamodule", None)
         shape = getattr(data, "input_shape", None)
@@ -218,7 +232,12 @@ class CertifiedTrainingModule(OptimizedNetwork):
     def on_fit_start(self) -> None:
         """Takes the weights of ``init_from``; only here is it known that the fit does not resume."""
         self.estimator.start_fit()
+        self._captured.start(self.device, self.relaxation, self.trainer.world_size)
         self._initial_weights.give(self.trainer, self.network)
+
+    def teardown(self, stage: str) -> None:
+        """Gives the memory of recorded steps back."""
+        self._captured.end()
 
     def on_train_start(self) -> None:
         """Refuses a last batch that is too small for BatchNorm, as far as the network is traced already."""
@@ -233,6 +252,7 @@ class CertifiedTrainingModule(OptimizedNetwork):
         if not traced:
             require_large_last_batch(self)
         require_large_batch(self, len(labels), batch_idx)
+        indices = self.drawing_indices(batch, batch_idx, indices)
         return in_precision_of(self.network.parameters(), inputs), labels, indices
 
     def _step(self, batch: int) -> Step:
@@ -252,13 +272,27 @@ class CertifiedTrainingModule(OptimizedNetwork):
         return reducer(self.trainer, share, of_population=self.population_parallel)
 
     def _log_training(self, estimate: Estimate, batch_size: int) -> None:
-        self.log("train/loss", estimate.loss.detach(), prog_bar=True, batch_size=batch_size, sync_dist=True)
-        for name, value in estimate.metrics.items():
-            self.means.log(self, f"train/{name}", value, batch_size)
-        self.log("epsilon", self.current_epsilon)
-        for name, value in self.estimator.reported().items():
-            self.log(name, value)
-        self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
+        self.means.add(self, {f"train/{name}": value for name, value in estimate.metrics.items()}, batch_size)
+        learning_rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        reported = {"epsilon": self.current_epsilon, **self.estimator.reported()}
+        self.step_metrics.keep(estimate.loss, reported, learning_rate)
+        if metrics_are_due(self.trainer):
+            self.step_metrics.log(self)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clips the gradients, by a norm that NonFiniteGuard looks at too."""
+        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        guard = next((callback for callback in callbacks if isinstance(callback, NonFiniteGuard)), None)
+        norm = None if guard is None else guard.check_gradient(self.trainer, self, optimizer)
+        if norm is None or gradient_clip_val is None or not clips_by_norm(self.trainer, gradient_clip_algorithm):
+            super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        elif gradient_clip_val > 0:
+            clip_with_norm(self.trainer, optimizer, norm, gradient_clip_val)
 
     def _monitorable(self) -> list[str] | None:
         """Lists the metrics logged outside of training steps; None for a derived class, which may log others."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from gls_lightning.devices import sent
 from gls_lightning.randomness import keyed_generator
 
 Logits = Callable[[Tensor], Tensor]
@@ -49,7 +50,7 @@ class Attack(ABC):
 
         Args:
             shape: Shape of one input.
-            indices: Index of each sample in its data set, ``[B]``.
+            indices: Index of each sample in its data set, ``[B]``; on the CPU, or this waits for the GPU.
             *key: Non-negative integers, for example the seed and the number of the batch.
             device: Where the result is put.
 
@@ -59,4 +60,4 @@ class Attack(ABC):
         starts = torch.empty(len(indices), self.restarts, *shape, dtype=torch.float32)
         for sample, index in zip(starts, indices.tolist(), strict=True):
             sample.uniform_(generator=keyed_generator("attack start", *key, index))
-        return starts.transpose(0, 1).to(device)
+        return sent(starts.transpose(0, 1), device)

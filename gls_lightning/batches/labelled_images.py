@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from gls_lightning.devices import sent
 from gls_lightning.errors import ConfigurationError
 
 _PAIR = "a batch is (images, labels), or (images, labels, indices in the data set)"
@@ -118,7 +119,7 @@ def _numbers(name: str, values: Any, images: Tensor, place: str) -> Tensor:
         raise ConfigurationError(f"{place}: {name} are of shape {shape}{like}; {right}, of shape ({number},)")
     if not is_integer(values):
         raise ConfigurationError(f"{place}: {name} are of type {_name(values.dtype)}; {right}, as {name}.long() gives")
-    return values.to(images.device, torch.int64)
+    return sent(values.to(torch.int64), images.device)
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -1,7 +1,9 @@
 """The mathematics of bounding a network: pure functions of tensors that know neither Lightning nor configurations."""
 
+from gls_lightning.bounds._constants import holding_constants
 from gls_lightning.bounds.back_substitution import BackSubstitution
 from gls_lightning.bounds.box import Box
+from gls_lightning.bounds.buckets import Buckets, current_buckets, fixed_sizes
 from gls_lightning.bounds.counting_substitution import CountingSubstitution
 from gls_lightning.bounds.graph import Graph
 from gls_lightning.bounds.graph_structure import INPUT, Node
@@ -11,6 +13,7 @@ from gls_lightning.bounds.operations import Tensors, UnsupportedOperationError
 from gls_lightning.bounds.rational import NotRationalError, Rationals, rounded_down, rounded_up
 from gls_lightning.bounds.relaxed_network import Scale
 from gls_lightning.bounds.rounding import gamma, per_sample
+from gls_lightning.bounds.shape_inference import ShapeInference
 from gls_lightning.bounds.specification import margin_specification
 from gls_lightning.bounds.tracing import trace
 from gls_lightning.bounds.zonotope import Zonotope
@@ -19,6 +22,7 @@ __all__ = [
     "INPUT",
     "BackSubstitution",
     "Box",
+    "Buckets",
     "CountingSubstitution",
     "Graph",
     "Lines",
@@ -28,10 +32,14 @@ __all__ = [
     "OpaqueGraph",
     "Rationals",
     "Scale",
+    "ShapeInference",
     "Tensors",
     "UnsupportedOperationError",
     "Zonotope",
+    "current_buckets",
+    "fixed_sizes",
     "gamma",
+    "holding_constants",
     "margin_specification",
     "per_sample",
     "rounded_down",

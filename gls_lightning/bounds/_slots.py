@@ -1,12 +1,12 @@
 """Slots: each is shared by elements of the network's input that no element of a node sees together."""
 
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gls_lightning.bounds._constants import constants
 from gls_lightning.bounds._windows import Pair, Windows
 
 
@@ -41,7 +41,7 @@ def inputs_in_slots(values: Tensor, windows: Windows) -> Tensor:
     Returns:
         ``[B, K, 1, *positions]``.
     """
-    index = _inputs_in_slots(windows).to(values.device)
+    (index,) = constants(_inputs_in_slots, values, windows)
     return F.pad(values.flatten(1), (0, 1)).index_select(1, index).reshape(len(values), -1, 1, *windows.positions)
 
 
@@ -59,7 +59,7 @@ def move(values: Tensor, windows: Windows, target: Pair, blocks: Blocks) -> Tens
     """
     batch, _, channels, *_ = values.shape
     rows = values.permute(0, 1, 3, 4, 2).reshape(batch, -1, channels)
-    there, back = (index.to(values.device) for index in _moves(windows, target, blocks))
+    there, back = constants(_moves, values, windows, target, blocks)
     moved = _Move.apply(rows, there, back)
     return moved.reshape(batch, -1, *blocks.counts, channels * blocks.size[0] * blocks.size[1]).permute(0, 1, 4, 2, 3)  # type: ignore[no-any-return]
 
@@ -111,17 +111,13 @@ def _slot(channels: int, size: Pair, row: Tensor, column: Tensor) -> Tensor:
     return (torch.arange(channels).reshape(-1, *(1,) * 6) * size[0] + row) * size[1] + column
 
 
-@lru_cache(maxsize=256)
-@torch.inference_mode(False)  # the result outlives the mode in which it is first needed
-def _inputs_in_slots(windows: Windows) -> Tensor:
+def _inputs_in_slots(windows: Windows) -> tuple[Tensor]:
     """Finds the input's element in each slot at each position: indices ``[K * P]``, past the last if there is none."""
     channels, height, width = windows.shape
     row, column, *_, seen = _seen(windows, slots_of(windows), Blocks.single(windows.positions))
-    return torch.where(seen, _slot(channels, (height, width), row, column), channels * height * width).flatten()
+    return (torch.where(seen, _slot(channels, (height, width), row, column), channels * height * width).flatten(),)
 
 
-@lru_cache(maxsize=256)
-@torch.inference_mode(False)
 def _moves(windows: Windows, target: Pair, blocks: Blocks) -> tuple[Tensor, Tensor]:
     """Finds where each coefficient comes from, and where it goes: an index past the last stands for nowhere."""
     channels, source = windows.shape[0], slots_of(windows)

@@ -1,12 +1,13 @@
 """The geometry of sliding windows over a map."""
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from gls_lightning.bounds._constants import constants
 
 Pair = tuple[int, int]
 
@@ -60,7 +61,7 @@ class Windows:
         """Cuts the windows out of maps ``[N, C, H, W]``: ``[N, P, C * kh * kw]``, 0 over the edge."""
         (top, bottom), (left, right) = map(self._overhang, (0, 1))
         padded = F.pad(elements, [max(size, 0) for size in (-left, right, -top, bottom)])
-        index = _window_elements(self, torch.Size(padded.shape[1:])).to(elements.device)
+        (index,) = constants(_window_elements, elements, self, torch.Size(padded.shape[1:]))
         return padded.flatten(1).index_select(1, index).view(len(elements), self.num_positions, -1)
 
     def scatter(self, values: Tensor, positions: Tensor | None = None) -> Tensor:
@@ -75,14 +76,11 @@ class Windows:
         """
         channels, *size = self.shape
         by_channel = F.pad(values.unflatten(-1, (channels, -1)), (0, 1))
-        index = self._positions_in_window(values.device)[:, None, None]
+        (index,) = constants(_positions_in_window, values, self)
+        index = index[:, None, None]
         index = index if positions is None else index[positions][:, None]
         maps: Tensor = by_channel.gather(-1, index.expand(*by_channel.shape[:-1], -1)).unflatten(-1, size)
         return maps
-
-    def _positions_in_window(self, device: torch.device) -> Tensor:
-        """Finds the index in each window of each element of the map, past the last if outside: ``[P, H * W]``."""
-        return _positions_in_window(self).to(device)
 
     def enlarged(self, other: "Windows") -> "Windows":
         """Returns the smallest windows at the same positions that hold these and ``other``."""
@@ -103,9 +101,8 @@ class Windows:
         return F.pad(maps, (left, right, top, bottom)).flatten(-3)
 
 
-@lru_cache(maxsize=256)
-@torch.inference_mode(False)  # the result outlives the mode in which it is first needed
-def _positions_in_window(windows: Windows) -> Tensor:
+def _positions_in_window(windows: Windows) -> tuple[Tensor]:
+    """Finds the index in each window of each element of the map, past the last if outside: ``[P, H * W]``."""
     in_window, outside = [], []
     for axis in (0, 1):
         starts = torch.arange(windows.positions[axis]) * windows.stride[axis] + windows.offset[axis]
@@ -117,12 +114,10 @@ def _positions_in_window(windows: Windows) -> Tensor:
     index = index.masked_fill(
         outside[0][:, None, :, None] | outside[1][None, :, None, :], windows.kernel[0] * windows.kernel[1]
     )
-    return index.reshape(windows.num_positions, -1)
+    return (index.reshape(windows.num_positions, -1),)
 
 
-@lru_cache(maxsize=256)
-@torch.inference_mode(False)
-def _window_elements(windows: Windows, padded: torch.Size) -> Tensor:
+def _window_elements(windows: Windows, padded: torch.Size) -> tuple[Tensor]:
     """Finds the places in the flattened padded map of the elements of every window, ``[P * C * kh * kw]``.
 
     Copying them by index is several times faster than ``F.unfold``, forwards and backwards.
@@ -132,4 +127,4 @@ def _window_elements(windows: Windows, padded: torch.Size) -> Tensor:
     top = first_row + torch.arange(rows)[:, None] * windows.stride[0] + torch.arange(windows.kernel[0])
     left = first_column + torch.arange(columns)[:, None] * windows.stride[1] + torch.arange(windows.kernel[1])
     in_map = top[:, None, :, None] * width + left[None, :, None, :]
-    return (in_map[:, :, None] + torch.arange(channels)[:, None, None] * height * width).flatten()
+    return ((in_map[:, :, None] + torch.arange(channels)[:, None, None] * height * width).flatten(),)

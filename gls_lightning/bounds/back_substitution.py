@@ -4,15 +4,18 @@ from collections.abc import Mapping, Sequence
 from functools import reduce
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gls_lightning.bounds.box import Box
+from gls_lightning.bounds.buckets import current_buckets
 from gls_lightning.bounds.graph import Graph
 from gls_lightning.bounds.graph_structure import Node
 from gls_lightning.bounds.operations import Activation, AffineOperation, Convolution, Tensors
 from gls_lightning.bounds.relaxed_network import RelaxedNetwork
 from gls_lightning.bounds.rounding import smallest
-from gls_lightning.bounds.rows import DenseRows, Functions, PatchRows, Rows, relax_rows
+from gls_lightning.bounds.rows import AS_GIVEN, DenseRows, Functions, PatchRows, Rows, relax_rows
+from gls_lightning.private_names import of_torch
 
 Chosen = tuple[Tensor, Tensor, Tensor]
 """Sample, position and function of each row, ``[N]`` each."""
@@ -56,17 +59,32 @@ class BackSubstitution(RelaxedNetwork):
 
     def specification_bounds(self, specification: Tensor) -> Tensor:
         """Bounds linear functions ``[B, S, K]`` of the output's ``K`` elements from below: ``[B, S]``."""
-        reference = (specification @ self.reference(self.graph.output).flatten(1).unsqueeze(-1)).squeeze(-1)
-        return reference + self.specification_deviations(specification)
+        return self._specification_reference(specification) + self.specification_deviations(specification)
 
     def specification_deviations(self, specification: Tensor) -> Tensor:
         """Bounds the same functions less their reference values from below: ``[B, S]``, not positive."""
-        rows = DenseRows.of(specification[:, None].unflatten(-1, self.graph.nodes[-1].operation.output_shape))
-        deviations = torch.cat(self._lower_deviations(self.graph.output, rows), -1).squeeze(1)
+        (deviations,) = self._specification_deviations(specification, AS_GIVEN)
+        return deviations
+
+    def specification_box(self, specification: Tensor) -> Box:
+        """Bounds the same functions from below and above, ``[B, S]`` each, with rows for one of the two."""
+        reference = self._specification_reference(specification)
+        below, negated_above = self._specification_deviations(specification, Functions(mirrored=True))
+        return Box(reference + below, reference - negated_above)
+
+    def _specification_reference(self, specification: Tensor) -> Tensor:
+        return (specification @ self.reference(self.graph.output).flatten(1).unsqueeze(-1)).squeeze(-1)
+
+    def _specification_deviations(self, specification: Tensor, functions: Functions) -> list[Tensor]:
+        """Bounds deviations of the functions, and for mirrored ones those of their negatives: ``[B, S]`` each."""
+        elements = specification[:, None].unflatten(-1, self.graph.nodes[-1].operation.output_shape)
+        chunks = self._lower_deviations(self.graph.output, DenseRows.of(elements, functions))
+        sides = zip(*(part.squeeze(1).chunk(1 + functions.mirrored, -1) for part in chunks), strict=True)
+        deviations = [torch.cat(side, -1) for side in sides]
         if not self.graph.rigorous:
             return deviations
         error = self.error(self.graph.output).flatten(1).amax(1)[:, None] * specification.abs().sum(-1)
-        return deviations - error - smallest(error.dtype)  # the latter if the specification is tiny
+        return [side - error - smallest(error.dtype) for side in deviations]  # the latter if rows are tiny
 
     def bounds(self, name: str) -> Box:
         """Bounds every element of a node from below and above, ``[B, *shape]`` each."""
@@ -79,35 +97,49 @@ class BackSubstitution(RelaxedNetwork):
         box = Box(reference + below, reference - negated_above)
         return box.widened(self.error(name)) if self.graph.rigorous else box
 
-    def bounds_where(self, wanted: Tensor, name: str, otherwise: Box) -> Box:
-        """Bounds of some elements of a node, at a cost in proportion to their number.
+    def bounds_where(self, wanted: Tensor, name: str, otherwise: Box, largest_share: float = 1.0) -> Box:
+        """Bounds some elements of a node, at a cost in proportion to their number where it can be read.
+
+        Under ``torch.func.vmap`` and in recorded or compiled steps, all elements are bounded, unless a size is given
+        (:func:`fixed_sizes`).
 
         Args:
             wanted: Which elements of which samples, ``[B, *shape]``, bool.
             name: The node; some activation stands before it.
             otherwise: The box of the other elements.
+            largest_share: The share of wanted elements beyond which bounding all of them is faster.
         """
-        samples, elements = wanted.flatten(1).nonzero().unbind(1)
-        if not len(samples):
-            return otherwise
-        shape = self._shape(name)
+        chosen = _chosen(wanted, name, largest_share)
+        if chosen is None:
+            box = self.bounds(name)
+            return Box(*(torch.where(wanted, *sides) for sides in zip(box, otherwise, strict=True)))
+        return self._bounds_of(chosen, name, otherwise) if len(chosen) else otherwise
+
+    def _bounds_of(self, chosen: Tensor, name: str, otherwise: Box) -> Box:
+        """Bounds the elements with these indices ``[N]`` among all of all samples; an index past the last is none."""
+        shape, elements = self._shape(name), otherwise.lower.numel()
+        read = chosen.clamp_max(elements - 1)
+        samples, element = read // shape.numel(), read % shape.numel()
         per_function = shape.numel() // shape[0] if len(shape) == 3 else 1
-        parts = min(self.chunks.get(name, 1) * len(samples) // wanted.numel() + 1, len(samples))
-        chosen = zip(*(i.tensor_split(parts) for i in (samples, elements)), strict=True)
+        parts = min(self.chunks.get(name, 1) * len(read) // elements + 1, len(read))
+        triples = zip(*(i.tensor_split(parts) for i in (samples, element)), strict=True)
         rows = self._identity(shape)
         changes = [
             self._lower_deviations(name, rows, (i, e % per_function, e // per_function))[0].squeeze(1)
-            for i, e in chosen
+            for i, e in triples
         ]
         below, negated_above = torch.cat(changes).unbind(-1)
-        reference = self.reference(name)[wanted]
+        reference = self.reference(name).flatten().index_select(0, read)
         if self.graph.rigorous:
-            error = self.error(name).expand_as(wanted)[wanted]
+            error = self.error(name).expand_as(otherwise.lower).flatten()[read]
             below, negated_above = below - error, negated_above - error
-        return Box(
-            otherwise.lower.masked_scatter(wanted, reference + below),
-            otherwise.upper.masked_scatter(wanted, reference - negated_above),
+        new = reference + below, reference - negated_above
+        # Padding is written behind the last element.
+        sides = (
+            F.pad(old.flatten(), (0, 1)).scatter(0, chosen, side)[:-1].view_as(old)
+            for old, side in zip(otherwise, new, strict=True)
         )
+        return Box(*sides)
 
     def _shape(self, name: str) -> torch.Size:
         return self.graph.by_name[name].operation.output_shape
@@ -172,11 +204,11 @@ class BackSubstitution(RelaxedNetwork):
 
         This is done where nothing else sees the convolution, and where it is faster: on CUDA.
         """
-        source = self.graph.by_name.get(node.inputs[0])
-        if node.name not in self.lines or node.name in self.multipliers or source is None:
+        source = self.graph.by_name.get(node.inputs[0]) if node.name in self.lines else None
+        if source is None or not isinstance(source.operation, Convolution) or source.name in self.boxes:
             return None
         seen_elsewhere = sum(source.name in other.inputs for other in self.graph.nodes) > 1
-        if seen_elsewhere or source.name in self.boxes or not isinstance(source.operation, Convolution):
+        if seen_elsewhere or node.name in self.multipliers:
             return None
         joined = source.operation.backward_relaxed(self.tensors, rows, self.band(node))
         return None if joined is None else (source, joined)
@@ -200,3 +232,16 @@ def _split(pending: dict[str, Rows], chunks: int) -> list[dict[str, Rows]]:
     size = -(-next(iter(pending.values())).values.shape[2] // chunks)
     parts = zip(*(rows.split(size) for rows in pending.values()), strict=True)
     return [dict(zip(pending, part, strict=True)) for part in parts]
+
+
+def _chosen(wanted: Tensor, name: str, largest_share: float) -> Tensor | None:
+    """Finds the indices of the elements to bound in ``wanted.flatten()``, or None if all are to be bounded."""
+    if torch.compiler.is_compiling() or of_torch.vmap_is_active():
+        return None
+    buckets = current_buckets()
+    if buckets is not None:
+        return buckets.chosen(name, wanted)
+    if wanted.is_cuda and torch.cuda.is_current_stream_capturing():
+        return None
+    chosen = wanted.flatten().nonzero().squeeze(1)
+    return chosen if len(chosen) <= largest_share * wanted.numel() else None

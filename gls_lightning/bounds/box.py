@@ -39,6 +39,10 @@ class Box(NamedTuple):
         require(not isinstance(epsilon, float | int) or epsilon >= 0, "epsilon", epsilon, "at least 0")
         return cls((x - epsilon).clamp(minimum, maximum), (x + epsilon).clamp(minimum, maximum))
 
+    def split(self, size: int) -> "list[Box]":
+        """Splits the batch into parts of so many samples; the last one may be smaller."""
+        return [Box(*sides) for sides in zip(*(side.split(size) for side in self), strict=True)]
+
     def intersection(self, other: "Box") -> "Box":
         """Returns the points that both boxes hold, of which there is at least one."""
         return Box(torch.maximum(self.lower, other.lower), torch.minimum(self.upper, other.upper))

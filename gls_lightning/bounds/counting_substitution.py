@@ -10,7 +10,7 @@ from typing_extensions import override
 from gls_lightning.bounds.back_substitution import BackSubstitution, Chosen
 from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.graph import Graph
-from gls_lightning.bounds.graph_structure import Node
+from gls_lightning.bounds.graph_structure import INPUT, Node
 from gls_lightning.bounds.rows import Rows
 
 
@@ -30,13 +30,13 @@ class CountingSubstitution(BackSubstitution):
         tensors = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
         side = torch.empty(1, *graph.input_shape, device="meta")
         graph = replace(graph, rigorous=False)  # which counts no other coefficients
-        super().__init__(graph, tensors, graph.exact_boxes(tensors, Box(side, side)))
+        super().__init__(graph, tensors, graph.exact_boxes(tensors, {INPUT: Box(side, side)}))
         self.kept = 0
         self.largest: dict[str, int] = {}
         self._start = ""
 
     @override
-    def bounds_where(self, wanted: Tensor, name: str, otherwise: Box) -> Box:
+    def bounds_where(self, wanted: Tensor, name: str, otherwise: Box, largest_share: float = 1.0) -> Box:
         return self.bounds(name)  # at most all are wanted
 
     @override

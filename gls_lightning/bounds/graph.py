@@ -1,6 +1,6 @@
 """A network as a graph of primitive operations."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Self, TypeVar
@@ -45,9 +45,26 @@ class Graph(GraphStructure):
         values = self.propagate(x, lambda node, *inputs: node.operation.exactly(tensors, *inputs))
         return values[self.output]
 
-    def intervals(self, tensors: Tensors, box: Box) -> dict[str, Box]:
-        """Bounds every node's output over the input box by intervals (IBP); the boxes by the name of the node."""
-        return self.propagate(box, lambda node, *inputs: self._interval(tensors, node, *inputs))
+    def intervals(
+        self, tensors: Tensors, box: Box, known: Mapping[str, Box] | None = None, *, last_layer: bool = True
+    ) -> dict[str, Box]:
+        """Bounds every node's output over the input box by intervals (IBP).
+
+        Args:
+            tensors: Parameters and buffers.
+            box: The inputs.
+            known: Boxes that need not be found again, by the name of the node.
+            last_layer: Whether to bound the nodes in ``last_layer``, with which a specification can be merged.
+
+        Returns:
+            The boxes by the name of the node, that of the input included.
+        """
+        without = () if last_layer else self.last_layer
+        boxes = {name: node_box for name, node_box in (known or {}).items() if name not in without} | {INPUT: box}
+        for node in self.nodes:
+            if node.name not in boxes and node.name not in without:
+                boxes[node.name] = self._interval(tensors, node, *(boxes[name] for name in node.inputs))
+        return boxes
 
     def _interval(self, tensors: Tensors, node: Node, *inputs: Box) -> Box:
         box = node.operation.interval(tensors, *inputs)
@@ -71,17 +88,21 @@ class Graph(GraphStructure):
         """Returns the same graph with bounds that are proofs: they account for their own rounding errors."""
         return replace(self, rigorous=True)
 
-    def exact_boxes(self, tensors: Tensors, box: Box) -> dict[str, Box]:
-        """Computes the boxes of the input and of the elementwise affine operations through which all else sees it.
+    def exact_boxes(self, tensors: Tensors, known: Mapping[str, Box]) -> dict[str, Box]:
+        """Returns the boxes of the input and of the elementwise affine operations through which all else sees it.
 
         They are exact, but for rounding.
+
+        Args:
+            tensors: Parameters and buffers.
+            known: Boxes that need not be found again, by the name of the node; that of the input at least.
         """
-        boxes, last = {INPUT: box}, INPUT
+        boxes, last = {INPUT: known[INPUT]}, INPUT
         for node in self.nodes:
             alone = sum(last in other.inputs for other in self.nodes) == 1
             if not (node.inputs == (last,) and alone and isinstance(node.operation, ElementwiseAffine)):
                 break
-            boxes[node.name] = self._interval(tensors, node, boxes[last])
+            boxes[node.name] = known[node.name] if node.name in known else self._interval(tensors, node, boxes[last])
             last = node.name
         return boxes
 
@@ -97,6 +118,10 @@ class Graph(GraphStructure):
         Raises:
             ConfigurationError: The batch gives a BatchNorm one value for each channel, which has no variance.
         """
+        return self.normalised_by_batch(tensors, x)[0] if self.has_batch_norm else {}
+
+    def normalised_by_batch(self, tensors: Tensors, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Computes the logits ``[B, K]`` of a batch that normalises itself, too; see :meth:`batch_statistics`."""
         if len(x) < self.smallest_batch:
             raise ConfigurationError(
                 "the network's BatchNorm has no variance of one value for each channel; it needs a batch of two images"
@@ -108,9 +133,7 @@ class Graph(GraphStructure):
                 statistics.update(node.operation.batch_statistics(inputs[0]))
             return node.operation.evaluate({**tensors, **statistics}, *inputs)
 
-        if self.has_batch_norm:
-            self.propagate(x, evaluate)
-        return statistics
+        return statistics, self.propagate(x, evaluate)[self.output]
 
     def propagate(self, x: T, rule: Callable[..., T]) -> dict[str, T]:
         """Applies ``rule(node, *values of its inputs)`` from the input to the output; the values by node name."""

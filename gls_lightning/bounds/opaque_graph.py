@@ -73,9 +73,11 @@ class OpaqueGraph(Graph):
         Raises:
             UnsupportedOperationError: If there is a BatchNorm, whose statistics are hidden in the network.
         """
-        if self.has_batch_norm:
-            raise UnsupportedOperationError(f"a network with BatchNorm must be traced to be trained: {self.why}")
-        return {}
+        return self.normalised_by_batch(tensors, x)[0] if self.has_batch_norm else {}
+
+    @override
+    def normalised_by_batch(self, tensors: Tensors, x: Tensor) -> NoReturn:
+        raise UnsupportedOperationError(f"a network with BatchNorm must be traced to be trained: {self.why}")
 
     @property
     @override

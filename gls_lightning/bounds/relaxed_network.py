@@ -35,6 +35,7 @@ class RelaxedNetwork:
         boxes: Known boxes by the name of the node, that of the input at least.
 
     Attributes:
+        known: Boxes by intervals that need not be found again, by the name of the node.
         lines: Lines of the activations relaxed so far, by the name of the node.
         references: The reference values needed so far, by the name of the node.
         extents: For a rigorous graph, the largest absolute input and output over the box of each activation in
@@ -47,12 +48,20 @@ class RelaxedNetwork:
         self.graph = graph
         self.tensors = tensors
         self.boxes = boxes
+        self.known: Mapping[str, Box] = boxes
+        self._intervals: Mapping[str, Box] = {}
         self.lines: dict[str, Lines] = {}
         self._bands: dict[str, Band] = {}
         self.references = {name: box.centre for name, box in boxes.items()}
         self.extents: dict[str, tuple[Tensor, Tensor]] = {}
         self.scales: dict[str, Scale] = {}
         self.distances: dict[str, Tensor] = {}
+
+    def intervals(self) -> Mapping[str, Box]:
+        """Returns boxes of all nodes but those of the last layer by intervals; they are found once."""
+        if not self._intervals:
+            self._intervals = self.graph.intervals(self.tensors, self.input_box, self.known, last_layer=False)
+        return self._intervals
 
     @property
     def input_box(self) -> Box:

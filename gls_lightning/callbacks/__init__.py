@@ -12,22 +12,24 @@ from gls_lightning.callbacks.metrics_file import MetricsFile
 from gls_lightning.callbacks.monitored_names import MonitoredNames
 from gls_lightning.callbacks.non_finite_guard import NonFiniteGuard
 from gls_lightning.callbacks.periodic_certification import PeriodicCertification
+from gls_lightning.callbacks.progress_bar import PacedProgressBar
 from gls_lightning.callbacks.refused_run import RefusedRun
 from gls_lightning.callbacks.run_checkpoint import RunCheckpoint
 from gls_lightning.callbacks.run_report import RunReport
 from gls_lightning.callbacks.save_run_config import SaveRunConfig
 from gls_lightning.callbacks.sigma_decay import SigmaDecay
 from gls_lightning.callbacks.swa import SWA
+from gls_lightning.callbacks.training_precision import TrainingPrecision
 from gls_lightning.callbacks.training_statistics import TrainingStatistics
 from gls_lightning.callbacks.wandb_summary import WandbSummary
 
 INTERNAL = frozenset(
     {
         *("BatchGuard", "EpochResumption", "LearningRateCheck", "MonitoredNames", "NonFiniteGuard", "WandbSummary"),
-        *("MetricsFile", "RefusedRun", "RunReport", "SaveRunConfig"),
+        *("MetricsFile", "RefusedRun", "RunReport", "SaveRunConfig", "TrainingPrecision"),
     }
 )
-"""The callbacks that the module or the command line adds to every run; configurations have no use for them."""
+"""The callbacks that the module, the trainer or the command line adds to runs; configurations have no use for them."""
 
 __all__ = [
     "SWA",
@@ -42,12 +44,14 @@ __all__ = [
     "MetricsFile",
     "MonitoredNames",
     "NonFiniteGuard",
+    "PacedProgressBar",
     "PeriodicCertification",
     "RefusedRun",
     "RunCheckpoint",
     "RunReport",
     "SaveRunConfig",
     "SigmaDecay",
+    "TrainingPrecision",
     "TrainingStatistics",
     "WandbSummary",
 ]

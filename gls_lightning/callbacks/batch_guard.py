@@ -6,6 +6,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 from gls_lightning.errors import ConfigurationError
+from gls_lightning.training import StepMetrics
 
 
 class BatchGuard(Callback):
@@ -27,10 +28,16 @@ class BatchGuard(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Reads what was noted, where this batch's numbers are logged."""
+        """Reads what was noted, where this batch's numbers are logged.
+
+        Lightning logs them too where another callback has just asked to stop, which the step could not foresee.
+        """
         every = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if trainer.is_last_batch or (every and trainer.global_step % every == 0):
+        if trainer.is_last_batch or trainer.should_stop or (every and trainer.global_step % every == 0):
             self._read(pl_module)
+        if trainer.should_stop:
+            step_metrics: StepMetrics = pl_module.step_metrics  # type: ignore[assignment]
+            step_metrics.log(pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Reads what was noted, also where training stops within an epoch, and refuses an epoch without a batch."""

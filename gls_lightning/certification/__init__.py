@@ -8,7 +8,7 @@ from gls_lightning.certification.description import describe
 from gls_lightning.certification.fingerprint import fingerprint
 from gls_lightning.certification.open_samples import OpenSamples
 from gls_lightning.certification.point_values import exact_values, highest_values
-from gls_lightning.certification.precision import in_float64, without_tf32
+from gls_lightning.certification.precision import Float32Precision, float32_precision, in_float64, without_tf32
 from gls_lightning.certification.record import Record, Verdict, describe_errors, errors_of
 from gls_lightning.certification.record_directory import Found, RecordDirectory
 from gls_lightning.certification.record_file import RecordFile
@@ -23,6 +23,7 @@ __all__ = [
     "Certifier",
     "Claims",
     "Evidence",
+    "Float32Precision",
     "Found",
     "OpenSamples",
     "Problem",
@@ -40,6 +41,7 @@ __all__ = [
     "errors_of",
     "exact_values",
     "fingerprint",
+    "float32_precision",
     "highest_values",
     "in_float64",
     "refused_by_system",

@@ -2,6 +2,7 @@
 
 from gls_lightning.data.augmentation import Augmentation, FlipAndCrop
 from gls_lightning.data.cifar10 import CIFAR10
+from gls_lightning.data.device_dataset import DeviceDataset
 from gls_lightning.data.digits import Digits
 from gls_lightning.data.fashion_mnist import FashionMNIST
 from gls_lightning.data.image_data_module import ImageDataModule
@@ -15,6 +16,7 @@ __all__ = [
     "CIFAR10",
     "MNIST",
     "Augmentation",
+    "DeviceDataset",
     "Digits",
     "EvaluationOrder",
     "FashionMNIST",

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -12,12 +12,16 @@ from torch.utils.data import DataLoader
 from gls_lightning.arguments import require
 from gls_lightning.data._labelled_images import require_labelled_images
 from gls_lightning.data.augmentation import Augmentation
+from gls_lightning.data.device_dataset import DeviceDataset, suits_gpu
 from gls_lightning.data.image_dataset import ImageBatch, ImageDataset, Images
 from gls_lightning.data.order import EvaluationOrder, TrainingOrder, even_batch_size
 from gls_lightning.data.resumable_loader import ResumableLoader
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.private_names import of_lightning, of_torch
 from gls_lightning.randomness import keyed_generator
+
+OnDevice = Literal["auto"] | bool
+"""The choice whether data live on the device of the training; ``auto`` is a rule of device and sizes."""
 
 _Batch = TypeVar("_Batch")
 
@@ -51,6 +55,9 @@ class ImageDataModule(LightningDataModule, ABC):
         num_workers: Processes that read images in the background; images in memory need none.
         validation_size: Number of training images to keep for validation, unaugmented and drawn with ``seed``. With 0,
             validation uses the test set, as is common in the field.
+        on_device: Whether the images of training and validation live on the device, where batches are made; the numbers
+            are the same. With ``auto`` they do on a GPU, unless they take more than 1/32 of its memory, lie in files,
+            are read by ``num_workers``, or an augmentation or ``on_before_batch_transfer`` of one's own is for the CPU.
         train_size: Number of training images to use, from the first on, including those kept for validation.
         test_size: Number of test images to use, from the first on.
         seed: Seed of the order, the validation split and the augmentation.
@@ -75,6 +82,7 @@ class ImageDataModule(LightningDataModule, ABC):
         validation_size: int = 0,
         train_size: int | None = None,
         test_size: int | None = None,
+        on_device: OnDevice = "auto",
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -87,6 +95,7 @@ class ImageDataModule(LightningDataModule, ABC):
         self.validation_size = _at_least(0, "validation_size", validation_size)
         self.train_size = train_size if train_size is None else _at_least(1, "train_size", train_size)
         self.test_size = test_size if test_size is None else _at_least(1, "test_size", test_size)
+        self.on_device: OnDevice = _on_device(on_device, num_workers)
         self.seed = _at_least(0, "seed", seed)
 
     @abstractmethod
@@ -176,7 +185,7 @@ class ImageDataModule(LightningDataModule, ABC):
                 f"{len(self.train_set)} training images are too few for {world_size} processes with data.batch_size "
                 f"{self.batch_size} and data.drop_last {self.drop_last}"
             )
-        return ResumableLoader(self.train_set, self.batch_size, sampler=order, **self._loading)
+        return ResumableLoader(batch_size=self.batch_size, sampler=order, **self._loading(self.train_set))
 
     @property
     def _smallest_batch(self) -> int:
@@ -191,13 +200,19 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def val_dataloader(self) -> DataLoader[ImageBatch]:
         """Makes a loader of the validation images, in order."""
-        return self._evaluation_loader(self.validation_set)
+        return self._evaluation_loader(**self._loading(self.validation_set))
 
     def test_dataloader(self) -> DataLoader[ImageBatch]:
         """Makes a loader of the test images, in order."""
-        return self._evaluation_loader(self.test_set)
+        return self._evaluation_loader(**self._loading(self.test_set, may_move=False))
 
-    def _evaluation_loader(self, dataset: ImageDataset) -> DataLoader[ImageBatch]:
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Sends images and labels to the device; indices stay on the CPU, which draws by them."""
+        if not isinstance(batch, list | tuple) or len(batch) != 3:  # of a loader of one's own
+            return super().transfer_batch_to_device(batch, device, dataloader_idx)
+        return [*super().transfer_batch_to_device(list(batch[:2]), device, dataloader_idx), batch[2]]
+
+    def _evaluation_loader(self, dataset: ImageDataset, **loading: Any) -> DataLoader[ImageBatch]:
         rank, world_size = self._process()
         batch_size = even_batch_size(len(dataset), world_size, self.eval_batch_size)
         if batch_size is None:
@@ -206,17 +221,29 @@ class ImageDataModule(LightningDataModule, ABC):
                 f"{len(dataset)} images in equally many batches; choose a larger one, or another number of images"
             )
         order = EvaluationOrder(dataset, rank=rank, world_size=world_size)
-        return DataLoader(dataset, batch_size, sampler=order, **self._loading)
+        return DataLoader(dataset, batch_size, sampler=order, **loading)
 
-    @property
-    def _loading(self) -> dict[str, Any]:
+    def _loading(self, dataset: ImageDataset, *, may_move: bool = True) -> dict[str, Any]:
+        """Returns the data set, where it is to live, and options of the loader that reads it."""
+        device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+        moved = may_move and self._lives_on(device, dataset)
         return {
+            "dataset": DeviceDataset(dataset, device) if moved else dataset,
             "num_workers": self.num_workers,
             "persistent_workers": self.num_workers > 0,
             "collate_fn": _as_read,
-            "pin_memory": self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
+            "pin_memory": device.type == "cuda" and not moved,
             "generator": torch.Generator(),  # a loader without one draws from the global generator
         }
+
+    def _lives_on(self, device: torch.device, dataset: ImageDataset) -> bool:
+        if self.on_device == "auto":
+            own_hook = type(self).on_before_batch_transfer is not LightningDataModule.on_before_batch_transfer
+            return not self.num_workers and not own_hook and suits_gpu(dataset, device)
+        if self.on_device and not isinstance(dataset.images, Tensor):
+            right = f"auto or false for {type(self).__name__}, whose images are read when they are needed"
+            require(False, "data.on_device", self.on_device, right)
+        return self.on_device
 
     def _process(self) -> tuple[int, int]:
         """Returns this process's rank and the number of processes."""
@@ -234,6 +261,13 @@ def _as_read(batch: _Batch) -> _Batch:
 
 def _at_least(minimum: int, key: str, value: int) -> int:
     require(value >= minimum, f"data.{key}", value, f"at least {minimum}")
+    return value
+
+
+def _on_device(value: OnDevice, num_workers: int) -> OnDevice:
+    require(value == "auto" or isinstance(value, bool), "data.on_device", value, "auto, true or false")
+    right = "auto or false with data.num_workers, which read images on the CPU"
+    require(not (value is True and num_workers), "data.on_device", value, right)
     return value
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gls_lightning.bounds import Box, Graph, Tensors
-from gls_lightning.relaxations import Relaxation, number_that_fits
+from gls_lightning.relaxations import Relaxation, gibibytes, number_that_fits
 
 
 class ReLUStates(NamedTuple):
@@ -43,7 +43,8 @@ def preactivation_bounds(relaxation: Relaxation, graph: Graph, tensors: Tensors,
     The batch is bounded in parts that fit the relaxation's memory budget.
     """
     count = relaxation.coefficients(graph, tensors, graph.num_outputs)
-    size = max(1, number_that_fits(relaxation.memory_budget, count, box.lower.element_size()))
+    budget = gibibytes(relaxation.memory_budget, box.lower.device)
+    size = max(1, number_that_fits(budget, count, box.lower.element_size()))
     sides = zip(*(side.split(size) for side in box), strict=True)
     parts = [relaxation.preactivation_bounds(graph, tensors, Box(*part)) for part in sides]
     return {name: Box(*map(torch.cat, zip(*(part[name] for part in parts), strict=True))) for name in graph.relus}

@@ -2,7 +2,8 @@
 
 from torch import Tensor
 
-from gls_lightning.estimators.estimator import Estimate, GradientEstimator, LossFunction, attach, differentiate
+from gls_lightning.estimators.estimator import Estimate, GradientEstimator, attach
+from gls_lightning.estimators.evaluation import LossFunction, differentiate
 from gls_lightning.estimators.step import Step
 
 

@@ -1,23 +1,15 @@
 """The interface of gradient estimators."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from gls_lightning.estimators.evaluation import LossFunction, Metrics
 from gls_lightning.estimators.step import Step
-
-Metrics = Mapping[str, Tensor]
-"""Values to report, 0-dim each."""
-
-LossFunction = Callable[[dict[str, Tensor]], tuple[Tensor, Metrics]]
-"""A pure function of a network's parameters, which it takes by name, to a 0-dim loss and metrics.
-
-An attribute ``members_at_once`` may say how many members of a population are best evaluated by one ``torch.func.vmap``.
-"""
+from gls_lightning.private_names import of_torch
 
 
 class Estimate(NamedTuple):
@@ -116,7 +108,7 @@ class AttachGradient(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         """Scales the gradients by what follows the loss: accumulation, loss scaling, the weight of this process."""
         (scale,) = grad_outputs
-        return None, None, *(scale * gradient for gradient in ctx.gradients)
+        return None, None, *of_torch.scaled(ctx.gradients, scale)
 
 
 def attach(loss: Tensor, gradients: dict[str, Tensor], params: dict[str, Tensor]) -> Tensor:
@@ -131,17 +123,3 @@ def attach(loss: Tensor, gradients: dict[str, Tensor], params: dict[str, Tensor]
     """
     result: Tensor = AttachGradient.apply(loss, [gradients[name] for name in params], *params.values())
     return result
-
-
-def differentiate(loss_function: LossFunction, params: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor], Metrics]:
-    """Returns loss, gradient and metrics at ``params``, detached.
-
-    The gradient is zero where the loss does not depend on a parameter.
-    """
-    loss, metrics = loss_function(params)
-    gradients = torch.autograd.grad(loss, list(params.values()), allow_unused=True, materialize_grads=True)
-    return (
-        loss.detach(),
-        dict(zip(params, gradients, strict=True)),
-        {name: metric.detach() for name, metric in metrics.items()},
-    )

@@ -1,5 +1,6 @@
 """Policy Gradients with Parameter-based Exploration."""
 
+from collections.abc import Sequence
 from math import inf
 from typing import get_args
 
@@ -8,10 +9,13 @@ from torch import Tensor, nn
 
 from gls_lightning.arguments import require
 from gls_lightning.estimators._fitness import FitnessShaping, shape
-from gls_lightning.estimators.estimator import Estimate, GradientEstimator, LossFunction, Metrics, attach
-from gls_lightning.estimators.noise import perturbed, standard_normal
+from gls_lightning.estimators._noise_tables import NoiseTables, in_tables, members_that_fit
+from gls_lightning.estimators.estimator import Estimate, GradientEstimator, attach
+from gls_lightning.estimators.evaluation import LossFunction, Metrics, Params
+from gls_lightning.estimators.noise import perturbed, perturbed_members, standard_normal
 from gls_lightning.estimators.population import check_chunk_size, evaluate_members, members_at_once
 from gls_lightning.estimators.step import Step
+from gls_lightning.private_names import of_torch
 
 
 class PGPE(GradientEstimator):
@@ -27,8 +31,8 @@ class PGPE(GradientEstimator):
     without bias, however discontinuous the loss. The optimizer takes the first. The second is for ``sigma``, which is
     learned for each coordinate: after each step of the optimizer it changes by ``sigma_learning_rate * sigma^2`` times
     the gradient, the step size of Sehnke et al., but by no more than ``sigma_max_change`` of itself. Noise is drawn
-    again when it is needed, so the memory does not grow with the population. Between processes only the
-    ``population_size`` losses are exchanged.
+    again when it is needed, so the memory does not grow with the population; on a GPU it is kept for a step where it
+    fits the loss's ``noise_bytes``. Between processes only the ``population_size`` losses are exchanged.
 
     Args:
         population_size: Number of perturbed copies per step, n_ps in the paper; even.
@@ -113,11 +117,12 @@ class PGPE(GradientEstimator):
         self.prepare(params)
         sigmas = self._sigmas_of(params)
         with torch.no_grad():
-            losses, metrics = self._evaluate(loss_function, params, sigmas, step)
+            noise = _PairNoise(params, step, self.population_size // 2, getattr(loss_function, "noise_bytes", 0))
+            losses, metrics = self._evaluate(loss_function, params, sigmas, step, noise)
             mine = losses.new_zeros(self.population_size)
             mine[step.rank :: step.world_size] = losses
             fitness = shape(step.reduce(mine), self.fitness_shaping)
-            gradients = self._gradients(params, sigmas, step, fitness)
+            gradients = self._gradients(sigmas, fitness, noise)
         return Estimate(attach(losses.mean(), gradients, params), metrics)
 
     def _sigmas_of(self, params: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -125,36 +130,30 @@ class PGPE(GradientEstimator):
         return {name: known[_buffer_name(name)] for name in params}
 
     def _evaluate(
-        self, loss_function: LossFunction, params: dict[str, Tensor], sigmas: dict[str, Tensor], step: Step
+        self, loss_function: LossFunction, params: Params, sigmas: Params, step: Step, noise: "_PairNoise"
     ) -> tuple[Tensor, Metrics]:
         """Returns the losses of this process's members, and the means of their metrics."""
 
-        def member(number: int) -> dict[str, Tensor]:
+        def member(number: int) -> Params:
             pair, negative = divmod(number, 2)
-            scale = {name: -sigma for name, sigma in sigmas.items()} if negative else sigmas
-            return perturbed(params, standard_normal(params, step, pair), scale)
+            return perturbed(params, noise.of_pair(pair), sigmas, -1 if negative else 1)
+
+        def several(numbers: Sequence[int]) -> Params:
+            return perturbed_members(params, step, [(n // 2, n % 2 == 1) for n in numbers], sigmas, noise.drawn)
 
         members = step.members(self.population_size)
         at_once = members_at_once(loss_function, self.chunk_size, len(members))
-        results = list(evaluate_members(loss_function, member, members, at_once))
+        stacked = several if in_tables(params) else None
+        results = list(evaluate_members(loss_function, member, members, at_once, several=stacked))
         losses = torch.cat([loss for loss, _ in results])
         metrics = {name: torch.cat([m[name] for _, m in results]).mean() for name in results[0][1]}
         return losses, metrics
 
-    def _gradients(
-        self, params: dict[str, Tensor], sigmas: dict[str, Tensor], step: Step, fitness: Tensor
-    ) -> dict[str, Tensor]:
+    def _gradients(self, sigmas: Params, fitness: Tensor, noise: "_PairNoise") -> Params:
         """Returns the gradient for the mean, and keeps that for sigma until the optimizer's step."""
         positive, negative = fitness.unflatten(0, (-1, 2)).unbind(1)
         slopes, curvatures = (positive - negative) / 2, (positive + negative) / 2 - fitness.mean()
-        first = {name: torch.zeros_like(p) for name, p in params.items()}
-        second = {name: torch.zeros_like(p) for name, p in params.items()} if self.sigma_learning_rate else {}
-        for pair in range(len(slopes)):
-            noise = standard_normal(params, step, pair)
-            for name, total in first.items():
-                total += slopes[pair].to(total) * noise[name]
-            for name, total in second.items():
-                total += curvatures[pair].to(total) * (noise[name].square() - 1)
+        first, second = noise.sums(slopes, curvatures if self.sigma_learning_rate else None)
         self._collect({name: total / (sigmas[name] * (len(slopes) - 1)) for name, total in second.items()})
         return {name: total / (sigmas[name] * len(slopes)) for name, total in first.items()}
 
@@ -175,6 +174,46 @@ class PGPE(GradientEstimator):
             change = (self.sigma_learning_rate * sigma * total / self._batches).nan_to_num(0, 0, 0)
             sigma.mul_(1 - change.clamp(-self.sigma_max_change, self.sigma_max_change))
         self.start_fit()
+
+
+class _PairNoise:
+    """The noise of all pairs of a step, drawn when it is needed; on a GPU it is kept if it fits a number of bytes."""
+
+    def __init__(self, params: Params, step: Step, pairs: int, size: int) -> None:
+        self._params, self._step, self._pairs = params, step, range(pairs)
+        self._at_once = members_that_fit(params, size)
+        is_kept = in_tables(params) and pairs <= self._at_once
+        self.drawn = NoiseTables(params, step, self._pairs) if is_kept else None
+
+    def of_pair(self, pair: int) -> Params:
+        """Returns the noise of one pair."""
+        return self.drawn.row(pair) if self.drawn else standard_normal(self._params, self._step, pair)
+
+    def sums(self, slopes: Tensor, curvatures: Tensor | None) -> tuple[Params, Params]:
+        """Returns the sum of the noise times ``slopes`` and that of its squares less 1 times ``curvatures``, or {}."""
+        first = {name: torch.zeros_like(p, requires_grad=False) for name, p in self._params.items()}
+        second = {} if curvatures is None else {name: torch.zeros_like(p) for name, p in first.items()}
+        if in_tables(self._params):
+            self._add_tables(first, second, slopes, curvatures)
+            return first, second
+        for pair in self._pairs:
+            noise = self.of_pair(pair)
+            for name, total in first.items():
+                total += slopes[pair].to(total) * noise[name]
+            if curvatures is not None:
+                for name, total in second.items():
+                    total += curvatures[pair].to(total) * (noise[name].square() - 1)
+        return first, second
+
+    def _add_tables(self, first: Params, second: Params, slopes: Tensor, curvatures: Tensor | None) -> None:
+        for start in range(0, len(self._pairs), self._at_once):
+            part = slice(start, start + self._at_once)
+            tables = self.drawn or NoiseTables(self._params, self._step, self._pairs[part])
+            of_torch.add_to_all(first.values(), tables.weighted_sum(slopes[part]).values(), factor=1)
+            if curvatures is not None:
+                of_torch.add_to_all(
+                    second.values(), tables.weighted_sum_of_squares(curvatures[part]).values(), factor=1
+                )
 
 
 def _buffer_name(parameter: str) -> str:

@@ -1,16 +1,20 @@
 """Randomized Gradient Smoothing."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from functools import partial
 from math import inf
 
 import torch
 from torch import Tensor
 
 from gls_lightning.arguments import require
-from gls_lightning.estimators.estimator import Estimate, GradientEstimator, LossFunction, Metrics, attach, differentiate
-from gls_lightning.estimators.noise import perturbed, standard_normal
+from gls_lightning.estimators._noise_tables import in_tables
+from gls_lightning.estimators.estimator import Estimate, GradientEstimator, attach
+from gls_lightning.estimators.evaluation import LossFunction, Metrics
+from gls_lightning.estimators.noise import perturbed, perturbed_members, standard_normal
 from gls_lightning.estimators.population import check_chunk_size, evaluate_members, members_at_once
 from gls_lightning.estimators.step import Step
+from gls_lightning.private_names import of_torch
 
 
 class RGS(GradientEstimator):
@@ -79,41 +83,33 @@ class RGS(GradientEstimator):
         """See :meth:`GradientEstimator.forward`."""
         members = step.members(self.population_size)
         at_once = members_at_once(loss_function, self.chunk_size, len(members))
-        differentiated = _under_vmap(loss_function) if at_once > 1 else _one(loss_function)
         totals = {name: torch.zeros_like(p) for name, p in params.items()}
         losses, reports = [], []
-        chunks = evaluate_members(differentiated, lambda i: self._perturbed(params, step, i), members, at_once)
-        for loss, gradients, metrics in chunks:
-            for name, gradient in gradients.items():
-                totals[name].add_(gradient.sum(0), alpha=1 / len(members))
+        perturb = partial(self._perturbed, params, step)
+        several = partial(self._several, params, step) if in_tables(params) else None
+        results = evaluate_members(loss_function, perturb, members, at_once, several=several, with_gradients=True)
+        for loss, gradients, metrics in results:
+            sums = [gradients[name].sum(0) if len(loss) > 1 else gradients[name][0] for name in totals]
+            of_torch.add_to_all(totals.values(), sums, factor=1 / len(members))
             losses.append(loss)
             reports.append(metrics)
         means = {name: torch.cat([report[name] for report in reports]).mean() for name in reports[0]}
         return Estimate(attach(torch.cat(losses).mean(), totals, params), means)
 
     def _perturbed(self, params: dict[str, Tensor], step: Step, member: int) -> dict[str, Tensor]:
-        source, negative = divmod(member, 2) if self.antithetic else (member, False)
-        scale = {name: self._scale(p) * (-1 if negative else 1) for name, p in params.items()}
-        return perturbed(params, standard_normal(params, step, source), scale)
+        source, negative = self._source(member)
+        return perturbed(params, standard_normal(params, step, source), self._scales(params), -1 if negative else 1)
+
+    def _several(self, params: dict[str, Tensor], step: Step, members: Sequence[int]) -> dict[str, Tensor]:
+        return perturbed_members(params, step, [self._source(member) for member in members], self._scales(params))
+
+    def _source(self, member: int) -> tuple[int, bool]:
+        """Says whose noise a member takes, and whether the opposite of it."""
+        return (member // 2, member % 2 == 1) if self.antithetic else (member, False)
+
+    def _scales(self, params: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: self._scale(p) for name, p in params.items()}
 
     def _scale(self, p: Tensor) -> Tensor:
         sigma = self.sigma.to(p)
         return sigma * p.detach().square().mean().sqrt() if self.relative_sigma else sigma
-
-
-Differentiated = tuple[Tensor, dict[str, Tensor], Metrics]
-
-
-def _one(loss_function: LossFunction) -> Callable[[dict[str, Tensor]], Differentiated]:
-    def evaluate(params: dict[str, Tensor]) -> Differentiated:
-        return differentiate(loss_function, {name: p.requires_grad_() for name, p in params.items()})
-
-    return evaluate
-
-
-def _under_vmap(loss_function: LossFunction) -> Callable[[dict[str, Tensor]], Differentiated]:
-    def evaluate(params: dict[str, Tensor]) -> Differentiated:
-        gradients, (loss, metrics) = torch.func.grad_and_value(loss_function, has_aux=True)(params)
-        return loss, gradients, metrics
-
-    return evaluate

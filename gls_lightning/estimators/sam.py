@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from gls_lightning.arguments import require
-from gls_lightning.estimators.estimator import Estimate, GradientEstimator, LossFunction, attach, differentiate
+from gls_lightning.estimators.estimator import Estimate, GradientEstimator, attach
+from gls_lightning.estimators.evaluation import LossFunction, differentiate
 from gls_lightning.estimators.step import Reducer, Step
 
 

@@ -8,7 +8,7 @@ from gls_lightning.objectives.expressive import ExpressiveLoss
 from gls_lightning.objectives.l1 import L1, L1Scope
 from gls_lightning.objectives.losses import robust_cross_entropy
 from gls_lightning.objectives.mtl_ibp import MTLIBP
-from gls_lightning.objectives.objective import Batch, Objective
+from gls_lightning.objectives.objective import Batch, Evaluation, Objective
 from gls_lightning.objectives.regularizer import Regularizer
 from gls_lightning.objectives.robust import RobustObjective
 from gls_lightning.objectives.sabr import SABR
@@ -28,6 +28,7 @@ __all__ = [
     "Adversarial",
     "Batch",
     "Certified",
+    "Evaluation",
     "ExpressiveLoss",
     "L1Scope",
     "Objective",

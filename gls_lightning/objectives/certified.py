@@ -60,8 +60,9 @@ def _fused_cross_entropy(
     graph: Graph, relaxation: Relaxation, tensors: Tensors, box: Box, margins: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Returns the fused bound of the cross-entropy, ``[B]``, and lower bounds of the margins, ``[B, S]``."""
-    lower, negated_upper = IBP()(graph, tensors, box, torch.cat([margins, -margins], dim=1)).chunk(2, dim=1)
-    fused = FusedLoss.between(lower, -negated_upper, margins)
-    loss = fused.cross_entropy(relaxation(graph, tensors, box, fused.row))
+    intervals = graph.intervals(tensors, box, last_layer=False)
+    lower, upper = IBP().both_sides(graph, tensors, intervals, margins)
+    fused = FusedLoss.between(lower, upper, margins)
+    loss = fused.cross_entropy(relaxation.given_intervals(graph, tensors, intervals, fused.row))
     # Every exp(-d_i) is one of the terms in exp(loss) - 1.
     return loss, torch.maximum(lower, -loss.detach().expm1().log()[:, None])

@@ -11,6 +11,14 @@ from gls_lightning.bounds import Graph, Tensors
 from gls_lightning.relaxations import Relaxation
 
 
+class Evaluation(NamedTuple):
+    """Logits ``[B, K]`` of a network with these tensors at these inputs."""
+
+    tensors: Tensors
+    inputs: Tensor
+    logits: Tensor
+
+
 class Batch(NamedTuple):
     """The samples of a training step, and the radius at which they are attacked or bounded.
 
@@ -19,14 +27,29 @@ class Batch(NamedTuple):
         labels: Their true classes, ``[B]``, int64.
         epsilon: Current radius of the perturbations, 0-dim.
         starts: Random starts of the objective's attacks, one tensor for each, from :meth:`Objective.draw_starts`.
-        progress: Share of the target radius that ``epsilon`` is; below 1 while the radius is annealed.
+        progress: Share of the target radius that ``epsilon`` is; below 1 while the radius is annealed. A number, or
+            0-dim, float64, where the loss is recorded on a GPU.
+        evaluation: What was evaluated before, as BatchNorm's statistics of this batch are found by evaluating it.
     """
 
     inputs: Tensor
     labels: Tensor
     epsilon: Tensor
     starts: tuple[Tensor, ...] = ()
-    progress: float = 1.0
+    progress: float | Tensor = 1.0
+    evaluation: Evaluation | None = None
+
+    @property
+    def at_target(self) -> bool:
+        """True once the radius is the target's."""
+        return not isinstance(self.progress, Tensor) and self.progress >= 1
+
+    def logits(self, graph: Graph, tensors: Tensors) -> Tensor:
+        """Returns the network's logits at the inputs, ``[B, K]``, evaluated only if they are not known."""
+        known = self.evaluation
+        if known is not None and known.tensors is tensors and known.inputs is self.inputs:
+            return known.logits
+        return graph(tensors, self.inputs)
 
 
 class Objective(ABC):

@@ -34,7 +34,7 @@ class RobustObjective(Objective):
         self, graph: Graph, relaxation: Relaxation, tensors: Tensors, batch: Batch
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """See :meth:`Objective.__call__`."""
-        logits = graph(tensors, batch.inputs)
+        logits = batch.logits(graph, tensors)
         correct = logits.argmax(1) == batch.labels
         loss, metrics = self._robust_loss(graph, relaxation, tensors, batch, correct)
         if self.natural_weight:

@@ -54,19 +54,20 @@ class ShiRegularizer(Regularizer):
     @override
     def __call__(self, graph: Graph, tensors: Tensors, batch: Batch, trainable: Collection[str]) -> Tensor:
         total = batch.inputs.new_zeros(())
-        if batch.progress >= 1 or not graph.relus:
+        if batch.at_target or not graph.relus:
             return total
         box = Box.around(batch.inputs, batch.epsilon.clamp_min(_SMALLEST_RADIUS))
-        *_, normalised = graph.exact_boxes(tensors, box).values()
+        bounds = graph.intervals(tensors, box, last_layer=False)
+        *_, normalised = graph.exact_boxes(tensors, bounds).values()
         width = normalised.radius.mean()
-        bounds = graph.intervals(tensors, box)
         for name in graph.relus:
             before = bounds[graph.by_name[name].inputs[0]]
             if self.tightness:
                 total = total + self._shortfall(width / before.radius.mean().clamp_min(_SMALLEST))
             if self.relu_balance:
                 total = total + self._imbalance(before)
-        return self.weight * (1 - batch.progress) / len(graph.relus) * total
+        share = self.weight * (1 - batch.progress) / len(graph.relus)
+        return (share.to(total.dtype) if isinstance(share, Tensor) else share) * total
 
     def _imbalance(self, before: Box) -> Tensor:
         centre, active, inactive = before.centre, before.lower > 0, before.upper < 0

@@ -30,6 +30,6 @@ class Standard(Objective):
         self, graph: Graph, relaxation: Relaxation, tensors: Tensors, batch: Batch
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """See :meth:`Objective.__call__`."""
-        logits = graph(tensors, batch.inputs)
+        logits = batch.logits(graph, tensors)
         correct = logits.argmax(1) == batch.labels
         return F.cross_entropy(logits, batch.labels), {"natural_accuracy": fraction(correct, logits)}

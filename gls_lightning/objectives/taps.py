@@ -115,7 +115,7 @@ class TAPS(RobustObjective):
         lower = relaxation(graph, tensors, box, spec)
         metrics[self.proved] = certified_accuracy(correct, lower)
         bounded = robust_cross_entropy(lower)
-        if self.relaxation_during_ramp and batch.progress < 1:
+        if self.relaxation_during_ramp and not batch.at_target:
             return bounded.mean(), metrics
         margins = self._latent_margins(graph, relaxation, tensors, box, batch, spec)
         metrics["latent_adversarial_accuracy"] = certified_accuracy(correct, margins)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loops.loop import _Loop
 
 
@@ -17,6 +18,23 @@ def validation_follows(trainer: Trainer) -> bool:
     loop: Any = trainer.fit_loop
     follows: bool = loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
     return follows
+
+
+def validates_by_time(trainer: Trainer) -> bool:
+    """Says whether validations are a matter of the clock, on which processes need not agree."""
+    return getattr(trainer, "_val_check_time_interval", None) is not None
+
+
+def ends_epoch(trainer: Trainer) -> bool:
+    """Says whether the present batch is the last of its epoch, also where ``limit_train_batches`` makes it so."""
+    return trainer.fit_loop.epoch_loop._num_ready_batches_reached()
+
+
+def checkpoint_follows(trainer: Trainer) -> bool:
+    """Says whether a checkpoint is made after the optimizer's present step because of ``every_n_train_steps``."""
+    step = trainer.global_step + 1
+    every = [c._every_n_train_steps for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)]
+    return any(steps and step % steps == 0 for steps in every)
 
 
 def start_afresh(loop: _Loop) -> None:

@@ -7,7 +7,14 @@ from gls_lightning.relaxations.deep_poly import DeepPoly
 from gls_lightning.relaxations.hbox import HBox
 from gls_lightning.relaxations.ibp import IBP
 from gls_lightning.relaxations.linear_relaxation import LinearRelaxation
-from gls_lightning.relaxations.memory import TENSORS_PER_SLOPE, Coefficients, members_together, number_that_fits
+from gls_lightning.relaxations.memory import (
+    TENSORS_PER_SLOPE,
+    Coefficients,
+    MemoryBudget,
+    gibibytes,
+    members_together,
+    number_that_fits,
+)
 from gls_lightning.relaxations.parts import RelaxationInParts
 from gls_lightning.relaxations.relaxation import Relaxation
 
@@ -21,8 +28,10 @@ __all__ = [
     "DeepPoly",
     "HBox",
     "LinearRelaxation",
+    "MemoryBudget",
     "Relaxation",
     "RelaxationInParts",
+    "gibibytes",
     "members_together",
     "number_that_fits",
 ]

@@ -1,6 +1,6 @@
 """alpha-CROWN."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
@@ -13,7 +13,7 @@ from gls_lightning.bounds.operations import Activation
 from gls_lightning.relaxations.crown_ibp import CROWNIBP
 from gls_lightning.relaxations.deep_poly import DeepPoly
 from gls_lightning.relaxations.linear_relaxation import LinearRelaxation
-from gls_lightning.relaxations.memory import TENSORS_PER_SLOPE, Coefficients
+from gls_lightning.relaxations.memory import TENSORS_PER_SLOPE, Coefficients, MemoryBudget
 
 Bound = Callable[[Tensor], Tensor]
 """Maps shares ``[B * S, N]`` to lower bounds ``[B * S]``; a row depends on its own shares alone."""
@@ -35,7 +35,8 @@ class AlphaCROWN(LinearRelaxation):
         learning_rate: Size of the first step; slopes lie between 0 and 1.
         decay: Factor of the size from one step to the next.
         intermediate_bounds: Bounds of the inputs of activations: ``crown`` for DeepPoly's, ``ibp`` for intervals.
-        memory_budget: GiB that the coefficients may take. A batch that needs more is bounded in parts.
+        memory_budget: GiB that the coefficients may take; ``auto`` is 0.6 of the memory of a GPU, and 4 on a CPU. A
+            batch that needs more is bounded in parts.
 
     Raises:
         ConfigurationError: An argument is out of its range.
@@ -62,7 +63,7 @@ class AlphaCROWN(LinearRelaxation):
         learning_rate: float = 0.5,
         decay: float = 0.98,
         intermediate_bounds: Literal["crown", "ibp"] = "crown",
-        memory_budget: float = 4.0,
+        memory_budget: MemoryBudget = "auto",
     ) -> None:
         super().__init__(memory_budget=memory_budget)
         require(step_rule in ("adam", "sign"), "step_rule", step_rule, "'adam' or 'sign'")
@@ -83,13 +84,15 @@ class AlphaCROWN(LinearRelaxation):
         return self._intermediate._relax(substitution)
 
     @override
-    def __call__(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> Tensor:
+    def given_intervals(
+        self, graph: Graph, tensors: Tensors, intervals: Mapping[str, Box], specification: Tensor
+    ) -> Tensor:
         with torch.no_grad():
-            return super().__call__(graph, tensors, box, specification)
+            return super().given_intervals(graph, tensors, intervals, specification)
 
     @override
-    def _bound(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> Tensor:
-        substitution = self._substitution(graph, tensors, box, specification)
+    def _bound(self, graph: Graph, tensors: Tensors, known: Mapping[str, Box], specification: Tensor) -> Tensor:
+        substitution = self._substitution(graph, tensors, known, specification)
         bound, deep_poly = _free_slopes(substitution, self._relax(substitution), specification)
         sizes = [self.learning_rate * self.decay**i for i in range(self.steps)]
         maximise = _by_adam if self.step_rule == "adam" else _by_signs

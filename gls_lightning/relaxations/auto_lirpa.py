@@ -43,6 +43,7 @@ class AutoLiRPA(Relaxation):
     """
 
     needs_graph = False
+    capturable = False
 
     def __init__(self, *, method: Method = "CROWN", bound_opts: dict[str, Any] | None = None) -> None:
         require(method in get_args(Method), "method", method, f"one of {', '.join(get_args(Method))}")

@@ -19,8 +19,8 @@ class CROWNIBP(LinearRelaxation):
             ``zero``, ``one``, or ``parallel`` to the chord above (Fast-Lin).
         intersect_ibp: Whether each bound is the better one of this relaxation's and of IBP's (auto_LiRPA's
             ``compare_crown_with_ibp``).
-        memory_budget: GiB that the coefficients may take, gradients included. A batch that needs more is bounded in
-            parts, each computed again in the backward pass.
+        memory_budget: GiB that the coefficients may take, gradients included; ``auto`` is 0.6 of the memory of a GPU,
+            and 4 on a CPU. A batch that needs more is bounded in parts, each computed again in the backward pass.
 
     Example:
         The larger of two bounds is never below IBP's own:
@@ -38,9 +38,10 @@ class CROWNIBP(LinearRelaxation):
     @override
     def _relax(self, substitution: BackSubstitution) -> dict[str, Box]:
         graph = substitution.graph
-        intervals = graph.intervals(substitution.tensors, substitution.input_box)
+        intervals = substitution.intervals()
         before_activations = takewhile(lambda node: not isinstance(node.operation, Activation), graph.nodes)
-        substitution.references |= {node.name: intervals[node.name].centre for node in before_activations}
+        known = [node.name for node in before_activations if node.name in intervals]
+        substitution.references |= {name: intervals[name].centre for name in known}
         bounds = {node.name: intervals[node.inputs[0]] for node in graph.activations}
         for node in graph.activations:
             substitution.relax(node, bounds[node.name], self.lower_slope)

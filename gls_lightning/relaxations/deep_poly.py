@@ -1,10 +1,15 @@
 """DeepPoly."""
 
+from collections.abc import Mapping
+from typing import Literal
+
 from typing_extensions import override
 
+from gls_lightning.arguments import require
 from gls_lightning.bounds import BackSubstitution, Box, LowerSlope, Node
 from gls_lightning.bounds.operations import Activation
 from gls_lightning.relaxations.linear_relaxation import LinearRelaxation
+from gls_lightning.relaxations.memory import MemoryBudget
 
 
 class DeepPoly(LinearRelaxation):
@@ -21,9 +26,11 @@ class DeepPoly(LinearRelaxation):
             relaxation's and of IBP's (auto_LiRPA's ``compare_crown_with_ibp``).
         skip_ibp_stable: Whether ReLUs that IBP proves stable keep its bounds and only the others are bounded by
             back-substitution: sound, a slightly different relaxation, and far cheaper where few ReLUs are unstable.
-            Not under ``torch.func.vmap``.
-        memory_budget: GiB that the coefficients may take, gradients included. A batch that needs more is bounded in
-            parts, each computed again in the backward pass.
+            ``auto`` is the same relaxation, but bounds all inputs of a layer and then puts IBP's in place where more
+            than half of its ReLUs are unstable, which is faster there; it also does so under ``torch.func.vmap``,
+            where ``true`` does not work.
+        memory_budget: GiB that the coefficients may take, gradients included; ``auto`` is 0.6 of the memory of a GPU,
+            and 4 on a CPU. A batch that needs more is bounded in parts, each computed again in the backward pass.
 
     Example:
         The margin of this network is ``1 - |x|``, at least 0.7 for ``-0.1 <= x <= 0.3``:
@@ -47,18 +54,20 @@ class DeepPoly(LinearRelaxation):
         *,
         lower_slope: LowerSlope = "adaptive",
         intersect_ibp: bool = False,
-        skip_ibp_stable: bool = False,
-        memory_budget: float = 4.0,
+        skip_ibp_stable: bool | Literal["auto"] = False,
+        memory_budget: MemoryBudget = "auto",
     ) -> None:
         super().__init__(lower_slope=lower_slope, intersect_ibp=intersect_ibp, memory_budget=memory_budget)
+        known = skip_ibp_stable in (False, True, "auto")
+        require(known, "skip_ibp_stable", skip_ibp_stable, "true, false or 'auto'")
         self.skip_ibp_stable = skip_ibp_stable
-        self.vectorisable = not skip_ibp_stable
+        self.vectorisable = skip_ibp_stable is not True
 
     @override
     def _relax(self, substitution: BackSubstitution) -> dict[str, Box]:
         graph, bounds = substitution.graph, {}
         with_intervals = self.intersect_ibp or self.skip_ibp_stable
-        intervals = graph.intervals(substitution.tensors, substitution.input_box) if with_intervals else {}
+        intervals = substitution.intervals() if with_intervals else {}
         for node in graph.activations:
             box = self._bounds(substitution, node, intervals)
             if self.intersect_ibp:
@@ -67,10 +76,15 @@ class DeepPoly(LinearRelaxation):
             substitution.relax(node, box, self.lower_slope)
         return bounds
 
-    def _bounds(self, substitution: BackSubstitution, node: Node, intervals: dict[str, Box]) -> Box:
+    def _bounds(self, substitution: BackSubstitution, node: Node, intervals: Mapping[str, Box]) -> Box:
         (source,) = node.inputs
         if not (self.skip_ibp_stable and substitution.lines):  # the first activation's inputs cost next to nothing
             return substitution.bounds(source)
         assert isinstance(node.operation, Activation)
         *_, exact = node.operation.exact_line(intervals[source])
-        return substitution.bounds_where(~exact, source, intervals[source])
+        largest_share = _LARGEST_SHARE if self.skip_ibp_stable == "auto" else 1.0
+        return substitution.bounds_where(~exact, source, intervals[source], largest_share)
+
+
+_LARGEST_SHARE = 0.5
+"""Share of unstable activations of a layer beyond which bounding all of them is faster (measured: benchmarks/)."""

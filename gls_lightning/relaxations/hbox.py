@@ -1,6 +1,6 @@
 """HBox."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -22,8 +22,8 @@ class HBox(RelaxationInParts):
     the specification.
 
     Args:
-        memory_budget: GiB that the coefficients may take, gradients included. A batch that needs more is bounded in
-            parts, each computed again in the backward pass.
+        memory_budget: GiB that the coefficients may take, gradients included; ``auto`` is 0.6 of the memory of a GPU,
+            and 4 on a CPU. A batch that needs more is bounded in parts, each computed again in the backward pass.
 
     Example:
         The first layer copies ``x``, and the second subtracts one copy from the other:
@@ -42,8 +42,8 @@ class HBox(RelaxationInParts):
         return {node.name: zonotopes[node.inputs[0]].bounds for node in graph.activations}
 
     @override
-    def _bound(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> Tensor:
-        zonotopes = _zonotopes(graph, tensors, box)
+    def _bound(self, graph: Graph, tensors: Tensors, known: Mapping[str, Box], specification: Tensor) -> Tensor:
+        zonotopes = _zonotopes(graph, tensors, known[INPUT])
         boxes = {name: zonotope.box for name, zonotope in zonotopes.items()}
         independent = BackSubstitution(graph, tensors, boxes).specification_bounds(specification)
         return independent + _ErrorSubstitution(graph, tensors, zonotopes).specification_deviations(specification)

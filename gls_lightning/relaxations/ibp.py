@@ -1,10 +1,12 @@
 """Interval bound propagation."""
 
+from collections.abc import Mapping
+
 from torch import Tensor
 from typing_extensions import override
 
 from gls_lightning.arguments import require
-from gls_lightning.bounds import BackSubstitution, Box, Graph, Node, Tensors
+from gls_lightning.bounds import INPUT, BackSubstitution, Box, Graph, Node, Tensors
 from gls_lightning.bounds.operations import ReLU
 from gls_lightning.relaxations.relaxation import Relaxation
 
@@ -43,30 +45,51 @@ class IBP(Relaxation):
 
     @override
     def __call__(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> Tensor:
-        boxes = self._intervals(graph, tensors, box)
-        for name in graph.last_layer:
-            del boxes[name]
-        return BackSubstitution(graph, tensors, boxes).specification_bounds(specification)
+        return self._substitution(graph, tensors, {INPUT: box}).specification_bounds(specification)
+
+    @override
+    def given_intervals(
+        self, graph: Graph, tensors: Tensors, intervals: Mapping[str, Box], specification: Tensor
+    ) -> Tensor:
+        return self._substitution(graph, tensors, intervals).specification_bounds(specification)
+
+    def both_sides(self, graph: Graph, tensors: Tensors, intervals: Mapping[str, Box], specification: Tensor) -> Box:
+        """Bounds linear functions of the logits from below and above, ``[B, S]`` each.
+
+        Args:
+            graph: The network.
+            tensors: Its parameters and buffers.
+            intervals: Boxes from :meth:`Graph.intervals`, that of the input at least.
+            specification: The functions, ``[B, S, K]``.
+        """
+        return self._substitution(graph, tensors, intervals).specification_box(specification)
+
+    def _substitution(self, graph: Graph, tensors: Tensors, known: Mapping[str, Box]) -> BackSubstitution:
+        boxes = self._intervals(graph, tensors, known, last_layer=False)
+        return BackSubstitution(graph, tensors, boxes)
 
     @override
     def preactivation_bounds(self, graph: Graph, tensors: Tensors, box: Box) -> dict[str, Box]:
-        boxes = self._intervals(graph, tensors, box)
+        boxes = self._intervals(graph, tensors, {INPUT: box})
         return {node.name: boxes[node.inputs[0]] for node in graph.activations}
 
     @override
     def activation_bounds(self, graph: Graph, tensors: Tensors, box: Box) -> Box:
-        return self._intervals(graph, tensors, box)[graph.output]
+        return self._intervals(graph, tensors, {INPUT: box})[graph.output]
 
-    def _intervals(self, graph: Graph, tensors: Tensors, box: Box) -> dict[str, Box]:
+    def _intervals(
+        self, graph: Graph, tensors: Tensors, known: Mapping[str, Box], *, last_layer: bool = True
+    ) -> dict[str, Box]:
         if self.relu_shrinkage == 1:
-            return graph.intervals(tensors, box)
+            return graph.intervals(tensors, known[INPUT], known, last_layer=last_layer)
 
         def rule(node: Node, *inputs: Box) -> Box:
             if isinstance(node.operation, ReLU):
                 inputs = (_shrunk(inputs[0], self.relu_shrinkage),)
             return node.operation.interval(tensors, *inputs)
 
-        return graph.propagate(box, rule)
+        boxes = graph.propagate(known[INPUT], rule)
+        return boxes if last_layer else {name: box for name, box in boxes.items() if name not in graph.last_layer}
 
 
 def _shrunk(box: Box, factor: float) -> Box:

@@ -1,6 +1,7 @@
 """Relaxations by back-substitution."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import get_args
 
 import torch
@@ -8,9 +9,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from gls_lightning.arguments import require
-from gls_lightning.bounds import BackSubstitution, Box, CountingSubstitution, Graph, LowerSlope, Tensors
+from gls_lightning.bounds import INPUT, BackSubstitution, Box, CountingSubstitution, Graph, LowerSlope, Tensors
 from gls_lightning.relaxations.ibp import IBP
-from gls_lightning.relaxations.memory import Coefficients, chunks_of_nodes
+from gls_lightning.relaxations.memory import Coefficients, MemoryBudget, chunks_of_nodes
 from gls_lightning.relaxations.parts import RelaxationInParts
 
 
@@ -24,16 +25,18 @@ class LinearRelaxation(RelaxationInParts):
             ``zero``, ``one``, or ``parallel`` to the chord above (Fast-Lin).
         intersect_ibp: Whether each bound is the better one of this relaxation's and of IBP's (auto_LiRPA's
             ``compare_crown_with_ibp``).
-        memory_budget: GiB that the coefficients may take, gradients included.
+        memory_budget: GiB that the coefficients may take, gradients included; ``auto`` is 0.6 of the memory of a GPU,
+            and 4 on a CPU.
 
     Raises:
-        ConfigurationError: ``lower_slope`` is no such rule, or ``memory_budget`` is not positive.
+        ConfigurationError: ``lower_slope`` is no such rule, or ``memory_budget`` is neither positive nor
+            ``auto``.
     """
 
     in_chunks = True
 
     def __init__(
-        self, *, lower_slope: LowerSlope = "adaptive", intersect_ibp: bool = False, memory_budget: float = 4.0
+        self, *, lower_slope: LowerSlope = "adaptive", intersect_ibp: bool = False, memory_budget: MemoryBudget = "auto"
     ) -> None:
         super().__init__(memory_budget=memory_budget)
         rules = get_args(LowerSlope)
@@ -48,18 +51,24 @@ class LinearRelaxation(RelaxationInParts):
     @override
     def preactivation_bounds(self, graph: Graph, tensors: Tensors, box: Box) -> dict[str, Box]:
         nothing = box.lower.new_empty(len(box.lower), 1, graph.num_outputs)
-        return self._relax(self._substitution(graph, tensors, box, nothing))
+        return self._relax(self._substitution(graph, tensors, {INPUT: box}, nothing))
 
     @override
-    def _bound(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> Tensor:
-        substitution = self._substitution(graph, tensors, box, specification)
+    def _bound(self, graph: Graph, tensors: Tensors, known: Mapping[str, Box], specification: Tensor) -> Tensor:
+        substitution = self._substitution(graph, tensors, known, specification)
         self._relax(substitution)
         lower = substitution.specification_bounds(specification)
-        return torch.maximum(lower, IBP()(graph, tensors, box, specification)) if self.intersect_ibp else lower
+        if not self.intersect_ibp:
+            return lower
+        return torch.maximum(lower, IBP().given_intervals(graph, tensors, substitution.intervals(), specification))
 
-    def _substitution(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> BackSubstitution:
+    def _substitution(
+        self, graph: Graph, tensors: Tensors, known: Mapping[str, Box], specification: Tensor
+    ) -> BackSubstitution:
         chunks = self._chunks(graph, tensors, specification)
-        return BackSubstitution(graph, tensors, graph.exact_boxes(tensors, box), chunks)
+        substitution = BackSubstitution(graph, tensors, graph.exact_boxes(tensors, known), chunks)
+        substitution.known = {**known, **substitution.boxes}
+        return substitution
 
     def _chunks(self, graph: Graph, tensors: Tensors, specification: Tensor) -> dict[str, int]:
         if specification.device.type != "cpu" or torch.compiler.is_compiling():

@@ -7,10 +7,25 @@ made of; a relaxation counts how many it takes (:meth:`Relaxation.coefficients`)
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from math import inf
+from typing import Literal, NamedTuple
+
+import torch
+
+from gls_lightning.arguments import require
+from gls_lightning.devices import memory_of
+
+MemoryBudget = float | Literal["auto"]
+"""GiB, or ``auto`` for what :func:`gibibytes` says of a device."""
 
 TENSORS_PER_SLOPE = 12
 """Numbers that are kept for each slope or multiplier that is optimised: lines, value, gradient and moments."""
+
+_SHARE_OF_A_GPU = 0.6
+"""Share of a GPU's memory that is a budget by default; weights, batches and PyTorch's own reserve take the rest."""
+
+_WITHOUT_A_GPU = 4.0
+"""GiB that are a budget by default elsewhere."""
 
 _PEAK_OVER_KEPT = 2
 """Peak memory of a backward pass as a multiple of the memory that the forward pass keeps."""
@@ -50,6 +65,30 @@ class Parts(NamedTuple):
 
     size: int
     exceeds_budget: bool
+
+
+def require_budget(memory_budget: MemoryBudget) -> None:
+    """Refuses what is no memory budget.
+
+    Raises:
+        ConfigurationError: It is neither a positive number nor ``auto``.
+    """
+    is_number = isinstance(memory_budget, int | float) and not isinstance(memory_budget, bool)
+    fits = 0 < memory_budget < inf if is_number else memory_budget == "auto"  # type: ignore[operator]
+    require(fits, "memory_budget", memory_budget, "positive, in GiB, or auto")
+
+
+def gibibytes(memory_budget: MemoryBudget, device: torch.device) -> float:
+    """Returns a memory budget in GiB.
+
+    Args:
+        memory_budget: GiB; ``auto`` is a fixed share of the memory of a GPU, whatever of it is free, and 4 elsewhere.
+        device: Device that computes.
+    """
+    if memory_budget != "auto":
+        return memory_budget
+    memory = memory_of(device)
+    return _WITHOUT_A_GPU if memory is None else _SHARE_OF_A_GPU * memory / 2**30
 
 
 def number_that_fits(memory_budget: float, kept: int, element_size: int) -> int:

@@ -1,10 +1,12 @@
 """The interface of every relaxation."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 from torch import Tensor
 
-from gls_lightning.bounds import Box, Graph, Tensors
+from gls_lightning.bounds import INPUT, Box, Graph, Tensors
+from gls_lightning.relaxations.memory import MemoryBudget
 
 
 class Relaxation(ABC):
@@ -19,14 +21,17 @@ class Relaxation(ABC):
         sound: Whether the bounds hold for every point of the box; certification refuses relaxations that say no.
         needs_graph: Whether the bounds need the network's operations; if not, any network will do, and the graph of one
             with unsupported layers is a :class:`gls_lightning.bounds.OpaqueGraph`.
-        memory_budget: GiB that bounds should take. By default a population has as many members at once as fit.
+        capturable: Whether the bounds are made of tensor operations alone, so that a GPU can record them.
+        memory_budget: GiB that bounds should take; ``auto`` is 0.6 of the memory of a GPU, and 4 on a CPU. By default a
+            population has as many members at once as fit.
     """
 
     differentiable: bool = True
     vectorisable: bool = False
     sound: bool = True
     needs_graph: bool = True
-    memory_budget: float = 4.0
+    capturable: bool = True
+    memory_budget: MemoryBudget = "auto"
 
     @abstractmethod
     def __call__(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> Tensor:
@@ -42,6 +47,15 @@ class Relaxation(ABC):
         Returns:
             The lower bounds, ``[B, S]``.
         """
+
+    def given_intervals(
+        self, graph: Graph, tensors: Tensors, intervals: Mapping[str, Box], specification: Tensor
+    ) -> Tensor:
+        """Bounds the same functions for a caller that knows boxes from :meth:`Graph.intervals`, that of the input too.
+
+        Relaxations that need intervals themselves then do not find them again. By default only the input's box is used.
+        """
+        return self(graph, tensors, intervals[INPUT], specification)
 
     @abstractmethod
     def preactivation_bounds(self, graph: Graph, tensors: Tensors, box: Box) -> dict[str, Box]:

@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,15 @@ from gls_lightning.reports.run_config import MODEL, SEED, FlatConfig, choices
 
 BOOKKEEPING = (
     *(SEED, f"{MODEL}.seed", "data.init_args.seed", "data.init_args.root", "data.init_args.num_workers"),
+    "data.init_args.on_device",
     *("checkpoint", "latest", "recovery", "ckpt_path", "weights_only", "import_paths"),
     *("trainer.logger", "trainer.default_root_dir", "trainer.profiler", "trainer.log_every_n_steps"),
+    f"{MODEL}.capture",
     *("trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.enable_checkpointing"),
 )
 """Keys and sections that say nothing about what is trained, or that are seeds."""
+COSTS = "memory_budget"
+"""An option, of whatever component, that changes what a run costs and nothing else."""
 LATER = {"sigma_decay.shape": "step", "sigma_decay.start_epoch": 0, "sigma_decay.end_epoch": 0}
 """Keys that configurations of earlier versions lack, and the values with which training is the same as then."""
 LATER_OPTIONS = {"shape": "epsilon", "factor": 0.01, "milestones": [], "start_epoch": 0, "end_epoch": 0}
@@ -56,13 +60,20 @@ def group_runs(runs: Sequence[Run]) -> list[RunGroup]:
 
 def settings(config: FlatConfig) -> dict[str, Any]:
     """Returns the values of a configuration that make a difference, the same ones for each version that wrote it."""
-    kept = {key: value for key, value in config.items() if not any(f"{key}.".startswith(f"{b}.") for b in BOOKKEEPING)}
+    kept = _without_costs(config)
+    kept = {key: value for key, value in kept.items() if not any(f"{key}.".startswith(f"{b}.") for b in BOOKKEEPING)}
     kept = {key: value for key, value in kept.items() if key not in LATER or value != LATER[key]}
     if isinstance(callbacks := kept.get("trainer.callbacks"), list):
         kept["trainer.callbacks"] = [_without_later_options(callback) for callback in callbacks]
     if isinstance(start := kept.get(f"{MODEL}.init_from"), str):  # each seed may start from a version of its own
         kept[f"{MODEL}.init_from"] = re.sub(r"version_\d+", "version_*", start)
     return kept
+
+
+def _without_costs(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_costs(inner) for key, inner in value.items() if key.rpartition(".")[2] != COSTS}
+    return [_without_costs(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _without_later_options(callback: Any) -> Any:

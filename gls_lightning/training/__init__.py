@@ -1,5 +1,6 @@
 """The parts of a fit beside Lightning's own: its loss, checks, processes, length and images."""
 
+from gls_lightning.training.captured_loss import Capture, CapturedLosses
 from gls_lightning.training.checks import (
     check_classes,
     check_fit,
@@ -10,7 +11,9 @@ from gls_lightning.training.checks import (
     warn_of_idle_regularizers,
 )
 from gls_lightning.training.chosen_epochs import ChosenEpochs
+from gls_lightning.training.deferred_finiteness import DeferredFiniteness, NotFinite
 from gls_lightning.training.epoch_means import EpochMeans
+from gls_lightning.training.gradient_norm import clip_with_norm, clips_by_norm, gradient_norm
 from gls_lightning.training.initial_weights import InitialWeights
 from gls_lightning.training.loss import TrainingLoss, parameter_names
 from gls_lightning.training.network import BoundedNetwork, bounded_network
@@ -27,6 +30,7 @@ from gls_lightning.training.processes import (
 from gls_lightning.training.run_directory import checkpoint_files, run_directory
 from gls_lightning.training.run_length import RunLength, batches_per_epoch, run_length
 from gls_lightning.training.saved_arguments import ESTIMATOR, keep_plain_arguments, require_fitting_checkpoint
+from gls_lightning.training.step_metrics import StepMetrics, metrics_are_due
 from gls_lightning.training.validation import validate
 from gls_lightning.training.validation_images import IndexedImages, ValidationImages, require_validation
 
@@ -36,13 +40,18 @@ INTERNAL = frozenset({"BoundedNetwork", "OptimizedNetwork"})
 __all__ = [
     "ESTIMATOR",
     "BoundedNetwork",
+    "Capture",
+    "CapturedLosses",
     "ChosenEpochs",
+    "DeferredFiniteness",
     "EpochMeans",
     "IndexedImages",
     "InitialWeights",
     "Interval",
+    "NotFinite",
     "OptimizedNetwork",
     "RunLength",
+    "StepMetrics",
     "TrainingLoss",
     "ValidationImages",
     "batches_per_epoch",
@@ -55,8 +64,12 @@ __all__ = [
     "check_precision",
     "check_trained_network",
     "checkpoint_files",
+    "clip_with_norm",
+    "clips_by_norm",
+    "gradient_norm",
     "indexed_training_loader",
     "keep_plain_arguments",
+    "metrics_are_due",
     "not_finite",
     "on_first_process",
     "parameter_names",

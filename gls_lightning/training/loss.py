@@ -5,8 +5,11 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from gls_lightning.bounds import Graph
-from gls_lightning.objectives import Batch, Objective, Regularizer
-from gls_lightning.relaxations import Relaxation, members_together
+from gls_lightning.objectives import Batch, Evaluation, Objective, Regularizer
+from gls_lightning.relaxations import Relaxation, gibibytes, members_together
+
+_NOISE_OF_BUDGET = 16
+"""The memory budget over what of it is left to the noise of a population."""
 
 
 class TrainingLoss:
@@ -49,16 +52,27 @@ class TrainingLoss:
 
     def with_relaxation(self, relaxation: Relaxation) -> "TrainingLoss":
         """Returns the same loss with the network bounded by another relaxation."""
-        fixed = self.tensors, self.names, self.batch, self.regularizers
-        return TrainingLoss(self.graph, relaxation, self.objective, *fixed)
+        return self._replaced(relaxation, self.batch)
+
+    def with_batch(self, batch: Batch) -> "TrainingLoss":
+        """Returns the same loss of another batch."""
+        return self._replaced(self.relaxation, batch)
+
+    def _replaced(self, relaxation: Relaxation, batch: Batch) -> "TrainingLoss":
+        parts = self.objective, self.tensors, self.names, batch, self.regularizers
+        return TrainingLoss(self.graph, relaxation, *parts)
 
     def __call__(self, params: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns the loss at these parameters, and metrics."""
         tensors = {**self.tensors, **{name: params[own] for name, own in self.names.items()}}
-        tensors |= self.graph.batch_statistics(tensors, self.batch.inputs)
-        loss, metrics = self.objective(self.graph, self.relaxation, tensors, self.batch)
+        batch = self.batch
+        if self.graph.has_batch_norm:
+            statistics, logits = self.graph.normalised_by_batch(tensors, batch.inputs)
+            tensors |= statistics
+            batch = batch._replace(evaluation=Evaluation(tensors, batch.inputs, logits))
+        loss, metrics = self.objective(self.graph, self.relaxation, tensors, batch)
         for regularizer in self.regularizers:
-            term = regularizer(self.graph, tensors, self.batch, self.names)
+            term = regularizer(self.graph, tensors, batch, self.names)
             loss = loss + term
             metrics = {**metrics, regularizer.name: metrics.get(regularizer.name, 0) + term.detach()}
         return loss, metrics
@@ -70,8 +84,14 @@ class TrainingLoss:
             return 1
         inputs = self.batch.inputs
         coefficients = len(inputs) * self._coefficients_per_sample()
+        budget = gibibytes(self.relaxation.memory_budget, inputs.device)
         on_cpu = inputs.device.type == "cpu"
-        return members_together(coefficients, self.relaxation.memory_budget, inputs.element_size(), on_cpu=on_cpu)
+        return members_together(coefficients, budget, inputs.element_size(), on_cpu=on_cpu)
+
+    @property
+    def noise_bytes(self) -> int:
+        """Bytes that the noise of a population may take for the length of a step."""
+        return int(gibibytes(self.relaxation.memory_budget, self.batch.inputs.device) * 2**30) // _NOISE_OF_BUDGET
 
     def _coefficients_per_sample(self) -> int:
         points = self.objective.points_per_sample(self.graph) * self.graph.size

@@ -183,13 +183,33 @@ class BoundedNetwork(LightningModule):
         else:
             require_values(read, place, self.graph.num_outputs)
         inputs, labels, indices = read
-        if indices is None:  # any number that no other image of the epoch has, whatever the sizes of the batches
-            indices = torch.arange(len(labels), device=labels.device) + (batch_idx << 32)
+        if indices is None:
+            indices = _numbered(len(labels), batch_idx, labels.device)
         # Autograd, on which attacks depend, refuses the tensors of inference mode.
         return inputs.clone() if inputs.is_inference() else inputs, labels.clone(), indices
 
+    def drawing_indices(self, batch: Sequence[Tensor], batch_idx: int, indices: Tensor) -> Tensor:
+        """Returns the indices of a batch that was read, on the CPU if they can be had there without waiting for a GPU.
+
+        Args:
+            batch: The batch as it came.
+            batch_idx: Its number.
+            indices: What :meth:`read` returned.
+        """
+        if not reading_waits(indices):
+            return indices
+        if len(batch) == 2:
+            return _numbered(len(indices), batch_idx, torch.device("cpu"))
+        given = batch[2]
+        return indices if reading_waits(given) else given.to(torch.int64).clamp(min=0)
+
     def check_traced(self) -> None:
         """Refuses a network that was traced at the first batch and does not suit the run; derived classes know how."""
+
+
+def _numbered(number: int, batch_idx: int, device: torch.device) -> Tensor:
+    """Returns indices that no other image of the epoch has, whatever the sizes of the batches."""
+    return torch.arange(number, device=device) + (batch_idx << 32)
 
 
 def bounded_network(callback: Callback, module: LightningModule) -> BoundedNetwork:

@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from gls_lightning.arguments import require, shown
 from gls_lightning.errors import ConfigurationError
+from gls_lightning.training._fused_steps import fuse
 from gls_lightning.training.network import BoundedNetwork
 
 Interval = Literal["epoch", "step"]
@@ -53,6 +54,9 @@ class OptimizedNetwork(BoundedNetwork):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Makes the optimizer of all trainable parameters, and its schedule.
 
+        Lightning asks for them when the parameters lie on the device of the training. On a GPU PyTorch's optimizers
+        take fused steps, unless their options say how they compute.
+
         Raises:
             ConfigurationError: There is no parameter, an argument of the two is wrong, or the schedule does not fit
                 the interval or the fit.
@@ -62,6 +66,7 @@ class OptimizedNetwork(BoundedNetwork):
             raise ConfigurationError("the network has no trainable parameter")
         with configuration_of("model.optimizer"):
             optimizer = self.optimizer(trainable)
+        fuse(optimizer)
         if self.scheduler is None:
             return optimizer
         with configuration_of("model.scheduler"):

@@ -1,6 +1,7 @@
 """Each way to a number that is not finite, and what is said of it."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,14 @@ def nan_gradient(loss: Tensor) -> Tensor:
     return loss + (loss.detach() - loss).sqrt()
 
 
+@pytest.fixture(params=["CPU", "GPU"])
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A CPU, and one that is taken for a GPU; each of the two batches of an epoch is one that is read."""
+    if request.param == "GPU":
+        monkeypatch.setattr("gls_lightning.callbacks.non_finite_guard.reading_waits", lambda value: True)
+    return request.param
+
+
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
@@ -139,8 +148,8 @@ def nan_gradient(loss: Tensor) -> Tensor:
         ),
     ],
 )  # fmt: skip
-def test_is_blamed_on_what_produced_it(arguments: dict[str, Any], parts: list[str]) -> None:
-    message = stop(**arguments)
+def test_is_blamed_on_what_produced_it(arguments: dict[str, Any], parts: list[str], device: str) -> None:
+    message = stop(**deepcopy(arguments))
     assert all(part in message for part in parts), message
 
 
@@ -204,7 +213,7 @@ def test_other_modules() -> None:
         trainer.fit(Own(), DataLoader(TensorDataset(torch.rand(4, 1, 2, 3)), 2))
 
 
-def test_weights_that_the_last_step_spoilt_are_not_written(tmp_path: Path) -> None:
+def test_weights_that_the_last_step_spoilt_are_not_written(tmp_path: Path, device: str) -> None:
     """The sixth step, of the last epoch: no loss follows it."""
 
     class Last(torch.optim.SGD):

@@ -69,6 +69,8 @@ def test_commands(words: str, line: str, capsys: pytest.CaptureFixture[str]) -> 
             "epsilon_annealing.end=3",
             "there is no option --epsilon_annealing.end; near: .*annealing.end_epoch",
         ),
+        ("data.on_device=cuda", "data.on_device is cuda; it must be auto or true or false$"),
+        ("model.relaxation.memory_budget=big", "model.relaxation.memory_budget is big; it must be auto or a number$"),
         ("data.batch_sizee=3", "data.batch_sizee: Digits has no option batch_sizee; near: batch_size"),
         ("model.optimizer.lrr=3", "model.optimizer.lrr: Adam has no option lrr; near: lr$"),
         ("model.estimator.rho=3", r"model.estimator.rho: RGS has no option rho, which SAM.* ha\w+; it has .*sigma"),

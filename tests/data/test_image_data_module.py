@@ -155,10 +155,14 @@ def fit(data: ImageDataModule, folder: Path, devices: int, **options: object) ->
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("shared_training", [True, False])
-def test_two_processes_share_batches(random_images: Module, tmp_path: Path, shared_training: bool) -> None:
+@pytest.mark.parametrize(("shared_training", "on_device"), [(True, False), (False, False), (True, True)])
+def test_two_processes_share_batches(
+    random_images: Module, tmp_path: Path, shared_training: bool, on_device: bool
+) -> None:
     torch.set_num_threads(1)
-    data = random_images(batch_size=4, eval_batch_size=4)  # shares of 5 and 4 test images: 2 batches and 1
+    data = random_images(
+        batch_size=4, eval_batch_size=4, on_device=on_device
+    )  # shares of 5 and 4 test images: 2 batches and 1
     parts = fit(data, tmp_path, 2, strategy="ddp_fork", use_distributed_sampler=shared_training)
     alone = random_images(batch_size=8 if shared_training else 4)
     expected = [index for _, _, index in alone.train_dataloader()]
@@ -171,8 +175,9 @@ def test_two_processes_share_batches(random_images: Module, tmp_path: Path, shar
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_lightning_can_overfit_a_few_batches(random_images: Module, tmp_path: Path) -> None:
-    (read,) = fit(random_images(batch_size=4, eval_batch_size=9), tmp_path, 1, overfit_batches=2)
+@pytest.mark.parametrize("on_device", [False, True])
+def test_lightning_can_overfit_a_few_batches(random_images: Module, tmp_path: Path, on_device: bool) -> None:
+    (read,) = fit(random_images(batch_size=4, eval_batch_size=9, on_device=on_device), tmp_path, 1, overfit_batches=2)
     assert [index.tolist() for index in read["fit"]] == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
 

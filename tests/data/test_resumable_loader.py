@@ -47,13 +47,25 @@ def fit(
 
 
 @pytest.mark.parametrize(
-    ("num_workers", "options"), [(0, {}), (2, {}), (0, {"limit_train_batches": 3}), (0, {"val_check_interval": 2})]
+    ("num_workers", "on_device", "options"),
+    [
+        (0, False, {}),
+        (2, False, {}),
+        (0, False, {"limit_train_batches": 3}),
+        (0, False, {"val_check_interval": 2}),
+        (0, True, {}),
+        (0, True, {"limit_train_batches": 3}),
+    ],
 )
 def test_resumes_bitwise_at_every_step(
-    random_images: Callable[..., ImageDataModule], tmp_path: Path, num_workers: int, options: dict[str, int]
+    random_images: Callable[..., ImageDataModule],
+    tmp_path: Path,
+    num_workers: int,
+    on_device: bool,
+    options: dict[str, int],
 ) -> None:
     def data() -> ImageDataModule:
-        return random_images(batch_size=4, num_workers=num_workers)
+        return random_images(batch_size=4, num_workers=num_workers, on_device=on_device)
 
     every_step = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
     whole = fit(data(), every_step, **options)

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from torch import Tensor, nn
 
-from gls_lightning.bounds import Box, margin_specification, trace
+from gls_lightning.bounds import Box, Graph, margin_specification, trace
 from gls_lightning.objectives import Batch, Certified, robust_cross_entropy
 from gls_lightning.objectives._loss_fusion import FusedLoss
 from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly
@@ -111,6 +111,30 @@ def test_rounding_cannot_bring_it_below_the_loss_of_the_largest_margins():
     loss = fused.cross_entropy(torch.zeros(1, 1) + 1e-9)
     assert torch.log(torch.tensor(2.0)) - 1e-6 <= loss.item() < 1e3
     assert all(g.isfinite().all() for g in torch.autograd.grad(loss.sum(), (lower, upper)))
+
+
+@relaxations
+def test_intervals_are_found_once_and_the_loss_is_that_of_their_bounds(relaxation, monkeypatch):
+    network, inputs, labels = make(4)
+    graph, tensors = trace(network, SHAPE), dict(network.state_dict(keep_vars=True))
+    problem = graph, tensors, Box.around(inputs, 0.1)
+    margins = margin_specification(labels, 5, torch.double)
+    lower, negated_upper = IBP()(*problem, torch.cat([margins, -margins], 1)).chunk(2, 1)
+    fused = FusedLoss.between(lower, -negated_upper, margins)
+    expected = fused.cross_entropy(relaxation(*problem, fused.row)).mean()
+    bounded, interval = [], Graph._interval
+
+    def noted(self, tensors, node, *boxes):
+        bounded.append(node.name)
+        return interval(self, tensors, node, *boxes)
+
+    monkeypatch.setattr(Graph, "_interval", noted)
+    loss = evaluate(network, inputs, labels, 0.1, relaxation, loss_fusion=True)
+    assert bounded == [node.name for node in graph.nodes[:-1]], "each node once, the last layer never"
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-12)
+    params = list(network.parameters())
+    gradients = (torch.autograd.grad(value, params) for value in (loss, expected))
+    torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-12)
 
 
 @relaxations

@@ -12,7 +12,7 @@ from common.networks import ResidualNetwork
 from hypothesis import given, settings
 from torch import Tensor, nn
 
-from gls_lightning.bounds import BackSubstitution, Box, Graph, margin_specification, trace
+from gls_lightning.bounds import INPUT, BackSubstitution, Box, Graph, margin_specification, trace
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.relaxations import CROWNIBP, IBP, AlphaCROWN, DeepPoly, HBox, LinearRelaxation, Relaxation, memory
 
@@ -24,6 +24,7 @@ RELAXATIONS: dict[str, Relaxation] = {
     "DeepPoly": DeepPoly(),
     "DeepPoly, parallel, or IBP": DeepPoly(lower_slope="parallel", intersect_ibp=True),
     "DeepPoly, IBP-stable skipped": DeepPoly(skip_ibp_stable=True),
+    "DeepPoly, IBP-stable skipped, auto": DeepPoly(skip_ibp_stable="auto"),
     "AlphaCROWN": AlphaCROWN(steps=2),
     "AlphaCROWN, sign, by IBP": AlphaCROWN(step_rule="sign", intermediate_bounds="ibp"),
 }
@@ -261,10 +262,42 @@ def test_chunks_of_a_node_change_nothing(
     torch.testing.assert_close(torch.autograd.grad(chunked, list(problem.params.values())), expected)
 
 
+@everything
+@every_network
+def test_intervals_that_are_given_change_nothing(
+    relaxation: Relaxation, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = Problem(name, 13, 0.1)
+    expected = problem.bounds(relaxation)
+    for last_layer, budget in ((True, 4.0), (False, 4.0), (False, 1e-6)):
+        monkeypatch.setattr(relaxation, "memory_budget", budget)
+        intervals = problem.graph.intervals(problem.tensors, problem.box, last_layer=last_layer)
+        given_them = relaxation.given_intervals(problem.graph, problem.tensors, intervals, problem.spec)
+        torch.testing.assert_close(given_them, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("rigorous", [False, True])
+@every_network
+def test_both_sides_of_functions_are_the_bounds_of_them_and_their_negatives(name: str, rigorous: bool) -> None:
+    problem = Problem(name, 14, 0.1)
+    graph = problem.graph.rigorously() if rigorous else problem.graph
+    both = torch.cat([problem.spec, -problem.spec], 1)
+    expected = IBP()(graph, problem.tensors, problem.box, both).chunk(2, 1)
+    lower, upper = IBP().both_sides(graph, problem.tensors, {INPUT: problem.box}, problem.spec)
+    torch.testing.assert_close((lower, -upper), expected, rtol=1e-14, atol=1e-14)
+    relaxed = BackSubstitution(graph, problem.tensors, {INPUT: problem.box}, {graph.output: 2})
+    for node in graph.activations:
+        relaxed.relax(node, relaxed.bounds(node.inputs[0]))
+    lower, upper = relaxed.specification_box(problem.spec)
+    expected = relaxed.specification_bounds(both).chunk(2, 1)
+    torch.testing.assert_close((lower, -upper), expected, rtol=1e-12, atol=1e-12)
+
+
 COMPILED = [
     "IBP",
     "HBox",
     "DeepPoly",
+    "DeepPoly, IBP-stable skipped, auto",
     "AlphaCROWN, sign, by IBP",
 ]  # which hold CROWN-IBP too; the others only take longer
 
@@ -338,6 +371,7 @@ def test_bounds_without_useful_gradients_have_none(relaxation: Relaxation) -> No
     ("kind", "option", "value"),
     [
         (DeepPoly, "lower_slope", "two"),
+        (DeepPoly, "skip_ibp_stable", "sometimes"),
         (AlphaCROWN, "step_rule", "sgd"),
         (AlphaCROWN, "steps", 0),
         (AlphaCROWN, "learning_rate", 0.0),

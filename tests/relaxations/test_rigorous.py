@@ -17,6 +17,7 @@ RELAXATIONS: dict[str, Relaxation] = {
     "CROWNIBP": CROWNIBP(),
     "CROWNIBP, parallel": CROWNIBP(lower_slope="parallel"),
     "DeepPoly": DeepPoly(),
+    "DeepPoly, IBP-stable skipped, auto": DeepPoly(skip_ibp_stable="auto"),
     "DeepPoly, IBP-stable skipped, or IBP": DeepPoly(skip_ibp_stable=True, intersect_ibp=True),
     "AlphaCROWN": AlphaCROWN(steps=2),
 }

@@ -33,6 +33,7 @@ def make_run(name: str, changes: dict[str, Any] | None = None, *, seed: int = 0,
         {"trainer.default_root_dir": "/elsewhere", "data.init_args.root": "/elsewhere", "ckpt_path": "a.ckpt"},
         {"checkpoint": {"dirpath": "a"}, "import_paths": ["b"], "trainer.enable_progress_bar": False},
         {"trainer.callbacks": None, "imports": []},
+        {"data.init_args.on_device": "auto", "model.init_args.relaxation.init_args.memory_budget": 4.0},
     ],
 )
 def test_seeds_and_bookkeeping_make_no_difference(change: dict[str, Any]) -> None:
@@ -117,3 +118,16 @@ def test_runs_without_configuration_are_apart() -> None:
         "b",
         "network default, data default, IBP, RGS",
     ]
+
+
+def test_the_memory_of_a_certifiers_relaxations_makes_no_difference() -> None:
+    key = "model.init_args.certifier.init_args.relaxations"
+    runs = [
+        make_run(
+            str(budget),
+            {key: [{"class_path": "DeepPoly", "init_args": {"memory_budget": budget, "lower_slope": slope}}]},
+        )
+        for budget, slope in ((4.0, 0), ("auto", 0), ("auto", 1))
+    ]
+    assert len(group_runs(runs[:2])) == 1
+    assert len(group_runs(runs)) == 2

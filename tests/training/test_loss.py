@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gls_lightning.attacks import PGD
-from gls_lightning.bounds import trace
+from gls_lightning.bounds import Tensors, trace
+from gls_lightning.bounds.operations import BatchNorm
 from gls_lightning.estimators import PGPE, RGS, Step
 from gls_lightning.objectives import (
     L1,
@@ -16,6 +17,7 @@ from gls_lightning.objectives import (
     Adversarial,
     Batch,
     Certified,
+    Evaluation,
     Objective,
     Regularizer,
     ShiRegularizer,
@@ -46,7 +48,7 @@ def test_small_problems_are_taken_together_and_large_ones_one_by_one() -> None:
 @pytest.mark.parametrize("relaxation", [DeepPoly(), IBP()])
 def test_a_member_fits_the_memory_budget(relaxation: Relaxation, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = loss(relaxation, 1000, device="meta").members_at_once
-    monkeypatch.setattr(relaxation, "memory_budget", relaxation.memory_budget / 10)
+    monkeypatch.setattr(relaxation, "memory_budget", 0.4)  # a tenth of the default without a GPU
     assert loss(relaxation, 1000, device="meta").members_at_once == pytest.approx(whole / 10, abs=1)
 
 
@@ -142,3 +144,37 @@ def test_members_together_are_members_one_by_one(
     # PGPE divides differences of losses, known to float32's rounding, by sigma
     scale = 5e-4 if estimator is PGPE else 1e-5
     torch.testing.assert_close(together, gradient, rtol=0, atol=scale * max(1, gradient.norm().item()))
+
+
+@pytest.mark.parametrize("objective", [Standard(), Certified(natural_weight=0.5)])
+def test_the_batch_that_gives_the_statistics_is_evaluated_once(
+    objective: Objective, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate, params = with_batch_norm(IBP(), objective)
+    tensors = {**evaluate.tensors, **params}
+    tensors |= evaluate.graph.batch_statistics(tensors, evaluate.batch.inputs)
+    expected, expected_metrics = objective(evaluate.graph, IBP(), tensors, evaluate.batch)
+    evaluated, evaluate_norm = [], BatchNorm.evaluate
+
+    def noted(self: BatchNorm, tensors: Tensors, *inputs: Tensor) -> Tensor:
+        evaluated.append(self.mean)
+        return evaluate_norm(self, tensors, *inputs)
+
+    monkeypatch.setattr(BatchNorm, "evaluate", noted)
+    loss, metrics = evaluate(params)
+    norms = [node.operation for node in evaluate.graph.nodes if isinstance(node.operation, BatchNorm)]
+    assert evaluated == [norm.mean for norm in norms]
+    torch.testing.assert_close((loss, metrics), (expected, expected_metrics))
+    gradients = (torch.autograd.grad(value, list(params.values())) for value in (loss, expected))
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-6)
+
+
+def test_logits_are_known_for_the_very_tensors_and_inputs_alone() -> None:
+    evaluate, params = with_batch_norm(IBP(), Standard())
+    graph, tensors = evaluate.graph, {**evaluate.tensors, **params}
+    logits = torch.zeros(6, 3)
+    batch = evaluate.batch._replace(evaluation=Evaluation(tensors, evaluate.batch.inputs, logits))
+    assert batch.logits(graph, tensors) is logits
+    torch.testing.assert_close(batch.logits(graph, {**tensors}), graph(tensors, batch.inputs))
+    first = batch._replace(inputs=batch.inputs[:2])
+    torch.testing.assert_close(first.logits(graph, tensors), graph(tensors, batch.inputs[:2]))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -33,9 +34,8 @@ class BatchNorm(ElementwiseAffine):
         scale = (tensors[self.variance] + self.eps).rsqrt()
         if self.weight is not None:
             scale = scale * tensors[self.weight]
-        shift = -tensors[self.mean] * scale
-        if self.bias is not None:
-            shift = shift + tensors[self.bias]
+        mean = tensors[self.mean]
+        shift = -mean * scale if self.bias is None else torch.addcmul(tensors[self.bias], mean, scale, value=-1)
         shape = (1, -1) + (1,) * (len(self.output_shape) - 1)
         return scale.reshape(shape), shift.reshape(shape)
 
@@ -50,7 +50,8 @@ class BatchNorm(ElementwiseAffine):
     def batch_statistics(self, x: Tensor) -> dict[str, Tensor]:
         """Computes mean and biased variance of a batch ``[B, *shape]`` under the names of this layer's buffers."""
         axes = (0, *range(2, x.ndim))
-        return {self.mean: x.mean(axes), self.variance: x.var(axes, correction=0)}
+        variance, mean = torch.var_mean(x, axes, correction=0)
+        return {self.mean: mean, self.variance: variance}
 
 
 @implements(nn.BatchNorm1d, nn.BatchNorm2d)

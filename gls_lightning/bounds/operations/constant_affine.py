@@ -64,7 +64,7 @@ class ConstantAffine(ElementwiseAffine):
         return value.reshape((1,) * (1 + len(self.output_shape) - len(self.shape)) + self.shape)
 
     def _constant(self, tensors: Tensors) -> Tensor:
-        floating = next((t for t in tensors.values() if t.is_floating_point()), torch.zeros(()))
+        floating = next((t for t in tensors.values() if t.is_floating_point()), _WITHOUT_PARAMETERS)
         match self.constant:
             case str(name):
                 return tensors[name]
@@ -74,3 +74,7 @@ class ConstantAffine(ElementwiseAffine):
                 return fixed.like(floating)
             case number:
                 return floating.new_full((), number)
+
+
+_WITHOUT_PARAMETERS = torch.zeros(())
+"""The type and device of constants in a network that has no floating-point tensor."""

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 
+import torch
 from torch import Tensor
 from typing_extensions import override
 
@@ -22,19 +23,19 @@ class ElementwiseAffine(AffineOperation):
     @override
     def evaluate(self, tensors: Tensors, *inputs: Tensor) -> Tensor:
         scale, shift = self.scale_and_shift(tensors)
-        return _shifted(_scaled(inputs[0], scale), shift)
+        return _mapped(inputs[0], scale, shift)
 
     @override
     def interval(self, tensors: Tensors, *inputs: Box) -> Box:
         scale, shift = self.scale_and_shift(tensors)
-        centre = _shifted(_scaled(inputs[0].centre, scale), shift)
+        centre = _mapped(inputs[0].centre, scale, shift)
         return Box.from_centre(centre, _scaled(inputs[0].radius, None if scale is None else scale.abs()))
 
     @override
     def magnitude(self, tensors: Tensors, *inputs: Tensor) -> Tensor:
         scale, shift = self.scale_and_shift(tensors)
-        products = _scaled(per_sample(inputs[0], len(self.output_shape)), None if scale is None else scale.abs())
-        return _shifted(products, None if shift is None else shift.abs())
+        values = per_sample(inputs[0], len(self.output_shape))
+        return _mapped(values, *(None if part is None else part.abs() for part in (scale, shift)))
 
     @override
     def errors(self, tensors: Tensors, *inputs: Errors) -> Errors:
@@ -51,5 +52,7 @@ def _scaled(x: Tensor, scale: Tensor | None) -> Tensor:
     return x if scale is None else x * scale
 
 
-def _shifted(x: Tensor, shift: Tensor | None) -> Tensor:
-    return x if shift is None else x + shift
+def _mapped(x: Tensor, scale: Tensor | None, shift: Tensor | None) -> Tensor:
+    if scale is None or shift is None:
+        return _scaled(x, scale) if shift is None else x + shift
+    return torch.addcmul(shift, x, scale)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from gls_lightning.bounds._constants import constants
+
 
 class FixedTensor:
     """A constant of a network, as it was when the network was traced.
@@ -26,7 +28,8 @@ class FixedTensor:
 
     def like(self, other: Tensor) -> Tensor:
         """Gives the numbers in another tensor's type, on its device."""
-        return self.value.to(device=other.device, dtype=other.dtype)
+        (numbers,) = constants(_numbers, other, self, as_numbers=True)
+        return numbers
 
     @override
     def __repr__(self) -> str:
@@ -39,3 +42,7 @@ class FixedTensor:
     @override
     def __hash__(self) -> int:
         return hash(self._text)
+
+
+def _numbers(fixed: FixedTensor) -> tuple[Tensor]:
+    return (fixed.value,)

@@ -6,7 +6,7 @@ apart from the coefficients.
 
 from gls_lightning.bounds.rows.convolution_matrix import Geometry, convolution_matrices, convolved_by_matrix
 from gls_lightning.bounds.rows.factored_rows import FactoredRows
-from gls_lightning.bounds.rows.functions import Functions
+from gls_lightning.bounds.rows.functions import AS_GIVEN, Functions
 from gls_lightning.bounds.rows.patch_rows import PatchRows
 from gls_lightning.bounds.rows.relaxed_rows import relax_rows
 from gls_lightning.bounds.rows.rows import DenseRows, Rows
@@ -14,6 +14,7 @@ from gls_lightning.bounds.rows.transposed_convolution import form_on_device, is_
 from gls_lightning.bounds.rows.unrolled_convolution import unrolled_convolution
 
 __all__ = [
+    "AS_GIVEN",
     "DenseRows",
     "FactoredRows",
     "Functions",

@@ -1,10 +1,9 @@
 """Convolution of a small window as one matrix."""
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
+from gls_lightning.bounds._constants import constants
 from gls_lightning.bounds._windows import Pair, area
 
 
@@ -35,20 +34,19 @@ def placed(
 ) -> Tensor:
     """Puts the kernel where each element of the output reads: ``[groups, C_out/g, C_in/g, h * w, h' * w']``."""
     kernel_size = kernel.shape[2], kernel.shape[3]
-    placement = _placement(kernel_size, stride, dilation, window, input_window, padding).to(kernel)
+    sizes = kernel_size, stride, dilation, window, input_window, padding
+    (placement,) = constants(_placement, kernel, *sizes, as_numbers=True)
     kernels = kernel.reshape(groups, -1, kernel.shape[1], area(kernel_size))
     in_place: Tensor = (kernels @ placement).unflatten(-1, (area(window), area(input_window)))
     return in_place
 
 
-@lru_cache(maxsize=256)
-@torch.inference_mode(False)  # the result outlives the mode in which it is first needed
 def _placement(
-    kernel: Pair, stride: Pair, dilation: Pair, window: Pair, input_window: Pair, padding: Pair = (0, 0)
-) -> Tensor:
+    kernel: Pair, stride: Pair, dilation: Pair, window: Pair, input_window: Pair, padding: Pair
+) -> tuple[Tensor]:
     """Marks with 1 where elements of kernel and input meet: ``[kernel, window * input_window]``."""
     axes = []
     for k, s, d, w, i, p in zip(kernel, stride, dilation, window, input_window, padding, strict=True):
         reached = torch.arange(w)[:, None] * s + torch.arange(k)[:, None, None] * d - p
         axes.append((reached == torch.arange(i)).float())
-    return torch.einsum("awi,bvj->abwvij", *axes).reshape(area(kernel), -1)
+    return (torch.einsum("awi,bvj->abwvij", *axes).reshape(area(kernel), -1),)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from gls_lightning.bounds import BackSubstitution, Box, gamma
+from gls_lightning.bounds import INPUT, BackSubstitution, Box, gamma
 from gls_lightning.certification.branch_and_bound._subdomains import Subdomains, side_by_side
 
 
@@ -27,7 +27,7 @@ class Lagrangian:
         if graph.rigorous:  # centre and radius are rounded
             radius = radius + torch.finfo(radius.dtype).eps * sum(side.abs() for side in subdomains.box)
         box = Box.from_centre(self.centre, radius)
-        self._start = BackSubstitution(graph, tensors, graph.exact_boxes(tensors, box))
+        self._start = BackSubstitution(graph, tensors, graph.exact_boxes(tensors, {INPUT: box}))
         lower, upper = map(subdomains.by_relu, subdomains.split_relu_box)
         for name in lower:
             self._start.relax(graph.by_name[name], Box(lower[name], upper[name]))
