@@ -69,19 +69,19 @@ def values_and_gradients(function: object, inputs: Sequence[Tensor], seed: int) 
     return [*results, *torch.autograd.grad(results, leaves, directions)]
 
 
-@few(max_examples=25)
+@few(max_examples=15)
 @given(arguments(lines=3))
 def test_relax(inputs: list[Tensor]) -> None:
     assert_same(kernels.relax, relax_with_lines_alike, inputs)
 
 
-@few(max_examples=20)
+@few(max_examples=12)
 @given(arguments(lines=1))
 def test_absolute_dot(inputs: list[Tensor]) -> None:
     assert_same(kernels.absolute_dot, plain_absolute_dot, inputs)
 
 
-@few(max_examples=10)
+@few(max_examples=6)
 @given(arguments(lines=1))
 def test_products_that_cancel_are_zero(inputs: list[Tensor]) -> None:
     rows, slope = inputs
@@ -138,7 +138,7 @@ def products(draw: st.DrawFn) -> tuple[list[Tensor], MatrixBand]:
     return [*tensors, matrix], geometry.band if draw(st.booleans()) else WHOLE
 
 
-@few(max_examples=25)
+@few(max_examples=15)
 @given(products())
 def test_relaxed_product(drawn: tuple[list[Tensor], MatrixBand]) -> None:
     inputs, band = drawn
