@@ -69,8 +69,9 @@ class Convolution(AffineOperation):
     @override
     def interval(self, tensors: Tensors, *inputs: Box) -> Box:
         kernel = self.kernel(tensors, inputs[0].lower)
-        centre = self._convolve(inputs[0].centre, kernel, self._bias(tensors))
-        return Box.from_centre(centre, self._convolve(inputs[0].radius, kernel.abs(), None))
+        centre, radius = inputs[0].middle
+        centre = self._convolve(centre, kernel, self._bias(tensors))
+        return Box.from_centre(centre, self._convolve(radius, kernel.abs(), None))
 
     @override
     def magnitude(self, tensors: Tensors, *inputs: Tensor) -> Tensor:
