@@ -35,7 +35,7 @@ class AlphaCROWN(LinearRelaxation):
         learning_rate: Size of the first step; slopes lie between 0 and 1.
         decay: Factor of the size from one step to the next.
         intermediate_bounds: Bounds of the inputs of activations: ``crown`` for DeepPoly's, ``ibp`` for intervals.
-        memory_budget: GiB that the coefficients may take; ``auto`` is 0.6 of the memory of a GPU, and 4 on a CPU. A
+        memory_budget: GiB that the coefficients may take; ``auto`` is 0.4 of the memory of a GPU, and 4 on a CPU. A
             batch that needs more is bounded in parts.
 
     Raises:

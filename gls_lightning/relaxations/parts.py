@@ -25,7 +25,7 @@ class RelaxationInParts(Relaxation):
     A subclass bounds a part (``_bound``) and counts the coefficients of a sample (``_count``).
 
     Args:
-        memory_budget: GiB that the coefficients may take, gradients included; ``auto`` is 0.6 of the memory of a GPU,
+        memory_budget: GiB that the coefficients may take, gradients included; ``auto`` is 0.4 of the memory of a GPU,
             and 4 on a CPU. A batch that needs more is bounded in parts, each computed again in the backward pass;
             inside ``torch.func`` transforms, which do not allow that, the budget holds as long as no gradient is taken.
 

@@ -22,7 +22,7 @@ class Relaxation(ABC):
         needs_graph: Whether the bounds need the network's operations; if not, any network will do, and the graph of one
             with unsupported layers is a :class:`gls_lightning.bounds.OpaqueGraph`.
         capturable: Whether the bounds are made of tensor operations alone, so that a GPU can record them.
-        memory_budget: GiB that bounds should take; ``auto`` is 0.6 of the memory of a GPU, and 4 on a CPU. By default a
+        memory_budget: GiB that bounds should take; ``auto`` is 0.4 of the memory of a GPU, and 4 on a CPU. By default a
             population has as many members at once as fit.
     """
 
