@@ -13,7 +13,7 @@ from gls_lightning.bounds.rational import NotRationalError, Rationals, rounded_d
 from gls_lightning.bounds.relaxed_network import Scale
 from gls_lightning.bounds.rounding import gamma, per_sample
 from gls_lightning.bounds.shape_inference import ShapeInference
-from gls_lightning.bounds.specification import margin_specification
+from gls_lightning.bounds.specification import margin_specification, other_classes
 from gls_lightning.bounds.tracing import trace
 from gls_lightning.bounds.zonotope import Zonotope
 
@@ -39,6 +39,7 @@ __all__ = [
     "fixed_sizes",
     "gamma",
     "margin_specification",
+    "other_classes",
     "per_sample",
     "rounded_down",
     "rounded_up",
