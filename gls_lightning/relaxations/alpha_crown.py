@@ -84,11 +84,9 @@ class AlphaCROWN(LinearRelaxation):
         return self._intermediate._relax(substitution)
 
     @override
-    def given_intervals(
-        self, graph: Graph, tensors: Tensors, intervals: Mapping[str, Box], specification: Tensor
-    ) -> Tensor:
+    def _in_parts(self, graph: Graph, tensors: Tensors, intervals: Mapping[str, Box], specification: Tensor) -> Tensor:
         with torch.no_grad():
-            return super().given_intervals(graph, tensors, intervals, specification)
+            return super()._in_parts(graph, tensors, intervals, specification)
 
     @override
     def _bound(self, graph: Graph, tensors: Tensors, known: Mapping[str, Box], specification: Tensor) -> Tensor:

@@ -51,12 +51,15 @@ class RelaxationInParts(Relaxation):
 
     @override
     def __call__(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> Tensor:
-        return self.given_intervals(graph, tensors, {INPUT: box}, specification)
+        return self._in_parts(graph, tensors, {INPUT: box}, specification)
 
     @override
     def given_intervals(
         self, graph: Graph, tensors: Tensors, intervals: Mapping[str, Box], specification: Tensor
     ) -> Tensor:
+        return self._in_parts(graph, tensors, intervals, specification)
+
+    def _in_parts(self, graph: Graph, tensors: Tensors, intervals: Mapping[str, Box], specification: Tensor) -> Tensor:
         size, again = self._plan(graph, tensors, specification)
 
         buckets = current_buckets() if again else None
