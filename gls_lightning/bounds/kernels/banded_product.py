@@ -85,8 +85,6 @@ def banded_product(rows: Tensor, matrix: Tensor, band: MatrixBand, *, transposed
 
 
 class _BandedProduct(torch.autograd.Function):
-    generate_vmap_rule = True
-
     @staticmethod
     def forward(rows: Tensor, matrix: Tensor, band: MatrixBand, transposed: bool) -> Tensor:
         return _product(rows, matrix, band, transposed)
@@ -102,19 +100,50 @@ class _BandedProduct(torch.autograd.Function):
         grad_matrix = None
         if ctx.needs_input_grad[1]:
             left, right = (grad, rows) if ctx.transposed else (rows, grad)
-            grad_matrix = product_of_rows(left, right, ctx.band)
-        return banded_product(grad, matrix, ctx.band, transposed=not ctx.transposed), grad_matrix, None, None
+            grad_matrix = product_of_rows(left, right, ctx.band).sum_to_size(matrix.shape)
+        grad_rows = banded_product(grad, matrix, ctx.band, transposed=not ctx.transposed).sum_to_size(rows.shape)
+        return grad_rows, grad_matrix, None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], rows: Tensor, matrix: Tensor, *options: Any) -> tuple[Tensor, int]:
+        # By hand, so that the forward pass may write parts of a tensor. Dimensions in front are matched from the last.
+        leading = max(rows.ndim - (in_dims[0] is not None), matrix.ndim - (in_dims[1] is not None)) - 2
+        rows, matrix = (_fronted(t, dim, leading) for t, dim in zip((rows, matrix), in_dims[:2], strict=True))
+        return _BandedProduct.apply(rows, matrix, *options), 0
+
+
+def _fronted(tensor: Tensor, dim: int | None, leading: int) -> Tensor:
+    """Moves the dimension of members before ``leading`` others, of size 1 where the tensor lacks them."""
+    if dim is None:
+        return tensor
+    tensor = tensor.movedim(dim, 0)
+    missing = leading + 3 - tensor.ndim
+    return tensor[(slice(None), *[None] * missing)]
 
 
 def _product(rows: Tensor, matrix: Tensor, band: MatrixBand, transposed: bool) -> Tensor:
     blocks = band.blocks(transposed=transposed)
     if len(blocks) == 1:
         return rows @ (matrix.mT if transposed else matrix)
-    parts = []
+    leading = torch.broadcast_shapes(rows.shape[:-2], matrix.shape[:-2])
+    whole = rows.new_empty(*leading, rows.shape[-2], matrix.shape[-2 if transposed else -1])
     for outputs, inputs in _slices(matrix.shape[-2], matrix.shape[-1], band, blocks):
         part = matrix[..., outputs, inputs]
-        parts.append(rows[..., inputs] @ part.mT if transposed else rows[..., outputs] @ part)
-    return torch.cat(parts, -1)
+        if transposed:
+            _multiply(rows[..., inputs], part.mT, whole[..., outputs])
+        else:
+            _multiply(rows[..., outputs], part, whole[..., inputs])
+    return whole
+
+
+def _multiply(left: Tensor, right: Tensor, result: Tensor) -> None:
+    """Writes a product into a part of a tensor, where a library can do so without a copy."""
+    if result.ndim == 2:
+        torch.mm(left, right, out=result)
+    elif result.ndim == 3:
+        torch.bmm(left.expand(len(result), -1, -1), right.expand(len(result), -1, -1), out=result)
+    else:
+        result.copy_(left @ right)
 
 
 def _slices(height: int, width: int, band: MatrixBand, blocks: tuple[Block, ...]) -> Iterator[tuple[slice, slice]]:

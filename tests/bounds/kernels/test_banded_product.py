@@ -1,5 +1,8 @@
 """Products with a band of a matrix, against products with the whole matrix."""
 
+from functools import partial
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -73,6 +76,35 @@ def test_vmap_equals_the_loop(members: tuple[int | None, int | None]) -> None:
     for i in range(3):
         one = [t[i] if dim == 0 else t for t, dim in zip(chosen, members, strict=True)]
         torch.testing.assert_close([g[i] for g in together], list(torch.func.grad(loss, (0, 1))(*one)))
+
+
+@pytest.mark.parametrize("members", [(None, 0), (2, 1), (0, None)])
+@pytest.mark.parametrize("leading", [((), (2,)), ((2,), (2,)), ((2,), ())], ids=str)
+@pytest.mark.parametrize("gradient_inside", [True, False])
+def test_vmap_with_groups(
+    members: tuple[int | None, int | None], leading: tuple[tuple[int, ...], tuple[int, ...]], gradient_inside: bool
+) -> None:
+    band = MatrixBand(6, 12, 2, 1, 3)
+    rows, matrices = torch.randn(*leading[0], 4, 12, dtype=torch.double), matrix_of(band, leading=leading[1])
+    chosen = [
+        t if dim is None else torch.stack([t, 2 * t, -t], min(dim, t.ndim))
+        for t, dim in zip((rows, matrices), members, strict=True)
+    ]
+
+    def loss(product: Any, rows: Tensor, matrix: Tensor) -> Tensor:
+        return product(rows, matrix).sin().sum()
+
+    inside = matrix_of(band) != 0
+
+    def gradients(product: Any) -> Any:
+        one = partial(loss, product)
+        if gradient_inside:
+            return torch.func.vmap(torch.func.grad(one, (0, 1)), members)(*chosen)
+        return torch.func.grad(lambda *x: torch.func.vmap(one, members)(*x).sum(), (0, 1))(*chosen)
+
+    banded = gradients(lambda rows, matrix: banded_product(rows, matrix * inside, band))
+    whole = gradients(lambda rows, matrix: rows @ (matrix * inside))
+    torch.testing.assert_close(banded, whole)
 
 
 def test_gradients_can_be_differentiated_again() -> None:
