@@ -28,7 +28,7 @@ class GLSTrainer(Trainer):
         inference_mode: Lightning's option.
         float32_matmul_precision: Precision of products of float32 matrices and of convolutions in training, as
             ``torch.set_float32_matmul_precision`` names it: with ``highest`` neither takes TensorFloat-32, with
-            ``high`` and ``medium`` both do on a GPU. By default PyTorch's: convolutions take it, matrices do not.
+            ``high`` both do on a GPU. By default PyTorch's: convolutions take it, matrices do not.
             Validation and certification never do.
         **kwargs: Lightning's other options.
 

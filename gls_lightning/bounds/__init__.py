@@ -14,7 +14,7 @@ from gls_lightning.bounds.rational import NotRationalError, Rationals, rounded_d
 from gls_lightning.bounds.relaxed_network import Scale
 from gls_lightning.bounds.rounding import gamma, per_sample
 from gls_lightning.bounds.shape_inference import ShapeInference
-from gls_lightning.bounds.specification import margin_specification
+from gls_lightning.bounds.specification import margin_specification, other_classes
 from gls_lightning.bounds.tracing import trace
 from gls_lightning.bounds.zonotope import Zonotope
 
@@ -41,6 +41,7 @@ __all__ = [
     "gamma",
     "holding_constants",
     "margin_specification",
+    "other_classes",
     "per_sample",
     "rounded_down",
     "rounded_up",

@@ -11,10 +11,11 @@ from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.buckets import current_buckets
 from gls_lightning.bounds.graph import Graph
 from gls_lightning.bounds.graph_structure import Node
-from gls_lightning.bounds.operations import Activation, AffineOperation, Convolution, Tensors
+from gls_lightning.bounds.operations import Activation, AffineOperation, Convolution, Linear, Tensors
 from gls_lightning.bounds.relaxed_network import RelaxedNetwork
 from gls_lightning.bounds.rounding import smallest
 from gls_lightning.bounds.rows import AS_GIVEN, DenseRows, Functions, PatchRows, Rows, relax_rows
+from gls_lightning.bounds.specification import margin_specification, other_classes
 from gls_lightning.private_names import of_torch
 
 Chosen = tuple[Tensor, Tensor, Tensor]
@@ -72,19 +73,62 @@ class BackSubstitution(RelaxedNetwork):
         below, negated_above = self._specification_deviations(specification, Functions(mirrored=True))
         return Box(reference + below, reference - negated_above)
 
+    def margin_bounds(self, labels: Tensor) -> Tensor:
+        """Bounds the margins of the labels ``[B]`` from below, ``[B, K - 1]``, as of ``margin_specification``.
+
+        Differences of the rows of a last linear layer take the place of products with it, which are slow for many
+        classes.
+        """
+        if not self._ends_in_linear:
+            return self.specification_bounds(self._margins(labels))
+        margins, (below,) = self._margin_deviations(labels, AS_GIVEN)
+        return (margins + below).gather(1, other_classes(labels, self.graph.num_outputs))
+
+    def margin_box(self, labels: Tensor) -> Box:
+        """Bounds the same margins from below and above, ``[B, K - 1]`` each, with rows for one of the two."""
+        if not self._ends_in_linear:
+            return self.specification_box(self._margins(labels))
+        margins, (below, negated_above) = self._margin_deviations(labels, Functions(mirrored=True))
+        others = other_classes(labels, self.graph.num_outputs)
+        return Box((margins + below).gather(1, others), (margins - negated_above).gather(1, others))
+
+    @property
+    def _ends_in_linear(self) -> bool:
+        return isinstance(self.graph.nodes[-1].operation, Linear) and self.graph.output not in self.boxes
+
+    def _margins(self, labels: Tensor) -> Tensor:
+        return margin_specification(labels, self.graph.num_outputs, self.input_box.lower.dtype)
+
+    def _margin_deviations(self, labels: Tensor, functions: Functions) -> tuple[Tensor, list[Tensor]]:
+        """Computes reference values of the margins over all classes, the label's own too, and bounds deviations."""
+        last, logits = self.graph.nodes[-1], self.reference(self.graph.output)
+        assert isinstance(last.operation, Linear)
+        weight = self.tensors[last.operation.weight]
+        # With the label's own row, which is 0, the gradient of all the classes' rows is a sum, and no scattering.
+        rows = (weight.index_select(0, labels)[:, None] - weight)[:, None]
+        deviations = self._sides(last.inputs[0], DenseRows(rows, last.operation.input_shapes[0], functions))
+        if self.graph.rigorous:
+            error = 2 * self.error(last.name).flatten(1).amax(1)[:, None]
+            deviations = [side - error - smallest(error.dtype) for side in deviations]
+        return logits.gather(1, labels[:, None]) - logits, deviations
+
     def _specification_reference(self, specification: Tensor) -> Tensor:
         return (specification @ self.reference(self.graph.output).flatten(1).unsqueeze(-1)).squeeze(-1)
 
     def _specification_deviations(self, specification: Tensor, functions: Functions) -> list[Tensor]:
         """Bounds deviations of the functions, and for mirrored ones those of their negatives: ``[B, S]`` each."""
         elements = specification[:, None].unflatten(-1, self.graph.nodes[-1].operation.output_shape)
-        chunks = self._lower_deviations(self.graph.output, DenseRows.of(elements, functions))
-        sides = zip(*(part.squeeze(1).chunk(1 + functions.mirrored, -1) for part in chunks), strict=True)
-        deviations = [torch.cat(side, -1) for side in sides]
+        deviations = self._sides(self.graph.output, DenseRows.of(elements, functions))
         if not self.graph.rigorous:
             return deviations
         error = self.error(self.graph.output).flatten(1).amax(1)[:, None] * specification.abs().sum(-1)
         return [side - error - smallest(error.dtype) for side in deviations]  # the latter if rows are tiny
+
+    def _sides(self, name: str, rows: DenseRows) -> list[Tensor]:
+        """Bounds deviations of functions of a node, and for mirrored ones those of their negatives: ``[B, S]`` each."""
+        sides = 1 + rows.functions.mirrored
+        chunks = (part.squeeze(1).chunk(sides, -1) for part in self._lower_deviations(name, rows))
+        return [torch.cat(side, -1) for side in zip(*chunks, strict=True)]
 
     def bounds(self, name: str) -> Box:
         """Bounds every element of a node from below and above, ``[B, *shape]`` each."""

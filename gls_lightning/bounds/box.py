@@ -1,5 +1,6 @@
 """Axis-aligned boxes."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -8,8 +9,15 @@ from torch import Tensor
 from gls_lightning.arguments import require
 
 
-class Box(NamedTuple):
+class _Sides(NamedTuple):
+    lower: Tensor
+    upper: Tensor
+
+
+class Box(_Sides):
     """All points between ``lower`` and ``upper``, coordinate by coordinate.
+
+    A box made from centre and radius keeps them, so that affine operations, which map these, need not find them again.
 
     Attributes:
         lower: Smallest value of each coordinate, ``[B, *shape]``.
@@ -20,8 +28,7 @@ class Box(NamedTuple):
         Box(lower=tensor([[0.0000, 0.2500]]), upper=tensor([[0.2500, 0.7500]]))
     """
 
-    lower: Tensor
-    upper: Tensor
+    _middle: tuple[Tensor, Tensor] | None = None
 
     @classmethod
     def around(cls, x: Tensor, epsilon: Tensor | float, minimum: float = 0.0, maximum: float = 1.0) -> "Box":
@@ -41,7 +48,8 @@ class Box(NamedTuple):
 
     def split(self, size: int) -> "list[Box]":
         """Splits the batch into parts of so many samples; the last one may be smaller."""
-        return [Box(*sides) for sides in zip(*(side.split(size) for side in self), strict=True)]
+        held = self if self._middle is None else (*self, *self._middle)
+        return [_with_middle(*part) for part in zip(*(tensor.split(size) for tensor in held), strict=True)]
 
     def intersection(self, other: "Box") -> "Box":
         """Returns the points that both boxes hold, of which there is at least one."""
@@ -50,12 +58,20 @@ class Box(NamedTuple):
     @property
     def centre(self) -> Tensor:
         """Midpoint, ``[B, *shape]``."""
-        return (self.lower + self.upper) / 2
+        return (self.lower + self.upper) / 2 if self._middle is None else self._middle[0]
 
     @property
     def radius(self) -> Tensor:
         """Half of the width, ``[B, *shape]``; exactly 0 where the box is degenerate."""
-        return (self.upper - self.lower) / 2
+        return (self.upper - self.lower) / 2 if self._middle is None else self._middle[1]
+
+    @property
+    def middle(self) -> tuple[Tensor, Tensor]:
+        """Midpoint and half of the width, together in fewer operations."""
+        if self._middle is not None:
+            return self._middle
+        radius = self.radius
+        return self.upper - radius, radius
 
     @property
     def largest(self) -> Tensor:
@@ -64,9 +80,22 @@ class Box(NamedTuple):
 
     def widened(self, by: Tensor) -> "Box":
         """Returns the box with both sides moved outwards by ``by [B, *shape]``, or what broadcasts to it."""
-        return Box(self.lower - by, self.upper + by)
+        middle = () if self._middle is None else (self._middle[0], self._middle[1] + by)
+        return _with_middle(self.lower - by, self.upper + by, *middle)
+
+    def rearranged(self, arrange: Callable[[Tensor], Tensor]) -> "Box":
+        """Returns the box with a function applied that puts elements elsewhere and does not change them."""
+        return _with_middle(*map(arrange, self if self._middle is None else (*self, *self._middle)))
 
     @classmethod
     def from_centre(cls, centre: Tensor, radius: Tensor) -> "Box":
         """Returns the box with this midpoint and half-width, each ``[B, *shape]``."""
-        return cls(centre - radius, centre + radius)
+        return _with_middle(centre - radius, centre + radius, centre, radius)
+
+
+def _with_middle(lower: Tensor, upper: Tensor, *middle: Tensor) -> Box:
+    box = Box(lower, upper)
+    if middle:
+        centre, radius = middle
+        box._middle = centre, radius
+    return box

@@ -52,7 +52,7 @@ class RelaxedNetwork:
         self._intervals: Mapping[str, Box] = {}
         self.lines: dict[str, Lines] = {}
         self._bands: dict[str, Band] = {}
-        self.references = {name: box.centre for name, box in boxes.items()}
+        self.references: dict[str, Tensor] = {}
         self.extents: dict[str, tuple[Tensor, Tensor]] = {}
         self.scales: dict[str, Scale] = {}
         self.distances: dict[str, Tensor] = {}
@@ -71,13 +71,18 @@ class RelaxedNetwork:
     def reference(self, name: str) -> Tensor:
         """Returns the node's reference value, ``[B, *shape]``."""
         for node in self.graph.ancestors(name):
-            if node.name in self.references:
+            if node.name in self.references or node.name in self.boxes:
                 continue
             if node.name in self.lines:
                 self.references[node.name] = self.band(node).centre
             else:
-                inputs = (self.references[source] for source in node.inputs)
+                inputs = map(self._known_reference, node.inputs)
                 self.references[node.name] = node.operation.evaluate(self.tensors, *inputs)
+        return self._known_reference(name)
+
+    def _known_reference(self, name: str) -> Tensor:
+        if name not in self.references:
+            self.references[name] = self.boxes[name].centre
         return self.references[name]
 
     @torch.no_grad()

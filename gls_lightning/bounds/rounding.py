@@ -14,7 +14,10 @@ import torch
 from torch import Tensor
 
 EXTRA_TERMS = 64
-"""Operations on a value that are not part of a sum: scaling, lines of an activation, centres and radii of boxes."""
+"""Operations on a value that are not part of a sum: scaling, lines of an activation, centres, radii and sides of boxes.
+
+A box that was made from centre and radius goes on with these; its sides, which activations take, are rounded once more.
+"""
 
 
 def gamma(terms: int, dtype: torch.dtype) -> float:

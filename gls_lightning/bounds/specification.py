@@ -23,6 +23,10 @@ def margin_specification(labels: Tensor, num_classes: int, dtype: torch.dtype | 
                  [ 0.,  1., -1.]]])
     """
     identity = torch.eye(num_classes, dtype=dtype, device=labels.device)
+    return identity[labels][:, None] - identity[other_classes(labels, num_classes)]
+
+
+def other_classes(labels: Tensor, num_classes: int) -> Tensor:
+    """Lists the classes other than each label ``[B]`` in their order, ``[B, K - 1]``."""
     others = torch.arange(num_classes - 1, device=labels.device)
-    others = others + (others >= labels[:, None])
-    return identity[labels][:, None] - identity[others]
+    return others + (others >= labels[:, None])

@@ -45,6 +45,7 @@ class NonFiniteGuard(Callback):
         self._batch: Any = None
         self._loss: Tensor | None = None
         self._noted = DeferredFiniteness()
+        self._due = True  # whether this batch's numbers are read, not noted
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Checks what training starts with.
@@ -66,7 +67,8 @@ class NonFiniteGuard(Callback):
             ConfigurationError: It is not finite on one of them.
         """
         self._loss = loss.detach()
-        if self._waits(trainer, self._loss):
+        self._due = not reading_waits(self._loss) or metrics_are_due(trainer)
+        if not self._due:
             self._note(trainer, self._loss, "loss")
             return
         self._read(trainer, pl_module)
@@ -99,7 +101,7 @@ class NonFiniteGuard(Callback):
         """
         if trainer.scaler is not None or (norm := gradient_norm(trainer, optimizer)) is None:
             return None
-        if self._waits(trainer, norm):
+        if not self._due:
             self._note(trainer, norm, "norm of the gradient")
             if self._noted.flag is not None:
                 optimizer.found_inf = self._noted.flag  # type: ignore[attr-defined]
@@ -112,7 +114,7 @@ class NonFiniteGuard(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Lets go of the batch."""
-        self._batch = self._loss = None
+        self._batch, self._loss, self._due = None, None, True
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Reads what was noted, and checks the weights that a fit is about to write.
@@ -142,9 +144,6 @@ class NonFiniteGuard(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Lets fused optimizers step again."""
         self.on_fit_end(trainer, pl_module)
-
-    def _waits(self, trainer: Trainer, value: Tensor) -> bool:
-        return reading_waits(value) and not metrics_are_due(trainer)
 
     def _note(self, trainer: Trainer, value: Tensor, what: str) -> None:
         batch = trainer.fit_loop.epoch_loop.total_batch_idx

@@ -14,7 +14,7 @@ class TrainingPrecision(Callback):
     callback for its option ``float32_matmul_precision``.
 
     Args:
-        precision: ``highest``, ``high`` or ``medium``; see :func:`gls_lightning.certification.float32_precision`.
+        precision: ``highest`` or ``high``; see :func:`gls_lightning.certification.float32_precision`.
     """
 
     def __init__(self, precision: Float32Precision) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-Float32Precision = Literal["highest", "high", "medium"]
+Float32Precision = Literal["highest", "high"]
 """Precision of products of float32 numbers, as ``torch.set_float32_matmul_precision`` names it."""
 
 
@@ -15,9 +15,8 @@ Float32Precision = Literal["highest", "high", "medium"]
 def float32_precision(precision: Float32Precision) -> Iterator[None]:
     """Sets the precision of products of float32 matrices and of convolutions, and restores the settings afterwards.
 
-    With ``highest`` they are products of float32 numbers on every device. With ``high`` and ``medium`` a GPU rounds
-    the factors of both to TensorFloat-32, and a CPU that has instructions for it those of matrices: to TensorFloat-32
-    or, with ``medium``, to bfloat16.
+    With ``highest`` they are products of float32 numbers on every device. With ``high`` a GPU rounds the factors of both
+    to TensorFloat-32, and a CPU does not.
 
     PyTorch has an older and a newer way to set this, and refuses to read settings that do not agree. Both are set here,
     and where they did not agree before, they do not afterwards.
@@ -33,7 +32,7 @@ def float32_precision(precision: Float32Precision) -> Iterator[None]:
             for backend in convolutions:
                 backend.fp32_precision = "ieee"
         else:
-            convolutions[0].fp32_precision = "tf32"
+            products[1].fp32_precision, convolutions[0].fp32_precision = "ieee", "tf32"
         yield
     finally:
         torch.set_float32_matmul_precision(older)

@@ -45,23 +45,23 @@ class Certified(RobustObjective):
     def _robust_loss(
         self, graph: Graph, relaxation: Relaxation, tensors: Tensors, batch: Batch, correct: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        spec = margin_specification(batch.labels, graph.num_outputs, batch.inputs.dtype)
         box = Box.around(batch.inputs, batch.epsilon)
         if self.loss_fusion:
-            robust, lower = _fused_cross_entropy(graph, relaxation, tensors, box, spec)
+            robust, lower = _fused_cross_entropy(graph, relaxation, tensors, box, batch.labels)
         else:
-            lower = relaxation(graph, tensors, box, spec)
+            lower = relaxation.margins(graph, tensors, box, batch.labels)
             robust = robust_cross_entropy(lower)
         name = f"{'fused_' * self.loss_fusion}certified_accuracy"
         return robust.mean(), {name: certified_accuracy(correct, lower)}
 
 
 def _fused_cross_entropy(
-    graph: Graph, relaxation: Relaxation, tensors: Tensors, box: Box, margins: Tensor
+    graph: Graph, relaxation: Relaxation, tensors: Tensors, box: Box, labels: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Returns the fused bound of the cross-entropy, ``[B]``, and lower bounds of the margins, ``[B, S]``."""
     intervals = graph.intervals(tensors, box, last_layer=False)
-    lower, upper = IBP().both_sides(graph, tensors, intervals, margins)
+    lower, upper = IBP().margin_box(graph, tensors, intervals, labels)
+    margins = margin_specification(labels, graph.num_outputs, lower.dtype)
     fused = FusedLoss.between(lower, upper, margins)
     loss = fused.cross_entropy(relaxation.given_intervals(graph, tensors, intervals, fused.row))
     # Every exp(-d_i) is one of the terms in exp(loss) - 1.

@@ -3,13 +3,12 @@
 from abc import abstractmethod
 from math import inf
 
-import torch
 from torch import Tensor
 from typing_extensions import override
 
 from gls_lightning.arguments import component, require
 from gls_lightning.attacks import PGD, Attack
-from gls_lightning.bounds import Box, Graph, Tensors, margin_specification
+from gls_lightning.bounds import Box, Graph, Tensors, other_classes
 from gls_lightning.objectives.losses import adversarial_accuracy, certified_accuracy
 from gls_lightning.objectives.objective import Batch
 from gls_lightning.objectives.robust import RobustObjective, adversarial_points
@@ -67,11 +66,11 @@ class ExpressiveLoss(RobustObjective):
     def _robust_loss(
         self, graph: Graph, relaxation: Relaxation, tensors: Tensors, batch: Batch, correct: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        spec = margin_specification(batch.labels, graph.num_outputs, batch.inputs.dtype)
-        lower = relaxation(graph, tensors, Box.around(batch.inputs, batch.epsilon), spec)
+        lower = relaxation.margins(graph, tensors, Box.around(batch.inputs, batch.epsilon), batch.labels)
         box = Box.around(batch.inputs, self.attack_scale * batch.epsilon)
         logits = graph(tensors, adversarial_points(self.attack, graph, tensors, box, batch))
-        attacked = torch.einsum("bsk,bk->bs", spec, logits)
+        labels = batch.labels[:, None]
+        attacked = logits.gather(1, labels) - logits.gather(1, other_classes(batch.labels, graph.num_outputs))
         return self.combine(lower, attacked), {
             "certified_accuracy": certified_accuracy(correct, lower),
             "adversarial_accuracy": adversarial_accuracy(correct, logits, batch.labels),

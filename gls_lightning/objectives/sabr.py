@@ -4,7 +4,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from gls_lightning.attacks import Attack
-from gls_lightning.bounds import Graph, Tensors, margin_specification
+from gls_lightning.bounds import Graph, Tensors
 from gls_lightning.objectives._small_boxes import SmallBoxes, SmallRadius
 from gls_lightning.objectives.losses import certified_accuracy, robust_cross_entropy
 from gls_lightning.objectives.objective import Batch
@@ -59,7 +59,6 @@ class SABR(RobustObjective):
         self, graph: Graph, relaxation: Relaxation, tensors: Tensors, batch: Batch, correct: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         box, metrics = self.small_boxes.find(graph, tensors, batch, correct)
-        spec = margin_specification(batch.labels, graph.num_outputs, batch.inputs.dtype)
-        lower = relaxation(graph, tensors, box, spec)
+        lower = relaxation.margins(graph, tensors, box, batch.labels)
         metrics["small_box_certified_accuracy"] = certified_accuracy(correct, lower)
         return robust_cross_entropy(lower).mean(), metrics

@@ -112,7 +112,7 @@ class TAPS(RobustObjective):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         box, metrics = self._box(graph, tensors, batch, correct)
         spec = margin_specification(batch.labels, graph.num_outputs, batch.inputs.dtype)
-        lower = relaxation(graph, tensors, box, spec)
+        lower = relaxation.margins(graph, tensors, box, batch.labels)
         metrics[self.proved] = certified_accuracy(correct, lower)
         bounded = robust_cross_entropy(lower)
         if self.relaxation_during_ramp and not batch.at_target:

@@ -35,7 +35,7 @@ class AlphaCROWN(LinearRelaxation):
         learning_rate: Size of the first step; slopes lie between 0 and 1.
         decay: Factor of the size from one step to the next.
         intermediate_bounds: Bounds of the inputs of activations: ``crown`` for DeepPoly's, ``ibp`` for intervals.
-        memory_budget: GiB that the coefficients may take; ``auto`` is 0.6 of the memory of a GPU, and 4 on a CPU. A
+        memory_budget: GiB that the coefficients may take; ``auto`` is 0.4 of the memory of a GPU, and 4 on a CPU. A
             batch that needs more is bounded in parts.
 
     Raises:
@@ -84,11 +84,9 @@ class AlphaCROWN(LinearRelaxation):
         return self._intermediate._relax(substitution)
 
     @override
-    def given_intervals(
-        self, graph: Graph, tensors: Tensors, intervals: Mapping[str, Box], specification: Tensor
-    ) -> Tensor:
+    def _in_parts(self, graph: Graph, tensors: Tensors, intervals: Mapping[str, Box], specification: Tensor) -> Tensor:
         with torch.no_grad():
-            return super().given_intervals(graph, tensors, intervals, specification)
+            return super()._in_parts(graph, tensors, intervals, specification)
 
     @override
     def _bound(self, graph: Graph, tensors: Tensors, known: Mapping[str, Box], specification: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ class CROWNIBP(LinearRelaxation):
             ``zero``, ``one``, or ``parallel`` to the chord above (Fast-Lin).
         intersect_ibp: Whether each bound is the better one of this relaxation's and of IBP's (auto_LiRPA's
             ``compare_crown_with_ibp``).
-        memory_budget: GiB that the coefficients may take, gradients included; ``auto`` is 0.6 of the memory of a GPU,
+        memory_budget: GiB that the coefficients may take, gradients included; ``auto`` is 0.4 of the memory of a GPU,
             and 4 on a CPU. A batch that needs more is bounded in parts, each computed again in the backward pass.
 
     Example:

@@ -29,7 +29,7 @@ class DeepPoly(LinearRelaxation):
             ``auto`` is the same relaxation, but bounds all inputs of a layer and then puts IBP's in place where more
             than half of its ReLUs are unstable, which is faster there; it also does so under ``torch.func.vmap``,
             where ``true`` does not work.
-        memory_budget: GiB that the coefficients may take, gradients included; ``auto`` is 0.6 of the memory of a GPU,
+        memory_budget: GiB that the coefficients may take, gradients included; ``auto`` is 0.4 of the memory of a GPU,
             and 4 on a CPU. A batch that needs more is bounded in parts, each computed again in the backward pass.
 
     Example:

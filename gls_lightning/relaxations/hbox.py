@@ -22,7 +22,7 @@ class HBox(RelaxationInParts):
     the specification.
 
     Args:
-        memory_budget: GiB that the coefficients may take, gradients included; ``auto`` is 0.6 of the memory of a GPU,
+        memory_budget: GiB that the coefficients may take, gradients included; ``auto`` is 0.4 of the memory of a GPU,
             and 4 on a CPU. A batch that needs more is bounded in parts, each computed again in the backward pass.
 
     Example:

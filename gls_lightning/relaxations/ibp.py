@@ -48,21 +48,25 @@ class IBP(Relaxation):
         return self._substitution(graph, tensors, {INPUT: box}).specification_bounds(specification)
 
     @override
+    def margins(self, graph: Graph, tensors: Tensors, box: Box, labels: Tensor) -> Tensor:
+        return self._substitution(graph, tensors, {INPUT: box}).margin_bounds(labels)
+
+    @override
     def given_intervals(
         self, graph: Graph, tensors: Tensors, intervals: Mapping[str, Box], specification: Tensor
     ) -> Tensor:
         return self._substitution(graph, tensors, intervals).specification_bounds(specification)
 
-    def both_sides(self, graph: Graph, tensors: Tensors, intervals: Mapping[str, Box], specification: Tensor) -> Box:
-        """Bounds linear functions of the logits from below and above, ``[B, S]`` each.
+    def margin_box(self, graph: Graph, tensors: Tensors, intervals: Mapping[str, Box], labels: Tensor) -> Box:
+        """Bounds the margins of the labels ``[B]`` from below and above, ``[B, K - 1]`` each.
 
         Args:
             graph: The network.
             tensors: Its parameters and buffers.
             intervals: Boxes from :meth:`Graph.intervals`, that of the input at least.
-            specification: The functions, ``[B, S, K]``.
+            labels: The class of each sample, ``[B]``.
         """
-        return self._substitution(graph, tensors, intervals).specification_box(specification)
+        return self._substitution(graph, tensors, intervals).margin_box(labels)
 
     def _substitution(self, graph: Graph, tensors: Tensors, known: Mapping[str, Box]) -> BackSubstitution:
         boxes = self._intervals(graph, tensors, known, last_layer=False)

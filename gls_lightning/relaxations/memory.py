@@ -21,8 +21,8 @@ MemoryBudget = float | Literal["auto"]
 TENSORS_PER_SLOPE = 12
 """Numbers that are kept for each slope or multiplier that is optimised: lines, value, gradient and moments."""
 
-_SHARE_OF_A_GPU = 0.6
-"""Share of a GPU's memory that is a budget by default; weights, batches and PyTorch's own reserve take the rest."""
+_SHARE_OF_A_GPU = 0.4
+"""Share of a GPU's memory that is a budget by default: beside a captured step there is room for one that is not."""
 
 _WITHOUT_A_GPU = 4.0
 """GiB that are a budget by default elsewhere."""

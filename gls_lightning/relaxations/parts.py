@@ -25,7 +25,7 @@ class RelaxationInParts(Relaxation):
     A subclass bounds a part (``_bound``) and counts the coefficients of a sample (``_count``).
 
     Args:
-        memory_budget: GiB that the coefficients may take, gradients included; ``auto`` is 0.6 of the memory of a GPU,
+        memory_budget: GiB that the coefficients may take, gradients included; ``auto`` is 0.4 of the memory of a GPU,
             and 4 on a CPU. A batch that needs more is bounded in parts, each computed again in the backward pass;
             inside ``torch.func`` transforms, which do not allow that, the budget holds as long as no gradient is taken.
 
@@ -51,12 +51,15 @@ class RelaxationInParts(Relaxation):
 
     @override
     def __call__(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> Tensor:
-        return self.given_intervals(graph, tensors, {INPUT: box}, specification)
+        return self._in_parts(graph, tensors, {INPUT: box}, specification)
 
     @override
     def given_intervals(
         self, graph: Graph, tensors: Tensors, intervals: Mapping[str, Box], specification: Tensor
     ) -> Tensor:
+        return self._in_parts(graph, tensors, intervals, specification)
+
+    def _in_parts(self, graph: Graph, tensors: Tensors, intervals: Mapping[str, Box], specification: Tensor) -> Tensor:
         size, again = self._plan(graph, tensors, specification)
 
         buckets = current_buckets() if again else None

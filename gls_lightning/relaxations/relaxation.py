@@ -2,10 +2,11 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
-from gls_lightning.bounds import INPUT, Box, Graph, Tensors
+from gls_lightning.bounds import INPUT, Box, Graph, Tensors, margin_specification
 from gls_lightning.relaxations.memory import MemoryBudget
 
 
@@ -22,7 +23,7 @@ class Relaxation(ABC):
         needs_graph: Whether the bounds need the network's operations; if not, any network will do, and the graph of one
             with unsupported layers is a :class:`gls_lightning.bounds.OpaqueGraph`.
         capturable: Whether the bounds are made of tensor operations alone, so that a GPU can record them.
-        memory_budget: GiB that bounds should take; ``auto`` is 0.6 of the memory of a GPU, and 4 on a CPU. By default a
+        memory_budget: GiB that bounds should take; ``auto`` is 0.4 of the memory of a GPU, and 4 on a CPU. By default a
             population has as many members at once as fit.
     """
 
@@ -32,6 +33,13 @@ class Relaxation(ABC):
     needs_graph: bool = True
     capturable: bool = True
     memory_budget: MemoryBudget = "auto"
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        # A class that bounds in its own way must not inherit shortcuts that pass by it.
+        for shortcut in ("margins", "given_intervals"):
+            if "__call__" in vars(cls) and shortcut not in vars(cls):
+                setattr(cls, shortcut, getattr(Relaxation, shortcut))
 
     @abstractmethod
     def __call__(self, graph: Graph, tensors: Tensors, box: Box, specification: Tensor) -> Tensor:
@@ -47,6 +55,14 @@ class Relaxation(ABC):
         Returns:
             The lower bounds, ``[B, S]``.
         """
+
+    def margins(self, graph: Graph, tensors: Tensors, box: Box, labels: Tensor) -> Tensor:
+        """Bounds the margins of the labels ``[B]`` from below, ``[B, K - 1]``.
+
+        They are the functions of :func:`gls_lightning.bounds.margin_specification`, for which some relaxations have a
+        faster way.
+        """
+        return self(graph, tensors, box, margin_specification(labels, graph.num_outputs, box.lower.dtype))
 
     def given_intervals(
         self, graph: Graph, tensors: Tensors, intervals: Mapping[str, Box], specification: Tensor

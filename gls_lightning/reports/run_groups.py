@@ -16,7 +16,7 @@ BOOKKEEPING = (
     "data.init_args.on_device",
     *("checkpoint", "latest", "recovery", "ckpt_path", "weights_only", "import_paths"),
     *("trainer.logger", "trainer.default_root_dir", "trainer.profiler", "trainer.log_every_n_steps"),
-    f"{MODEL}.capture",
+    *(f"{MODEL}.capture", "trainer.float32_matmul_precision"),
     *("trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.enable_checkpointing"),
 )
 """Keys and sections that say nothing about what is trained, or that are seeds."""

@@ -102,7 +102,7 @@ class EpochMeans(nn.ModuleDict):
             self._begin(module, names, prog_bar)
         parts = [torch.as_tensor(value, device=module.device) for value in values.values()]
         sums = torch.stack([v.sum() for v in parts]) if parts[0].dim() else torch.stack(parts) * samples
-        self._totals.add(names, sums.to(torch.promote_types(sums.dtype, torch.float32)), samples)
+        self._totals.add(names, sums.detach().to(torch.promote_types(sums.dtype, torch.float32)), samples)
 
     def _begin(self, module: LightningModule, names: tuple[str, ...], prog_bar: Collection[str]) -> None:
         """Lets Lightning know of the means of an epoch."""

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from gls_lightning import CertifiedTrainingModule
 from gls_lightning.bounds import Graph
+from gls_lightning.callbacks import NonFiniteGuard
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import Backprop
 from gls_lightning.objectives import Batch, Certified
@@ -99,13 +100,17 @@ def test_the_first_bad_batch_is_named_where_metrics_are_read(options: dict[str, 
 
 
 def test_a_gradient_of_a_finite_loss() -> None:
-    assert message(module(nan_gradient)).startswith("the norm of the gradient of batch 2 was nan, as was seen at step 4")
+    assert message(module(nan_gradient)).startswith(
+        "the norm of the gradient of batch 2 was nan, as was seen at step 4"
+    )
 
 
 @pytest.mark.parametrize("change", [nan_loss, nan_gradient])
 def test_steps_that_log_are_checked_at_once(change: Any) -> None:
     said = message(module(change), log_every_n_steps=1)
-    assert said.startswith("the loss is nan at step 2" if change is nan_loss else "the gradient is not finite at step 2")
+    assert said.startswith(
+        "the loss is nan at step 2" if change is nan_loss else "the gradient is not finite at step 2"
+    )
 
 
 def tensors(trained: LightningModule) -> dict[str, Any]:
@@ -169,17 +174,20 @@ def test_no_checkpoint_is_written_from_then_on(optimizer: Any, foreseen: bool, t
     assert len(list(tmp_path.glob("*.ckpt"))) == BAD
 
 
-class Witness(Callback):
-    """Writes down what a process raises, and lets the others do so."""
+def witnessed(check: Any, folder: Path) -> Any:
+    """The check, which in each process writes down what it raises and lets the other do so too."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def checked(guard: NonFiniteGuard, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        try:
+            check(guard, trainer, pl_module, loss)
+        except ConfigurationError as error:
+            (folder / f"{trainer.global_rank}.txt").write_text(str(error))
+            until = time.monotonic() + 30
+            while len(list(folder.glob("*.txt"))) < trainer.world_size and time.monotonic() < until:
+                time.sleep(0.05)
+            raise
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        (self.folder / f"{trainer.global_rank}.txt").write_text(str(exception))
-        until = time.monotonic() + 30
-        while len(list(self.folder.glob("*.txt"))) < trainer.world_size and time.monotonic() < until:
-            time.sleep(0.05)
+    return checked
 
 
 class OnSecond(CertifiedTrainingModule):
@@ -190,15 +198,18 @@ class OnSecond(CertifiedTrainingModule):
         return loss + float("nan") if self.global_rank == 1 and batch_idx >= 1 else loss
 
 
-def test_all_processes_end(tmp_path: Path) -> None:
-    torch.set_num_threads(1)
+def test_all_processes_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(1)  # forked processes hang in a pool of threads that they do not have
+    monkeypatch.setattr(NonFiniteGuard, "on_before_backward", witnessed(NonFiniteGuard.on_before_backward, tmp_path))
     network = nn.Sequential(nn.Flatten(), nn.Linear(6, 3))
     trained = OnSecond(
-        network=network, epsilon=0.05, relaxation=IBP(), estimator=Backprop(), optimizer=partial(torch.optim.SGD, lr=0.1)
+        network=network,
+        epsilon=0.05,
+        relaxation=IBP(),
+        estimator=Backprop(),
+        optimizer=partial(torch.optim.SGD, lr=0.1),
     )
-    runner = quiet_trainer(
-        devices=2, strategy="ddp_fork", max_epochs=1, log_every_n_steps=4, callbacks=[Witness(tmp_path)]
-    )
+    runner = quiet_trainer(devices=2, strategy="ddp_fork", max_epochs=1, log_every_n_steps=4)
     with pytest.raises(Exception, match="as was seen at step 3"):
         runner.fit(trained, data())
     first, second = (Path(tmp_path, f"{rank}.txt").read_text() for rank in (0, 1))

@@ -67,7 +67,6 @@ def fit(precision: str | None, kind: type[CertifiedTrainingModule] = CertifiedTr
         (None, None),
         ("highest", ("highest", "ieee", "ieee")),
         ("high", ("high", "tf32", "tf32")),
-        ("medium", ("medium", "tf32", "tf32")),
     ],
 )
 def test_training_has_it_and_proofs_have_not(precision: str | None, expected: tuple[str, str, str] | None) -> None:
@@ -89,6 +88,6 @@ def test_it_ends_with_a_fit_that_fails() -> None:
 def test_other_words_are_refused(value: object) -> None:
     with pytest.raises(
         ConfigurationError,
-        match=f"trainer.float32_matmul_precision is {value!r}; it must be one of highest, high, medium, or null",
+        match=f"trainer.float32_matmul_precision is {value!r}; it must be one of highest, high, or null",
     ):
         GLSTrainer(float32_matmul_precision=value)

@@ -276,6 +276,36 @@ def test_intervals_that_are_given_change_nothing(
         torch.testing.assert_close(given_them, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("parent", [IBP, CROWNIBP])
+def test_a_class_that_changes_the_bounds_changes_what_it_inherits_too(parent: type[Relaxation]) -> None:
+    class Lower(parent):  # type: ignore[valid-type, misc]
+        def __call__(self, *problem: Any) -> Tensor:
+            return super().__call__(*problem) - 1
+
+    problem = Problem("cnn", 16, 0.1)
+    graph, tensors, expected = problem.graph, problem.tensors, problem.bounds(parent()) - 1
+    margins = Lower().margins(graph, tensors, problem.box, problem.labels)
+    intervals = graph.intervals(tensors, problem.box)
+    for bounds in (problem.bounds(Lower()), margins, Lower().given_intervals(graph, tensors, intervals, problem.spec)):
+        torch.testing.assert_close(bounds, expected)
+
+
+@pytest.mark.parametrize("rigorous", [False, True])
+@everything
+@every_network
+def test_margins_are_the_functions_of_their_specification(relaxation: Relaxation, name: str, rigorous: bool) -> None:
+    problem = Problem(name, 15, 0.1)
+    graph = problem.graph.rigorously() if rigorous else problem.graph
+    tensors = problem.all_tensors(problem.params)
+    expected = relaxation(graph, tensors, problem.box, problem.spec)
+    margins = relaxation.margins(graph, tensors, problem.box, problem.labels)
+    torch.testing.assert_close(margins, expected, rtol=1e-12, atol=1e-12)
+    if relaxation.differentiable:
+        params = list(problem.params.values())
+        gradients = (torch.autograd.grad(b.exp().sum(), params, retain_graph=True) for b in (margins, expected))
+        torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-10)
+
+
 @pytest.mark.parametrize("rigorous", [False, True])
 @every_network
 def test_both_sides_of_functions_are_the_bounds_of_them_and_their_negatives(name: str, rigorous: bool) -> None:
@@ -283,14 +313,15 @@ def test_both_sides_of_functions_are_the_bounds_of_them_and_their_negatives(name
     graph = problem.graph.rigorously() if rigorous else problem.graph
     both = torch.cat([problem.spec, -problem.spec], 1)
     expected = IBP()(graph, problem.tensors, problem.box, both).chunk(2, 1)
-    lower, upper = IBP().both_sides(graph, problem.tensors, {INPUT: problem.box}, problem.spec)
-    torch.testing.assert_close((lower, -upper), expected, rtol=1e-14, atol=1e-14)
+    lower, upper = IBP().margin_box(graph, problem.tensors, {INPUT: problem.box}, problem.labels)
+    torch.testing.assert_close((lower, -upper), expected, rtol=1e-13, atol=1e-13)
     relaxed = BackSubstitution(graph, problem.tensors, {INPUT: problem.box}, {graph.output: 2})
     for node in graph.activations:
         relaxed.relax(node, relaxed.bounds(node.inputs[0]))
-    lower, upper = relaxed.specification_box(problem.spec)
     expected = relaxed.specification_bounds(both).chunk(2, 1)
-    torch.testing.assert_close((lower, -upper), expected, rtol=1e-12, atol=1e-12)
+    for lower, upper in (relaxed.specification_box(problem.spec), relaxed.margin_box(problem.labels)):
+        torch.testing.assert_close((lower, -upper), expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(relaxed.margin_bounds(problem.labels), expected[0], rtol=1e-12, atol=1e-12)
 
 
 COMPILED = [

@@ -64,7 +64,7 @@ def gpu_of_80_gib(monkeypatch: pytest.MonkeyPatch) -> torch.device:
 
 
 def test_a_gpu_gives_a_fixed_share_of_its_memory(gpu_of_80_gib: torch.device) -> None:
-    assert gibibytes("auto", gpu_of_80_gib) == pytest.approx(48)
+    assert gibibytes("auto", gpu_of_80_gib) == pytest.approx(32)
     assert gibibytes("auto", torch.device("cpu")) == 4
     assert gibibytes(2.5, gpu_of_80_gib) == 2.5
 

@@ -78,8 +78,9 @@ class Convolution(AffineOperation):
     @override
     def interval(self, tensors: Tensors, *inputs: Box) -> Box:
         kernel = self.kernel(tensors, inputs[0].lower)
-        centre = self._convolve_maps(inputs[0].centre, kernel, self._bias(tensors))
-        return Box.from_centre(centre, self._convolve_maps(inputs[0].radius, kernel.abs(), None))
+        centre, radius = inputs[0].middle
+        centre = self._convolve_maps(centre, kernel, self._bias(tensors))
+        return Box.from_centre(centre, self._convolve_maps(radius, kernel.abs(), None))
 
     @override
     def magnitude(self, tensors: Tensors, *inputs: Tensor) -> Tensor:

@@ -28,8 +28,9 @@ class ElementwiseAffine(AffineOperation):
     @override
     def interval(self, tensors: Tensors, *inputs: Box) -> Box:
         scale, shift = self.scale_and_shift(tensors)
-        centre = _mapped(inputs[0].centre, scale, shift)
-        return Box.from_centre(centre, _scaled(inputs[0].radius, None if scale is None else scale.abs()))
+        centre, radius = inputs[0].middle
+        radius = _scaled(radius, None if scale is None else scale.abs())
+        return Box.from_centre(_mapped(centre, scale, shift), radius)
 
     @override
     def magnitude(self, tensors: Tensors, *inputs: Tensor) -> Tensor:

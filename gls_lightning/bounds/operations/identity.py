@@ -29,6 +29,10 @@ class Identity(ElementwiseAffine):
         return inputs[0]
 
     @override
+    def interval(self, tensors: Tensors, *inputs: Box) -> Box:
+        return inputs[0]
+
+    @override
     def rounding(self, tensors: Tensors, inputs: Sequence[Box], output: Box) -> Tensor | None:
         return None
 

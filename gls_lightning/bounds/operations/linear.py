@@ -38,8 +38,8 @@ class Linear(AffineOperation):
     @override
     def interval(self, tensors: Tensors, *inputs: Box) -> Box:
         weight = tensors[self.weight]
-        centre = F.linear(inputs[0].centre, weight, self._bias(tensors))
-        return Box.from_centre(centre, F.linear(inputs[0].radius, weight.abs()))
+        centre, radius = inputs[0].middle
+        return Box.from_centre(F.linear(centre, weight, self._bias(tensors)), F.linear(radius, weight.abs()))
 
     @override
     def magnitude(self, tensors: Tensors, *inputs: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ class Reshape(AffineOperation):
 
     @override
     def interval(self, tensors: Tensors, *inputs: Box) -> Box:
-        return Box(self.evaluate(tensors, inputs[0].lower), self.evaluate(tensors, inputs[0].upper))
+        return inputs[0].rearranged(lambda elements: self.evaluate(tensors, elements))
 
     @override
     def magnitude(self, tensors: Tensors, *inputs: Tensor) -> Tensor:
