@@ -104,8 +104,9 @@ class BackSubstitution(RelaxedNetwork):
         last, logits = self.graph.nodes[-1], self.reference(self.graph.output)
         assert isinstance(last.operation, Linear)
         weight = self.tensors[last.operation.weight]
-        # With the label's own row, which is 0, the gradient of all the classes' rows is a sum, and no scattering.
-        rows = (weight.index_select(0, labels)[:, None] - weight)[:, None]
+        # The label's own row, 0, is there too, and rows are picked by a product, whose gradients are no scattering.
+        of_label = torch.eye(len(weight), dtype=weight.dtype, device=weight.device).index_select(0, labels)
+        rows = ((of_label @ weight)[:, None] - weight)[:, None]
         deviations = self._sides(last.inputs[0], DenseRows(rows, last.operation.input_shapes[0], functions))
         if self.graph.rigorous:
             error = 2 * self.error(last.name).flatten(1).amax(1)[:, None]
