@@ -15,8 +15,8 @@ Float32Precision = Literal["highest", "high"]
 def float32_precision(precision: Float32Precision) -> Iterator[None]:
     """Sets the precision of products of float32 matrices and of convolutions, and restores the settings afterwards.
 
-    With ``highest`` they are products of float32 numbers on every device. With ``high`` a GPU rounds the factors of both
-    to TensorFloat-32, and a CPU does not.
+    With ``highest`` they are products of float32 numbers on every device. With ``high`` a GPU rounds the factors of
+    both to TensorFloat-32, and a CPU does not.
 
     PyTorch has an older and a newer way to set this, and refuses to read settings that do not agree. Both are set here,
     and where they did not agree before, they do not afterwards.
