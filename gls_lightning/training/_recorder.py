@@ -44,19 +44,19 @@ class CudaRecorder:
 
     def __call__(self, function: Callable[[], list[Tensor]]) -> tuple[list[Tensor], Callable[[], object]]:
         """See :class:`Recorder`."""
-        self._warm_up(function)
+        present = torch.cuda.current_stream(self._stream.device)
+        self._warm_up(function, present)
         graph = torch.cuda.CUDAGraph()
         try:
             # Threads that pin the memory of the next batches may go on meanwhile.
-            recording = torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local")
-            with recording:
+            with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
                 outputs = function()
         except Exception as error:
+            torch.cuda.set_stream(present)  # which PyTorch does not where a recording fails
             raise CannotRecordError(str(error.__context__ or error).partition("\n")[0]) from error
         return outputs, graph.replay
 
-    def _warm_up(self, function: Callable[[], list[Tensor]]) -> None:
-        present = torch.cuda.current_stream(self._stream.device)
+    def _warm_up(self, function: Callable[[], list[Tensor]], present: torch.cuda.Stream) -> None:
         self._stream.wait_stream(present)
         with torch.cuda.stream(self._stream):
             for _ in range(WARM_UPS):
