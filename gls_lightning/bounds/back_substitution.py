@@ -286,7 +286,7 @@ def _chosen(wanted: Tensor, name: str, largest_share: float) -> Tensor | None:
     buckets = current_buckets()
     if buckets is not None:
         return buckets.chosen(name, wanted)
-    if wanted.is_cuda and torch.cuda.is_current_stream_capturing():
+    if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
         return None
     chosen = wanted.flatten().nonzero().squeeze(1)
     return chosen if len(chosen) <= largest_share * wanted.numel() else None

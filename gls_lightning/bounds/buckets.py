@@ -85,7 +85,8 @@ def fixed_sizes(sizes: Mapping[str, int] | Buckets) -> Iterator[Buckets]:
     their wanted elements counted: with an empty mapping one finds what :meth:`Buckets.next_sizes` needs.
 
     Args:
-        sizes: How many elements of each node to bound, by its name, or buckets to go on with.
+        sizes: How many elements of each node to bound, by its name (that of an activation's input), or buckets to go on
+            with.
 
     Example:
         >>> from gls_lightning.bounds import Box, fixed_sizes, margin_specification, trace
