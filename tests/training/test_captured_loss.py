@@ -120,11 +120,21 @@ def same(first: list[Tensor], second: list[Tensor]) -> bool:
     return all(map(torch.equal, first, second))
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
+COMBINATIONS = [
+    *((IBP(), Certified(loss_fusion=True), estimator) for estimator in ESTIMATORS),
+    *((IBP(), objective, estimator) for objective in OBJECTIVES for estimator in ("GRAD", "PGPE by vmap")),
+    *(
+        (relaxation, Certified(), estimator)
+        for relaxation in RELAXATIONS
+        for estimator in ("RGS", "RGS by vmap", "PGPE")
+    ),
+]
+
+
 @pytest.mark.parametrize(
-    ("relaxation", "objective"),
-    [(IBP(), o) for o in OBJECTIVES] + [(r, Certified()) for r in RELAXATIONS],
-    ids=lambda part: name(part),
+    ("relaxation", "objective", "estimator"),
+    COMBINATIONS,
+    ids=lambda part: part if isinstance(part, str) else name(part),
 )
 def test_replays_give_the_same_numbers(
     tape: TapeRecorder, relaxation: Relaxation, objective: Objective, estimator: str
