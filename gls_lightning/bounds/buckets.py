@@ -8,11 +8,7 @@ import torch
 from torch import Tensor
 
 _SPARE = 1.25
-<<<<<<< HEAD
-"""The rows that :meth:`Buckets.next_sizes` leaves room for, as a multiple of those that were wanted."""
-=======
 """Rows that :meth:`Buckets.next_sizes` leaves room for, as a multiple of those that were wanted."""
->>>>>>> lesswork
 
 
 class Buckets:
