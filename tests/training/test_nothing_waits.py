@@ -84,10 +84,10 @@ COMBINATIONS = [
 def test_a_loss_on_a_gpu_needs_nothing_of_the_cpu(
     network: str, objective: Objective, relaxation: Relaxation, fake_gpu: FakeTensorMode
 ) -> None:
-    with fake_gpu:
+    with fake_gpu, fixed_sizes({}):  # as in a captured step, which bounds only some neurons
         loss = loss_on_gpu(*NETWORKS[network], objective, relaxation)
         loss(loss.params)  # the first evaluation may copy constants
-        with NothingWaits(), NothingOnTheCPU(), fixed_sizes({}):  # as a captured step bounds only some neurons
+        with NothingWaits(), NothingOnTheCPU():
             value, metrics = loss(loss.params)
     assert {tensor.device.type for tensor in (value, *metrics.values())} == {"cuda"}
 

@@ -21,7 +21,7 @@ BLOCK = 16, 128
 """Rows and columns of the blocks that forward kernels go through."""
 
 BLOCK_BACKWARD = 8, 128
-"""Those of backward kernels, which keep three sums for each element."""
+"""Blocks of backward kernels, which keep three sums for each element."""
 
 LARGE_TILE, SMALL_TILE = (128, 32, 128), (64, 32, 64)
 """Rows, elements and columns of the blocks of a product; the small ones where there are fewer rows."""

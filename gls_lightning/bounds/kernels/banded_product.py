@@ -73,7 +73,7 @@ _MOST_BLOCKS = 8
 """Blocks beyond which single products get too small."""
 
 _COST_OF_A_BLOCK = 0.03
-"""What a block costs by itself, as a share of the product with the whole matrix (an estimate)."""
+"""The cost of a block by itself, as a share of the product with the whole matrix (an estimate)."""
 
 
 def banded_product(rows: Tensor, matrix: Tensor, band: MatrixBand, *, transposed: bool = False) -> Tensor:

@@ -121,7 +121,7 @@ _CASES: Mapping[Name, Sequence[tuple[bool, int]]] = {
     "absolute_dot": ((False, 19), (True, 19)),
     "relaxed_product": ((False, 19), (False, 130), (True, 19)),  # small and large tiles
 }
-"""Whether rows are shared by samples and positions, and how many of them there are."""
+"""Cases to compare: sharing of the rows by samples and positions, and their number."""
 
 
 def _pair(
@@ -173,4 +173,4 @@ def _are_equal(found: Tensor, expected: Tensor, precision: float) -> bool:
 
 
 _SLACK = 30
-"""What errors of sums of a hundred products may be, in units of the precision of the largest result."""
+"""Largest errors of sums of a hundred products, in units of the precision of the largest result."""
