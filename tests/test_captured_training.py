@@ -18,8 +18,8 @@ from gls_lightning.callbacks import SWA, EpsilonAnnealing, SigmaDecay
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import PGPE, RGS, SAM, Backprop
 from gls_lightning.objectives import MTLIBP, ShiRegularizer
+from gls_lightning.recorder import RECORDERS
 from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly
-from gls_lightning.training._recorder import RECORDERS
 
 
 class Images(NoiseImages):

@@ -14,8 +14,8 @@ from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import Evaluation, LossFunction, Params
 from gls_lightning.objectives import Batch
 from gls_lightning.private_names import of_torch
+from gls_lightning.recorder import RECORDERS, CannotRecordError, Recorder
 from gls_lightning.relaxations import Relaxation
-from gls_lightning.training._recorder import RECORDERS, CannotRecordError, Recorder
 from gls_lightning.training.loss import TrainingLoss
 
 Capture = bool | Literal["auto"]
@@ -72,6 +72,11 @@ class CapturedLosses:
             self._recorder = RECORDERS[device.type](device)
         elif self.capture and device.type in RECORDERS:
             self._say_plain(against[0])
+
+    @property
+    def recorder(self) -> Recorder | None:
+        """The recorder of this fit, if its losses are recorded."""
+        return self._recorder
 
     def end(self) -> None:
         """Lets go of the recordings and their memory."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from common.tape import TapeRecorder
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -52,9 +53,19 @@ def refusal(check: Callable[[], object]) -> str:
     return str(refused.value)
 
 
+RECORDED = pytest.mark.parametrize("recorded", [False, True])
+
+
+def deferred(recorded: bool) -> DeferredValues:
+    return DeferredValues(TapeRecorder() if recorded else None)
+
+
+@RECORDED
 @SPOIL
-def test_says_what_the_immediate_check_says(good_batch: Batches, spoil: Callable[[LabelledImages], None]) -> None:
-    values, batches = DeferredValues(), [good_batch(number) for number in range(4)]
+def test_says_what_the_immediate_check_says(
+    good_batch: Batches, spoil: Callable[[LabelledImages], None], recorded: bool
+) -> None:
+    values, batches = deferred(recorded), [good_batch(number) for number in range(4)]
     spoil(batches[2])
     batches[3].images.fill_(7)  # the first bad batch counts
     for number, batch in enumerate(batches):
@@ -64,9 +75,10 @@ def test_says_what_the_immediate_check_says(good_batch: Batches, spoil: Callable
     values.raise_if_bad()  # starts anew
 
 
+@RECORDED
 @given(spoilt=st.dictionaries(st.integers(0, 9), st.integers(0, 4)), reads=st.sets(st.integers(0, 9)))
-def test_the_first_since_the_last_reading(spoilt: dict[int, int], reads: set[int]) -> None:
-    values, expected = DeferredValues(), ""
+def test_the_first_since_the_last_reading(spoilt: dict[int, int], reads: set[int], recorded: bool) -> None:
+    values, expected = deferred(recorded), ""
     for number in range(10):
         labels = torch.zeros(5, dtype=torch.int64)
         if number in spoilt:

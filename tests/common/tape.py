@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gls_lightning.training._recorder import NothingWaits
+from gls_lightning.recorder import NothingWaits
 
 
 class TapeRecorder:

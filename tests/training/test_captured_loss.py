@@ -27,9 +27,9 @@ from gls_lightning.objectives import (
     ShiRegularizer,
     Standard,
 )
+from gls_lightning.recorder import RECORDERS
 from gls_lightning.relaxations import CROWNIBP, IBP, AlphaCROWN, DeepPoly, HBox, Relaxation
 from gls_lightning.training import CapturedLosses, TrainingLoss
-from gls_lightning.training._recorder import RECORDERS
 
 ATTACK = PGD(steps=2)
 CPU = torch.device("cpu")

@@ -29,9 +29,9 @@ from gls_lightning.objectives import (
     Standard,
 )
 from gls_lightning.private_names import of_torch
+from gls_lightning.recorder import CannotRecordError, NothingWaits
 from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly, HBox, Relaxation
 from gls_lightning.training import TrainingLoss
-from gls_lightning.training._recorder import CannotRecordError, NothingWaits
 
 
 class Centre(Attack):
