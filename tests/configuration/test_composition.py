@@ -225,7 +225,7 @@ model:
       init_args: {milestones: [50, 60], gamma: 0.2}
 epsilon_annealing: {end_epoch: 20}
 sigma_decay: {factor: 0.4, milestones: [50, 60]}
-trainer: {max_epochs: 70, gradient_clip_val: 10}
+trainer: {max_epochs: 70, gradient_clip_val: 10, float32_matmul_precision: high}
 """
 
 
