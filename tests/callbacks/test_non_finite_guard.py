@@ -82,8 +82,8 @@ def stop(network: nn.Module, *callbacks: Callback, path: Path | None = None, pix
 
 def overflowing() -> nn.Module:
     """Sums before BatchNorm that are too large for float32."""
-    network = mlp(3e38, norm=True)
-    network[1].weight.data.abs_()
+    network = mlp(norm=True)
+    network[1].weight.data.fill_(3e38)
     return network
 
 
