@@ -210,6 +210,7 @@ class CertifiedTrainingModule(OptimizedNetwork):
     def setup(self, stage: str) -> None:
         """Refuses, before anything long starts, parts that do not fit together."""
         self.deferred_values = DeferredValues()
+        self._captured.end()  # of a fit that was broken off, after which nothing is torn down
         self.means.start()
         check_precision(self.trainer)
         data = getattr(self.trainer, "datamodule", None)
@@ -238,6 +239,7 @@ class CertifiedTrainingModule(OptimizedNetwork):
 
     def teardown(self, stage: str) -> None:
         """Gives the memory of recorded steps back."""
+        self.deferred_values = DeferredValues()
         self._captured.end()
 
     def on_train_start(self) -> None:

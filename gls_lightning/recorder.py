@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any, Protocol
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -41,11 +42,14 @@ class CudaRecorder:
     def __init__(self, device: torch.device) -> None:
         self._stream = torch.cuda.Stream(device)
         self._pool = torch.cuda.graph_pool_handle()
+        self._graphs: WeakSet[torch.cuda.CUDAGraph] = WeakSet()
 
     def __call__(self, function: Callable[[], list[Tensor]]) -> tuple[list[Tensor], Callable[[], object]]:
         """See :class:`Recorder`."""
         present = torch.cuda.current_stream(self._stream.device)
         self._warm_up(function, present)
+        if not self._graphs:  # PyTorch refuses a pool whose graphs are gone as long as a tensor lives in it
+            self._pool = torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
         try:
             # Threads that pin the memory of the next batches may go on meanwhile.
@@ -54,6 +58,7 @@ class CudaRecorder:
         except Exception as error:
             torch.cuda.set_stream(present)  # which PyTorch does not where a recording fails
             raise CannotRecordError(str(error.__context__ or error).partition("\n")[0]) from error
+        self._graphs.add(graph)
         return outputs, graph.replay
 
     def _warm_up(self, function: Callable[[], list[Tensor]], present: torch.cuda.Stream) -> None:

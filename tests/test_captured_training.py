@@ -124,3 +124,5 @@ def test_memory_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(RECORDERS, "cpu", TapeRecorder)
     module, _ = fit(True, {"relaxation": IBP()}, {})
     assert not module._captured._recordings
+    assert not module.deferred_values._recordings
+    assert module.deferred_values._record is None

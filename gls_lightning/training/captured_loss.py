@@ -43,6 +43,7 @@ class CapturedLosses:
 
     def _forget(self) -> None:
         self._recorder: Recorder | None = None
+        self._device: torch.device | None = None
         self._loss: TrainingLoss | None = None
         self._description: Hashable = None
         self._recordings: dict[Hashable, _Recording] = {}
@@ -69,14 +70,17 @@ class CapturedLosses:
         if self.capture is True and against:
             raise ConfigurationError(f"capture is true, but {against[0]}; set it to auto, or to false")
         if self.capture and not against:
-            self._recorder = RECORDERS[device.type](device)
+            self._recorder, self._device = RECORDERS[device.type](device), device
         elif self.capture and device.type in RECORDERS:
             self._say_plain(against[0])
 
     @property
     def recorder(self) -> Recorder | None:
-        """The recorder of this fit, if its losses are recorded."""
-        return self._recorder
+        """A recorder for another part of this fit's steps, if its losses are recorded.
+
+        It shares no memory with theirs, which a device takes back only from recordings that are all gone.
+        """
+        return None if self._device is None else RECORDERS[self._device.type](self._device)
 
     def end(self) -> None:
         """Lets go of the recordings and their memory."""
@@ -114,20 +118,27 @@ class CapturedLosses:
         """Returns what ``evaluation(loss, params)`` does."""
         if self._recorder is None or self._loss is None:
             return evaluation(loss, params)
-        key = evaluation, tuple((name, p.shape, p.dtype, p.requires_grad) for name, p in params.items())
         try:
-            if key in self._recordings and (result := self._recordings[key](params)) is not None:
-                return result
-            self._recordings.pop(key, None)
-            self._recordings[key] = _Recording(self._recorder, evaluation, self._loss, params)
-            if len(self._recordings) == self._begun == 1:
-                rank_zero_info(f"loss and gradient of {len(loss.batch.inputs)} images are captured and replayed")
-            if (result := self._recordings[key](params)) is None:
-                raise CannotRecordError("the number of neurons to bound changes between evaluations")
-            return result
+            return self._replayed(self._recorder, self._loss, evaluation, params)
         except CannotRecordError as error:
-            self._refuse(str(error))
-            return evaluation(loss, params)
+            why = str(error)
+        except torch.OutOfMemoryError:
+            why = _NO_MEMORY
+        # Not while an exception is handled: its frames hold what the failed recording has allocated.
+        self._refuse(why)
+        return evaluation(loss, params)
+
+    def _replayed(self, record: Recorder, loss: TrainingLoss, evaluation: Evaluation, params: Params) -> Any:
+        key = evaluation, tuple((name, p.shape, p.dtype, p.requires_grad) for name, p in params.items())
+        if key in self._recordings and (result := self._recordings[key](params)) is not None:
+            return result
+        self._recordings.pop(key, None)
+        self._recordings[key] = _Recording(record, evaluation, loss, params)
+        if len(self._recordings) == self._begun == 1:
+            rank_zero_info(f"loss and gradient of {len(loss.batch.inputs)} images are captured and replayed")
+        if (result := self._recordings[key](params)) is None:
+            raise CannotRecordError("the number of neurons to bound changes between evaluations")
+        return result
 
     def _refuse(self, why: str) -> bool:
         self._forget()
@@ -181,7 +192,8 @@ class _Recording:
         self._params = {name: p.detach().clone().requires_grad_(p.requires_grad) for name, p in params.items()}
         self._unchecked = 2
         with fixed_sizes({}) as buckets:
-            evaluation(loss, self._params)
+            # At other leaves: autograd binds a leaf to the stream of its first use, which must be the recording's.
+            evaluation(loss, params)
         self._numbers = buckets.next_sizes()
         with holding_constants() as self._constants:
             self._packed, self._replay = record(self._evaluate)
@@ -220,7 +232,7 @@ class _Recording:
         try:
             expected, _ = of_torch.tree_flatten(self._evaluation(self._loss, params))
         except torch.OutOfMemoryError as error:
-            raise CannotRecordError("no memory is left beside a recording; lower memory_budget") from error
+            raise CannotRecordError(_NO_MEMORY) from error
         whole = torch.cat([right.detach().double().nan_to_num().flatten() for right in expected]).norm()
         for own, right in zip(found, expected, strict=True):
             tolerance = 1e-9 if right.dtype == torch.float64 else 1e-3  # sums on a GPU may have another order each time
@@ -228,6 +240,9 @@ class _Recording:
             difference = (own.double().nan_to_num() - right.double().nan_to_num()).norm()
             if not (difference <= tolerance * size) & (own.isfinite() == right.isfinite()).all():
                 raise CannotRecordError("a replay gave other numbers than the evaluation itself")
+
+
+_NO_MEMORY = "no memory is left beside a recording; lower memory_budget"
 
 
 def _joined(leaves: Sequence[Tensor], of_type: torch.dtype) -> Tensor:

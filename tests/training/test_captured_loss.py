@@ -1,6 +1,7 @@
 """Captured losses against the losses themselves: a tape of operations stands in for a CUDA graph."""
 
 import copy
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -271,3 +272,43 @@ def test_copies_and_ended_fits_hold_no_recordings(tape: TapeRecorder) -> None:
     assert not losses._recordings
     loss = problem.loss(2)
     assert losses(loss) is loss
+
+
+class Room:
+    """A recorder on a device without room for a recording."""
+
+    def __init__(self, device: torch.device) -> None:
+        pass
+
+    def __call__(self, function: Callable[[], list[Tensor]]) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+class Watched(Certified):
+    """An objective that keeps what exceptions were handled, whose frames would hold memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.handled: list[Any] = []
+
+    def _robust_loss(self, *args: Any) -> Any:
+        self.handled.append(sys.exception())
+        return super()._robust_loss(*args)
+
+
+def test_without_room_for_a_recording_the_loss_is_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RECORDERS, "cpu", Room)
+    objective = Watched()
+    problem, losses = Problem(IBP(), objective, ramp=1), captured(IBP(), "auto")
+    plain = problem.estimate(Backprop(), problem.loss(1), 1)
+    assert same(plain, problem.estimate(Backprop(), losses(problem.loss(1)), 1))
+    assert objective.handled == [None] * 3  # once plain, once to find numbers of neurons, and in place of the recording
+
+
+def test_other_parts_of_a_fit_have_recorders_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RECORDERS, "cpu", TapeRecorder)
+    losses = captured(IBP())
+    assert losses.recorder is not None
+    assert losses.recorder is not losses._recorder
+    losses.end()
+    assert losses.recorder is None
