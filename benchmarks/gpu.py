@@ -41,6 +41,7 @@ from gls_lightning.bounds import trace
 from gls_lightning.bounds.kernels import sign_split
 from gls_lightning.bounds.operations import convolution
 from gls_lightning.data import ImageDataModule
+from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import PGPE, RGS, Backprop, GradientEstimator, Step
 from gls_lightning.objectives import Batch, Certified, Objective, Standard
 from gls_lightning.relaxations import CROWNIBP, IBP, AlphaCROWN, DeepPoly, HBox, Relaxation
@@ -155,7 +156,7 @@ class Problem:
 
     def losses(self, captured: bool) -> CapturedLosses:
         """Returns what captures the loss, or not."""
-        losses = CapturedLosses("auto" if captured else False)
+        losses = CapturedLosses(captured)  # refused where it is not possible: a plain step is not timed in its place
         losses.start(self.batch.inputs.device, self.relaxation, processes=1)
         return losses
 
@@ -209,9 +210,14 @@ def check(name: str, network: str) -> bool:
     row = Row(name, network, relaxation, batch=8, objective=objective)
     right = values(row, torch.device("cpu"), torch.float64)
     found: dict[str, float] = {}
+    failed: dict[str, str] = {}
 
     def compare(what: str, **options: Any) -> None:
-        got = values(row, DEVICE, **{"dtype": torch.float32, **options})
+        try:
+            got = values(row, DEVICE, **{"dtype": torch.float32, **options})
+        except _FAILURES as error:
+            failed[what] = str(error).partition("\n")[0][:200]
+            return
         found[what] = max(float((g - r).norm() / r.norm()) for g, r in ((got[:1], right[:1]), (got[1:], right[1:])))
 
     with precision(tf32=False):
@@ -224,8 +230,9 @@ def check(name: str, network: str) -> bool:
     if ON_GPU:
         with precision(tf32=True):
             compare("tf32 forms")
-    within = all(error <= LIMITS[what] for what, error in found.items())
-    say(check=f"{network} {name}", errors={what: float(f"{error:.2g}") for what, error in found.items()}, right=within)
+    within = not failed and all(error <= LIMITS[what] for what, error in found.items())
+    errors = {what: float(f"{error:.2g}") for what, error in found.items()}
+    say(check=f"{network} {name}", errors=errors, **({"failed": failed} if failed else {}), right=within)
     return within
 
 
@@ -302,6 +309,10 @@ def variants(row: Row) -> dict[str, Callable[[float], Timed]]:
     return found
 
 
+_FAILURES = RuntimeError, ConfigurationError
+"""What ends one measurement and none of the others: no memory is left, an operation fails, a step is not captured."""
+
+
 def measure(row: Row, seconds: float) -> None:
     """Times the variants of a row; those that fail say why."""
     line: dict[str, Any] = {"row": row.name, "batch": row.batch if ON_GPU else min(row.batch, 4)}
@@ -309,7 +320,7 @@ def measure(row: Row, seconds: float) -> None:
     for name, variant in variants(row).items():
         try:
             took = variant(seconds)
-        except RuntimeError as error:
+        except _FAILURES as error:
             line[f"{name}_failed"] = str(error).partition("\n")[0][:200]
         else:
             found[name] = took.milliseconds
@@ -388,8 +399,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     say(**describe(), torch=torch.__version__)
     right = all([check(name, "CNN3" if ON_GPU else "CNN3Tiny") for name in CHECKS])
     steps = 1000 if ON_GPU else 20
-    for capture in ("auto", False):
-        say(fit="CNN3 IBP", capture=capture, steps_a_second=round(fit(capture, steps), 1), goal=400)
+    for capture in (ON_GPU or "auto", False):
+        try:
+            say(fit="CNN3 IBP", capture=capture, steps_a_second=round(fit(capture, steps), 1), goal=400)
+        except _FAILURES as error:
+            say(fit="CNN3 IBP", capture=capture, failed=str(error).partition("\n")[0][:200])
+        free()
     for row in ROWS:
         if options.rows not in row.name:
             continue
