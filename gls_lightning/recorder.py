@@ -82,7 +82,7 @@ class NothingWaits(of_torch.TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Applies an operation, and looks at it."""
         name = func.overloadpacket.__name__
-        if name in _WAITING:
+        if name in _WAITING or (name == "index" and any(_is_mask(index) for index in args[1])):
             raise CannotRecordError(f"{name} reads values of tensors")
         result = func(*args, **(kwargs or {}))
         devices = {leaf.device.type for leaf in of_torch.tree_flatten((args, result))[0] if isinstance(leaf, Tensor)}
@@ -91,8 +91,25 @@ class NothingWaits(of_torch.TorchDispatchMode):
         return result
 
 
+def _is_mask(index: Tensor | None) -> bool:
+    """Says whether an index is a mask, whose elements are counted below the operation that takes it."""
+    return index is not None and index.dtype in (torch.bool, torch.uint8)
+
+
 _WAITING = frozenset(
-    ("_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select", "_unique2", "unique_dim", "bincount")
+    (
+        "_local_scalar_dense",
+        "is_nonzero",
+        "equal",
+        "nonzero",
+        "masked_select",
+        "_unique",
+        "_unique2",
+        "unique_dim",
+        "unique_consecutive",
+        "unique_dim_consecutive",
+        "bincount",
+    )
 )
 """Operations whose results Python reads, or whose shapes depend on values."""
 

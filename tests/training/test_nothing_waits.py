@@ -132,3 +132,12 @@ def test_the_test_finds_what_it_should(objective: Objective, message: str, fake_
         loss = loss_on_gpu(*NETWORKS["CNN3"], objective, IBP())
         with pytest.raises(CannotRecordError, match=message), NothingWaits():
             loss(loss.params)
+
+
+@pytest.mark.parametrize("mask", [torch.tensor([True, False, True]), torch.tensor([1, 0, 1], dtype=torch.uint8)])
+def test_a_mask_as_an_index_waits_and_numbers_do_not(mask: Tensor) -> None:
+    values = torch.rand(3, 3)
+    with NothingWaits():
+        values[:, torch.tensor([0, 2])]
+    with pytest.raises(CannotRecordError, match="index reads values of tensors"), NothingWaits():
+        values[:, mask]
