@@ -310,7 +310,7 @@ def variants(row: Row) -> dict[str, Callable[[float], Timed]]:
 
 
 _FAILURES = RuntimeError, ConfigurationError
-"""What ends one measurement and none of the others: no memory is left, an operation fails, a step is not captured."""
+"""Errors that end one measurement and none of the others: no memory, a failed operation, a step not captured."""
 
 
 def measure(row: Row, seconds: float) -> None:

@@ -59,7 +59,7 @@ def _add_progress_bar(options: dict[str, Any]) -> None:
     """Adds a progress bar to the callbacks, unless there is one or none is wanted."""
     given = options.get("callbacks") or []
     callbacks = [given] if isinstance(given, Callback) else [*given]
-    wanted = options.get("enable_progress_bar") is not False
+    wanted = options.get("enable_progress_bar") is not False and not options.get("barebones")
     if wanted and not any(isinstance(callback, ProgressBar) for callback in callbacks):
         options["callbacks"] = [*callbacks, PacedProgressBar()]
 

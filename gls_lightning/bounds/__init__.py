@@ -1,6 +1,7 @@
 """The mathematics of bounding a network: pure functions of tensors that know neither Lightning nor configurations."""
 
 from gls_lightning.bounds._constants import holding_constants
+from gls_lightning.bounds._tensor_float import TensorFloat32
 from gls_lightning.bounds.back_substitution import BackSubstitution
 from gls_lightning.bounds.box import Box
 from gls_lightning.bounds.buckets import Buckets, current_buckets, fixed_sizes
@@ -33,6 +34,7 @@ __all__ = [
     "Rationals",
     "Scale",
     "ShapeInference",
+    "TensorFloat32",
     "Tensors",
     "UnsupportedOperationError",
     "Zonotope",

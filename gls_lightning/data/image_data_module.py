@@ -266,7 +266,7 @@ def _at_least(minimum: int, key: str, value: int) -> int:
 
 def _on_device(value: OnDevice, num_workers: int) -> OnDevice:
     require(value == "auto" or isinstance(value, bool), "data.on_device", value, "auto, true or false")
-    right = "auto or false with data.num_workers, which read images on the CPU"
+    right = "auto or false, or data.num_workers 0: workers read images on the CPU"
     require(not (value is True and num_workers), "data.on_device", value, right)
     return value
 

@@ -9,7 +9,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from gls_lightning.arguments import require
-from gls_lightning.bounds import fixed_sizes, holding_constants
+from gls_lightning.bounds import TensorFloat32, fixed_sizes, holding_constants
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import Evaluation, LossFunction, Params
 from gls_lightning.objectives import Batch
@@ -37,7 +37,7 @@ class CapturedLosses:
     """
 
     def __init__(self, capture: Capture) -> None:
-        require(capture in (True, False, "auto"), "capture", capture, "auto, true or false")
+        require(capture == "auto" or isinstance(capture, bool), "model.capture", capture, "auto, true or false")
         self.capture = capture
         self._forget()
 
@@ -68,7 +68,7 @@ class CapturedLosses:
         }
         against = [reason for reason, holds in reasons.items() if holds]
         if self.capture is True and against:
-            raise ConfigurationError(f"capture is true, but {against[0]}; set it to auto, or to false")
+            raise ConfigurationError(f"model.capture is true, but {against[0]}; set it to auto, or to false")
         if self.capture and not against:
             self._recorder, self._device = RECORDERS[device.type](device), device
         elif self.capture and device.type in RECORDERS:
@@ -143,7 +143,7 @@ class CapturedLosses:
     def _refuse(self, why: str) -> bool:
         self._forget()
         if self.capture is True:
-            raise ConfigurationError(f"capture is true, but the loss cannot be captured: {why}; set it to auto")
+            raise ConfigurationError(f"model.capture is true, but the loss cannot be captured: {why}; set it to auto")
         self._say_plain(why)
         return False
 
@@ -272,7 +272,8 @@ def _describe(loss: TrainingLoss) -> Hashable:
     fixed = [(name, tensor.data_ptr()) for name, tensor in loss.tensors.items() if name not in loss.names]
     parts = loss.relaxation, loss.objective, *loss.regularizers
     tensors = [(tensor.shape, tensor.dtype) for tensor in _tensors(loss.batch)]
-    return id(loss.graph), loss.batch.at_target, tuple(tensors), tuple(fixed), tuple(map(_options, parts))
+    of_parts = tuple(map(_options, parts))
+    return id(loss.graph), TensorFloat32.current(), loss.batch.at_target, tuple(tensors), tuple(fixed), of_parts
 
 
 def _options(part: Any, depth: int = 4) -> Hashable:

@@ -39,3 +39,4 @@ def test_another_bar_stays_and_none_is_none() -> None:
     assert bars() == [PacedProgressBar]
     assert bars(callbacks=TQDMProgressBar()) == [TQDMProgressBar]
     assert bars(enable_progress_bar=False) == []
+    assert bars(barebones=True) == []

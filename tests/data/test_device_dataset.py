@@ -172,7 +172,7 @@ def test_other_words_are_refused(random_images: Module, value: object) -> None:
 
 
 def test_workers_and_the_device_exclude_each_other(random_images: Module) -> None:
-    with pytest.raises(ConfigurationError, match=r"data\.on_device is True; it must be auto or false with data\.num_w"):
+    with pytest.raises(ConfigurationError, match=r"data\.on_device is True; it must be auto or false, or data\.num_w"):
         random_images(on_device=True, num_workers=1)
 
 
