@@ -110,7 +110,7 @@ def test_options(options: dict[str, Any]) -> None:
 def test_averaging_asks_in_the_steps_that_are_averaged() -> None:
     """PyTorch keeps the number of averaged networks in a tensor."""
     found = watched(Backprop(), IBP(), Certified(), callbacks=[SWA(start_epoch=0, every_n_steps=3)]).found
-    assert all(" at callbacks/swa.py" in place for place in found)
+    assert all(" at callbacks/_averaged_weights.py" in place for place in found)
     seldom = watched(Backprop(), IBP(), Certified(), callbacks=[SWA(start_epoch=0, every_n_steps=5)]).found
     assert found
     assert seldom == [], "no step but those that are read anyway"
