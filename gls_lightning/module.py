@@ -176,7 +176,8 @@ class CertifiedTrainingModule(OptimizedNetwork):
         starts = self.objective.draw_starts(self.graph, indices, step.seed, step.batch, device=inputs.device)
         share = self._share(inputs, batch_idx)
         with self.full_precision():
-            loss = self.loss_of(Batch(inputs, labels, self.current_epsilon, starts, progress))
+            targets = self.objective.targets(inputs)
+            loss = self.loss_of(Batch(inputs, labels, self.current_epsilon, starts, progress, targets=targets))
             if step.batch == 0 and self.estimator.population_size > 1:
                 rank_zero_info(f"members of a population that may be evaluated at once: {loss.members_at_once}")
             estimate: Estimate = self.estimator(
