@@ -213,6 +213,8 @@ class CertifiedTrainingModule(OptimizedNetwork):
         self.deferred_values = DeferredValues()
         self.means.start()
         check_precision(self.trainer)
+        if self.trainer.precision == "64-true":
+            self.double()  # as Lightning does later, but a checkpoint is loaded before that and would be rounded
         data = getattr(self.trainer, "datamodule", None)
         shape = getattr(data, "input_shape", None)
         if shape is not None:

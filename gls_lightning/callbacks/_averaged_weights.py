@@ -66,6 +66,9 @@ class AveragedWeights(WeightAveraging):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Puts the average where the network is now, and in its precision: Lightning copies the network before."""
+        self._follow(pl_module)
+
+    def _follow(self, pl_module: LightningModule) -> None:
         average = self._average_model
         assert average is not None
         for averaged, trained in zip(_tensors(average.module), _tensors(pl_module), strict=True):
@@ -170,6 +173,7 @@ class AveragedWeights(WeightAveraging):
     @override
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if self._average_model is not None and "averaging_state" in checkpoint:
+            self._follow(pl_module)
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
 
 
