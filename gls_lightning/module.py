@@ -176,7 +176,8 @@ class CertifiedTrainingModule(OptimizedNetwork):
         starts = self.objective.draw_starts(self.graph, indices, step.seed, step.batch, device=inputs.device)
         share = self._share(inputs, batch_idx)
         with self.full_precision():
-            loss = self.loss_of(Batch(inputs, labels, self.current_epsilon, starts, progress))
+            targets = self.objective.targets(inputs)
+            loss = self.loss_of(Batch(inputs, labels, self.current_epsilon, starts, progress, targets=targets))
             if step.batch == 0 and self.estimator.population_size > 1:
                 rank_zero_info(f"members of a population that may be evaluated at once: {loss.members_at_once}")
             estimate: Estimate = self.estimator(
@@ -213,6 +214,8 @@ class CertifiedTrainingModule(OptimizedNetwork):
         self._captured.end()  # of a fit that was broken off, after which nothing is torn down
         self.means.start()
         check_precision(self.trainer)
+        if self.trainer.precision == "64-true":
+            self.double()  # as Lightning does later, but a checkpoint is loaded before that and would be rounded
         data = getattr(self.trainer, "datamodule", None)
         shape = getattr(data, "input_shape", None)
         if shape is not None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from gls_lightning import CertifiedTrainingModule
 from gls_lightning.attacks import PGD
-from gls_lightning.callbacks import SWA, EpsilonAnnealing, SigmaDecay
+from gls_lightning.callbacks import EMA, SWA, EpsilonAnnealing, SigmaDecay
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import PGPE, RGS, SAM, Backprop
 from gls_lightning.objectives import MTLIBP, ShiRegularizer
@@ -67,9 +67,9 @@ CASES: dict[str, tuple[Callable[[], dict[str, Any]], dict[str, Any]]] = {
             "gradient_clip_val": 0.1,
         },
     ),
-    "PGPE, accumulated": (
+    "PGPE, accumulated, EMA": (
         lambda: {"relaxation": CROWNIBP(), "estimator": PGPE(population_size=4)},
-        {"accumulate_grad_batches": 2},
+        {"accumulate_grad_batches": 2, "callbacks": [lambda: EMA(decay=0.5)]},
     ),
     "SAM, float64": (lambda: {"relaxation": DeepPoly(), "estimator": SAM()}, {"precision": "64-true"}),
     "MTL-IBP, mixed precision": (

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from gls_lightning import CertifiedTrainingModule
-from gls_lightning.callbacks import PeriodicCertification
+from gls_lightning.callbacks import EMA, PeriodicCertification
 from gls_lightning.data import ImageDataModule
 from gls_lightning.estimators import PGPE, RGS, SAM, GradientEstimator, Reducer
 from gls_lightning.relaxations import IBP
@@ -73,6 +73,7 @@ def train(
     population_parallel: bool = False,
     distributed_sampler: bool | None = None,
     estimator: Callable[[], GradientEstimator] = lambda: RGS(population_size=2, sigma=0.05),
+    average: Callable[[], list[EMA]] = list,
     **options: Any,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The weights after two epochs, and the metrics."""
@@ -93,7 +94,7 @@ def train(
         max_epochs=2,
         gradient_clip_val=1.0,
         default_root_dir=folder,
-        callbacks=[PeriodicCertification(samples=9)],
+        callbacks=[PeriodicCertification(samples=9), *average()],
         **options,
     )
     with warnings.catch_warnings():
@@ -118,7 +119,8 @@ def pgpe() -> PGPE:
         pytest.param({"batch_size": 4, "accumulate_grad_batches": 2}, id="accumulated gradients"),
         pytest.param({"batch_size": 8, "population_parallel": True}, id="shares of a population"),
         pytest.param(
-            {"batch_size": 8, "population_parallel": True, "batch_norm": True}, id="shares of a population, BatchNorm"
+            {"batch_size": 8, "population_parallel": True, "batch_norm": True, "average": lambda: [EMA(decay=0.5)]},
+            id="shares of a population, BatchNorm, moving average",
         ),
     ],
 )

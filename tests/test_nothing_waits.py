@@ -13,9 +13,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
 
 from gls_lightning import CertifiedTrainingModule
+from gls_lightning.attacks import PGD
 from gls_lightning.callbacks import SWA, EpsilonAnnealing
 from gls_lightning.estimators import PGPE, RGS, SAM, Backprop, GradientEstimator
-from gls_lightning.objectives import SABR, Certified, Objective
+from gls_lightning.objectives import SABR, Certified, FeatureDistillation, LogitDistillation, Objective
 from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly, Relaxation
 
 READING = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "_unique2", "unique_dim")
@@ -110,7 +111,7 @@ def test_options(options: dict[str, Any]) -> None:
 def test_averaging_asks_in_the_steps_that_are_averaged() -> None:
     """PyTorch keeps the number of averaged networks in a tensor."""
     found = watched(Backprop(), IBP(), Certified(), callbacks=[SWA(start_epoch=0, every_n_steps=3)]).found
-    assert all(" at callbacks/swa.py" in place for place in found)
+    assert all(" at callbacks/_averaged_weights.py" in place for place in found)
     seldom = watched(Backprop(), IBP(), Certified(), callbacks=[SWA(start_epoch=0, every_n_steps=5)]).found
     assert found
     assert seldom == [], "no step but those that are read anyway"
@@ -118,6 +119,12 @@ def test_averaging_asks_in_the_steps_that_are_averaged() -> None:
 
 def test_attacks() -> None:
     assert watched(Backprop(), IBP(), SABR()).found == []
+
+
+@pytest.mark.parametrize("kind", [LogitDistillation, partial(FeatureDistillation, alpha=0.5)])
+def test_teachers(kind: Any) -> None:
+    teacher = nn.Sequential(nn.Flatten(), nn.Linear(16, 5), nn.ReLU(), nn.Linear(5, 3))
+    assert watched(RGS(), DeepPoly(), kind(teacher=teacher, teacher_weights=None, attack=PGD(steps=2))).found == []
 
 
 def test_the_watch_sees() -> None:

@@ -4,6 +4,7 @@ from gls_lightning.callbacks.adaptive_rho import AdaptiveRho
 from gls_lightning.callbacks.batch_guard import BatchGuard
 from gls_lightning.callbacks.batch_norm_reset import BatchNormReset
 from gls_lightning.callbacks.early_stopping_after_ramp import EarlyStoppingAfterRamp
+from gls_lightning.callbacks.ema import EMA
 from gls_lightning.callbacks.epoch_resumption import EpochResumption
 from gls_lightning.callbacks.epsilon_annealing import EpsilonAnnealing
 from gls_lightning.callbacks.learning_rate_check import LearningRateCheck
@@ -32,6 +33,7 @@ INTERNAL = frozenset(
 """The callbacks that the module, the trainer or the command line adds to runs; configurations have no use for them."""
 
 __all__ = [
+    "EMA",
     "SWA",
     "AdaptiveRho",
     "BatchGuard",

@@ -140,7 +140,8 @@ class TrainingStatistics(Callback):
         inputs, labels, indices = images
         seed = keyed_generator("training statistics", module.seed).initial_seed()  # not the noise that trained
         starts = module.objective.draw_starts(module.graph, indices, seed, device=inputs.device)
-        loss = module.loss_of(Batch(inputs, labels, torch.full_like(module.current_epsilon, module.epsilon), starts))
+        radius = torch.full_like(module.current_epsilon, module.epsilon)
+        loss = module.loss_of(Batch(inputs, labels, radius, starts, targets=module.objective.targets(inputs)))
         steps = [Step(seed, number) for number in range(self.gradient_samples)]
         found = gradient_statistics(module.estimator, loss, loss.params, steps, _is_differentiable(module))
         return {f"gradient/{name}": value for name, value in found._asdict().items() if value is not None}

@@ -30,13 +30,16 @@ class RGS(GradientEstimator):
         sigma: Standard deviation of the perturbation of every parameter. ``SigmaDecay`` may change it in training;
             the buffer ``sigma``, 0-dim, holds the current one.
         antithetic: True for copies in pairs with opposite perturbations.
-        relative_sigma: True for a ``sigma`` relative to the root mean square of each parameter tensor.
+        relative_sigma: True for a ``sigma`` relative to the root mean square of each parameter tensor in each step. A
+            tensor of zeros, such as BatchNorm's bias at the start, then gets no noise until it has moved.
+        smallest_scale: With ``relative_sigma``, the least root mean square that counts; a smaller one counts as this.
         chunk_size: How many copies are evaluated at once by ``torch.func.vmap``; 1 takes them one after the other. By
             default what suits the device and the sizes.
 
     Raises:
-        ConfigurationError: ``population_size`` is below 1, or odd with ``antithetic``; ``sigma`` is negative or not
-            finite; ``chunk_size`` is below 1; when called: the processes cannot share the population evenly.
+        ConfigurationError: ``population_size`` is below 1, or odd with ``antithetic``; ``sigma`` or ``smallest_scale``
+            is negative or not finite, or the latter is given without ``relative_sigma``; ``chunk_size`` is below 1;
+            when called: the processes cannot share the population evenly.
 
     Example:
         The gradient of ``|x|`` at 0.1 is 1, that of the smoothed ``|x|`` is less, because copies lie on both sides
@@ -60,6 +63,7 @@ class RGS(GradientEstimator):
         sigma: float = 1e-3,
         antithetic: bool = False,
         relative_sigma: bool = False,
+        smallest_scale: float = 0.0,
         chunk_size: int | None = None,
     ) -> None:
         super().__init__()
@@ -68,10 +72,13 @@ class RGS(GradientEstimator):
             not (antithetic and population_size % 2), "population_size", population_size, "even for antithetic pairs"
         )
         require(0 <= sigma < inf, "sigma", sigma, "finite and not negative")
+        require(0 <= smallest_scale < inf, "smallest_scale", smallest_scale, "finite and not negative")
+        require(relative_sigma or not smallest_scale, "smallest_scale", smallest_scale, "0 without relative_sigma")
         check_chunk_size(chunk_size)
         self.population_size = population_size
         self.antithetic = antithetic
         self.relative_sigma = relative_sigma
+        self.smallest_scale = smallest_scale
         self.chunk_size = chunk_size
         self.register_schedulable("sigma", sigma)
 
@@ -112,4 +119,6 @@ class RGS(GradientEstimator):
 
     def _scale(self, p: Tensor) -> Tensor:
         sigma = self.sigma.to(p)
-        return sigma * p.detach().square().mean().sqrt() if self.relative_sigma else sigma
+        if not self.relative_sigma:
+            return sigma
+        return sigma * p.detach().square().mean().sqrt().clamp_min(self.smallest_scale)

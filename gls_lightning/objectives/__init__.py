@@ -3,9 +3,12 @@
 from gls_lightning.objectives.adversarial import Adversarial
 from gls_lightning.objectives.cc_ibp import CCIBP
 from gls_lightning.objectives.certified import Certified
+from gls_lightning.objectives.distillation import Distillation
 from gls_lightning.objectives.exp_ibp import EXPIBP
 from gls_lightning.objectives.expressive import ExpressiveLoss
+from gls_lightning.objectives.feature_distillation import FeatureDistillation
 from gls_lightning.objectives.l1 import L1, L1Scope
+from gls_lightning.objectives.logit_distillation import LogitDistillation
 from gls_lightning.objectives.losses import robust_cross_entropy
 from gls_lightning.objectives.mtl_ibp import MTLIBP
 from gls_lightning.objectives.objective import Batch, Evaluation, Objective
@@ -28,9 +31,12 @@ __all__ = [
     "Adversarial",
     "Batch",
     "Certified",
+    "Distillation",
     "Evaluation",
     "ExpressiveLoss",
+    "FeatureDistillation",
     "L1Scope",
+    "LogitDistillation",
     "Objective",
     "Regularizer",
     "RobustObjective",

@@ -30,6 +30,7 @@ class Batch(NamedTuple):
         progress: Share of the target radius that ``epsilon`` is; below 1 while the radius is annealed. A number, or
             0-dim, float64, where the loss is recorded on a GPU.
         evaluation: What was evaluated before, as BatchNorm's statistics of this batch are found by evaluating it.
+        targets: What frozen networks make of the inputs, from :meth:`Objective.targets`.
     """
 
     inputs: Tensor
@@ -38,6 +39,7 @@ class Batch(NamedTuple):
     starts: tuple[Tensor, ...] = ()
     progress: float | Tensor = 1.0
     evaluation: Evaluation | None = None
+    targets: tuple[Tensor, ...] = ()
 
     @property
     def at_target(self) -> bool:
@@ -116,6 +118,13 @@ class Objective(ABC):
     def points_per_sample(self, graph: Graph) -> int:
         """Returns the number of points per sample at which the network is evaluated at once."""
         return 1
+
+    def targets(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """Returns what frozen networks, such as teachers, make of inputs ``[B, *input]``; nothing by default.
+
+        They do not depend on the network that is trained, so they are asked once a step, not at every evaluation.
+        """
+        return ()
 
     def draw_starts(
         self, graph: Graph, indices: Tensor, *key: int, device: torch.device | str = "cpu"

@@ -9,7 +9,7 @@ from typing_extensions import override
 from gls_lightning.arguments import component, require
 from gls_lightning.attacks import PGD
 from gls_lightning.bounds import Box, Graph, Tensors, margin_specification
-from gls_lightning.errors import ConfigurationError
+from gls_lightning.objectives._cut import cut_behind_relu
 from gls_lightning.objectives._gradient_link import rectified_linear_link, scale_gradient
 from gls_lightning.objectives.losses import certified_accuracy, robust_cross_entropy
 from gls_lightning.objectives.objective import Batch
@@ -152,14 +152,4 @@ class TAPS(RobustObjective):
         return (spec * logits.reshape(spec.shape)).sum(2)
 
     def _cut(self, graph: Graph) -> tuple[Graph, Graph]:
-        """Cuts the network behind a ReLU into two parts."""
-        count, relus = self.classifier_relus, graph.activations
-        if count >= len(relus):
-            raise ConfigurationError(
-                f"classifier_relus is {count}, but the network has {len(relus)} ReLUs; "
-                "it must have at least one more, in front of the cut"
-            )
-        try:
-            return graph.split(relus[-1 - count].name)
-        except ConfigurationError as error:
-            raise ConfigurationError(f"classifier_relus is {count}: {error}; choose another cut") from None
+        return cut_behind_relu(graph, self.classifier_relus)

@@ -22,7 +22,10 @@ BOOKKEEPING = (
 """Keys and sections that say nothing about what is trained, or that are seeds."""
 COSTS = "memory_budget"
 """An option, of whatever component, that changes what a run costs and nothing else."""
-LATER = {"sigma_decay.shape": "step", "sigma_decay.start_epoch": 0, "sigma_decay.end_epoch": 0}
+LATER = {
+    **{"sigma_decay.shape": "step", "sigma_decay.start_epoch": 0, "sigma_decay.end_epoch": 0},
+    **{"sigma_decay.ramp_factor": 1.0, f"{MODEL}.estimator.init_args.smallest_scale": 0.0},
+}
 """Keys that configurations of earlier versions lack, and the values with which training is the same as then."""
 LATER_OPTIONS = {"shape": "epsilon", "factor": 0.01, "milestones": [], "start_epoch": 0, "end_epoch": 0}
 """The same of ``AdaptiveRho``, which had no options."""
@@ -65,8 +68,9 @@ def settings(config: FlatConfig) -> dict[str, Any]:
     kept = {key: value for key, value in kept.items() if key not in LATER or value != LATER[key]}
     if isinstance(callbacks := kept.get("trainer.callbacks"), list):
         kept["trainer.callbacks"] = [_without_later_options(callback) for callback in callbacks]
-    if isinstance(start := kept.get(f"{MODEL}.init_from"), str):  # each seed may start from a version of its own
-        kept[f"{MODEL}.init_from"] = re.sub(r"version_\d+", "version_*", start)
+    for key in (f"{MODEL}.init_from", f"{MODEL}.objective.init_args.teacher_weights"):
+        if isinstance(weights := kept.get(key), str):  # each seed may start, or learn, from a version of its own
+            kept[key] = re.sub(r"version_\d+", "version_*", weights)
     return kept
 
 

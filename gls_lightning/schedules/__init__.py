@@ -2,6 +2,7 @@
 
 from gls_lightning.schedules.falling import Falling
 from gls_lightning.schedules.in_epochs import InEpochs, Shape
+from gls_lightning.schedules.product import Product
 from gls_lightning.schedules.ramps import Cosine, Linear, Ramp, Smooth
 from gls_lightning.schedules.schedule import Constant, Schedule
 from gls_lightning.schedules.steps import Decay, Stairs
@@ -13,6 +14,7 @@ __all__ = [
     "Falling",
     "InEpochs",
     "Linear",
+    "Product",
     "Ramp",
     "Schedule",
     "Shape",

@@ -251,14 +251,15 @@ def _joined(leaves: Sequence[Tensor], of_type: torch.dtype) -> Tensor:
 
 def _tensors(batch: Batch) -> list[Tensor]:
     progress = [batch.progress] if isinstance(batch.progress, Tensor) else []
-    return [batch.inputs, batch.labels, batch.epsilon, *batch.starts, *progress]
+    return [batch.inputs, batch.labels, batch.epsilon, *batch.starts, *batch.targets, *progress]
 
 
 def _buffers(batch: Batch) -> Batch:
     """Makes a batch of buffers like a given one; while the radius is annealed its progress is one, too."""
-    inputs, labels, epsilon, *starts = (tensor.clone() for tensor in _tensors(batch))
+    inputs, labels, epsilon = batch.inputs.clone(), batch.labels.clone(), batch.epsilon.clone()
+    starts, targets = (tuple(tensor.clone() for tensor in group) for group in (batch.starts, batch.targets))
     progress = batch.progress if batch.at_target else inputs.new_zeros((), dtype=torch.float64)
-    return Batch(inputs, labels, epsilon, tuple(starts), progress)
+    return Batch(inputs, labels, epsilon, starts, progress, targets=targets)
 
 
 def _load(buffers: Batch, batch: Batch) -> None:

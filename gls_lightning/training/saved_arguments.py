@@ -50,5 +50,5 @@ def require_fitting_checkpoint(module: LightningModule, checkpoint: Mapping[str,
             "the checkpoint is of another estimator, or of other trainable parameters; model.init_from takes its "
             "network alone"
         )
-    for tensors in (saved, checkpoint.get("current_model_state", {})):  # the latter are SWA's
+    for tensors in (saved, checkpoint.get("current_model_state", {})):  # the latter beside an average
         require_finite(tensors)

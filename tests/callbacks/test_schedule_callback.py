@@ -12,7 +12,7 @@ from gls_lightning.main import main
 CONFIG = str(Path(__file__).parents[1] / "configs/schedules.yaml")
 STEPS = range(8)
 EPSILON = [0.05 * math.sin(math.pi / 2 * min(step / 6, 1)) ** 2 for step in STEPS]  # a cosine over three epochs
-SIGMA = [0.01 * (1 - 0.8 * max(0, step - 4) / 4) for step in STEPS]
+SIGMA = [0.01 * (1 - 0.8 * max(0, step - 4) / 4) * (3 - 2 * radius / 0.05) for step, radius in enumerate(EPSILON)]
 RHO = [0.1, 0.1, *[0.05] * 4, 0.025, 0.025]
 LEARNING_RATE = [5e-4, 5e-4, *[2.5e-4] * 6]
 

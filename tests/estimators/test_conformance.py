@@ -63,6 +63,9 @@ ESTIMATORS: dict[str, Case] = {
     "RGS": Case(rgs()),
     "RGS, antithetic": Case(rgs(antithetic=True)),
     "RGS, relative sigma": Case(rgs(relative_sigma=True), noise=lambda p: 0.1 * root_mean_square(p)),
+    "RGS, relative sigma with a smallest scale": Case(
+        rgs(relative_sigma=True, smallest_scale=0.7), noise=lambda p: 0.1 * root_mean_square(p).clamp_min(0.7)
+    ),
     # of eight members three at a time, the last chunk holds two
     "RGS, by vmap": Case(rgs(population_size=8, chunk_size=3), looped=rgs(population_size=8, chunk_size=1)),
     "PGPE": Case(pgpe(), exact_where_linear=False, sends=lambda parameters: 8),

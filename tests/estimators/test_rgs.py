@@ -115,6 +115,32 @@ def test_relative_sigma_scales_the_noise_by_the_root_mean_square_of_each_tensor(
     assert not any(p["zero"].any() for p in seen)
 
 
+def test_a_tensor_below_the_smallest_scale_gets_its_noise():
+    estimator, seen = RGS(sigma=0.25, relative_sigma=True, smallest_scale=0.1), []
+    params = {"x": torch.full((6,), 3.0, requires_grad=True), "zero": torch.zeros(6, requires_grad=True)}
+    estimator(lambda p: (seen.append(dict(p)) or p["x"].sum(), {}), params, Step(0, 0))
+    noise = torch.cat([(p["x"].detach() - 3) / (0.25 * 3) for p in seen])
+    assert noise.abs().max() < 5
+    assert 0.005 < torch.cat([p["zero"].detach() for p in seen]).std() < 0.1  # 0.25 * 0.1
+    equal = RGS(sigma=0.25, relative_sigma=True, smallest_scale=3.0)
+    both = []
+    equal(lambda p: (both.append(dict(p)) or p["x"].sum(), {}), params, Step(0, 0))
+    for first, second in zip(seen, both, strict=True):
+        assert torch.equal(first["x"], second["x"])
+        torch.testing.assert_close(second["zero"].detach(), 30 * first["zero"].detach())
+
+
+def test_relative_sigma_follows_the_parameters_from_step_to_step():
+    estimator = RGS(population_size=1, sigma=0.25, relative_sigma=True)
+
+    def noise(size: float) -> torch.Tensor:
+        x, seen = torch.full((6,), size, requires_grad=True), []
+        estimator(lambda p: (seen.append(p["x"].detach()) or p["x"].sum(), {}), {"x": x}, Step(0, 0))
+        return seen[0] - size
+
+    torch.testing.assert_close(noise(4.0), 4 * noise(1.0), rtol=1e-5, atol=1e-6)
+
+
 def test_a_parameter_keeps_its_noise_when_another_is_added_behind_it():
     x, y = torch.zeros(6, requires_grad=True), torch.zeros(3, requires_grad=True)
     seen = []
@@ -152,6 +178,11 @@ def test_a_population_that_the_processes_cannot_share_is_refused():
         ({"sigma": -0.1}, "sigma is -0.1"),
         ({"sigma": math.inf}, "sigma is inf"),
         ({"sigma": math.nan}, "sigma is nan"),
+        (
+            {"smallest_scale": -0.1, "relative_sigma": True},
+            "smallest_scale is -0.1; it must be finite and not negative",
+        ),
+        ({"smallest_scale": 0.1}, "smallest_scale is 0.1; it must be 0 without relative_sigma"),
         ({"population_size": 3, "antithetic": True}, "population_size is 3; it must be even for antithetic pairs"),
         ({"chunk_size": 0}, "chunk_size is 0; it must be at least 1"),
     ],

@@ -16,10 +16,21 @@ from gls_lightning.objectives import (
     Adversarial,
     Batch,
     Certified,
+    FeatureDistillation,
+    LogitDistillation,
     Objective,
     Standard,
 )
 from gls_lightning.relaxations import CROWNIBP, IBP, DeepPoly
+
+INPUT, CLASSES = (1, 3, 3), 4
+
+
+def distillation(kind: type[LogitDistillation | FeatureDistillation], **options) -> Objective:
+    torch.manual_seed(5)
+    teacher = nn.Sequential(nn.Flatten(), nn.Linear(9, 5), nn.ReLU(), nn.Linear(5, CLASSES)).double()
+    return kind(teacher=teacher, teacher_weights=None, weight=0.7, attack=PGD(steps=1, restarts=1), **options)
+
 
 OBJECTIVES = {
     "Standard": Standard(),
@@ -37,8 +48,11 @@ OBJECTIVES = {
     # the gradient of the link is the true one; test_taps.py has the other cuts.
     "TAPS": TAPS(classifier_relus=0, gradient_scale=1.0),
     "STAPS": STAPS(attack=PGD(steps=2, restarts=3), classifier_relus=0, gradient_scale=1.0, of_batch=False),
+    "LogitDistillation": distillation(LogitDistillation, temperature=2.0),
+    "LogitDistillation of clean images": distillation(LogitDistillation, points="clean", objective=Standard()),
+    "FeatureDistillation": distillation(FeatureDistillation, alpha=0.4),
+    "FeatureDistillation of bounds": distillation(FeatureDistillation, alpha=1.0),
 }
-INPUT, CLASSES = (1, 3, 3), 4
 
 
 @pytest.fixture(params=OBJECTIVES)
@@ -65,7 +79,8 @@ def relu_network() -> nn.Sequential:
 
 
 def with_starts(batch, objective, graph):
-    return batch._replace(starts=objective.draw_starts(graph, torch.arange(6), 0))
+    starts = objective.draw_starts(graph, torch.arange(6), 0)
+    return batch._replace(starts=starts, targets=objective.targets(batch.inputs))
 
 
 def evaluate(objective, net, batch, relaxation=None, tensors=None):
@@ -166,7 +181,7 @@ def test_vmap_over_parameters_equals_the_loop(objective, batch, relu_network):
     for i in range(3):
         loss, member_metrics = evaluate_member({name: p[i] for name, p in stacked.items()})
         torch.testing.assert_close(losses[i], loss)
-        assert all(metrics[name][i] == value for name, value in member_metrics.items())
+        torch.testing.assert_close({name: values[i] for name, values in metrics.items()}, member_metrics)
 
 
 def test_only_certified_uses_the_relaxation():

@@ -55,12 +55,15 @@ RHO_OPTIONS = {"shape": "epsilon", "factor": 0.01, "milestones": [], "start_epoc
 
 def test_options_that_earlier_versions_lacked_make_no_difference_at_their_defaults() -> None:
     before = make_run("a", {"sigma_decay.factor": 0.4, "trainer.callbacks": [RHO]})
-    later = {"shape": "step", "start_epoch": 0, "end_epoch": 0, "factor": 0.4}
+    later = {"shape": "step", "start_epoch": 0, "end_epoch": 0, "factor": 0.4, "ramp_factor": 1.0}
     options = {f"sigma_decay.{key}": value for key, value in later.items()}
     options["trainer.callbacks"] = [RHO | {"init_args": RHO_OPTIONS}]
+    options["model.init_args.estimator.init_args.smallest_scale"] = 0.0
     assert len(group_runs([before, make_run("b", options, seed=1)])) == 1
     for change in (
         {"sigma_decay.shape": "linear"},
+        {"sigma_decay.ramp_factor": 10},
+        {"model.init_args.estimator.init_args.smallest_scale": 0.01},
         {"trainer.callbacks": [RHO | {"init_args": RHO_OPTIONS | {"factor": 0.1}}]},
         {"trainer.callbacks": [RHO, "another"]},
     ):

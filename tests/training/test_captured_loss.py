@@ -24,6 +24,8 @@ from gls_lightning.objectives import (
     Adversarial,
     Batch,
     Certified,
+    FeatureDistillation,
+    LogitDistillation,
     Objective,
     ShiRegularizer,
     Standard,
@@ -43,6 +45,7 @@ ESTIMATORS: dict[str, Callable[[], GradientEstimator]] = {
     "PGPE": lambda: PGPE(population_size=4),
     "PGPE by vmap": lambda: PGPE(population_size=6, chunk_size=4),
 }
+TEACHER = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 3))
 OBJECTIVES: list[Objective] = [
     Standard(),
     Certified(natural_weight=0.3),
@@ -53,6 +56,8 @@ OBJECTIVES: list[Objective] = [
     CCIBP(alpha=0.5, attack=ATTACK),
     TAPS(latent_attack=ATTACK),
     STAPS(attack=ATTACK, latent_attack=ATTACK),
+    LogitDistillation(teacher=TEACHER, teacher_weights=None, attack=ATTACK, objective=MTLIBP(alpha=0.5, attack=ATTACK)),
+    FeatureDistillation(teacher=TEACHER, teacher_weights=None, attack=ATTACK, alpha=0.5),
 ]
 RELAXATIONS: list[Relaxation] = [
     IBP(),
@@ -91,7 +96,8 @@ class Problem:
         labels = torch.randint(3, (samples,), generator=generator)
         progress = min(1.0, step / self.ramp)
         starts = self.objective.draw_starts(self.graph, torch.arange(samples), step)
-        batch = Batch(images, labels, torch.tensor(0.1 * progress), starts, progress)
+        targets = self.objective.targets(images)
+        batch = Batch(images, labels, torch.tensor(0.1 * progress), starts, progress, targets=targets)
         tensors = {**dict(self.network.named_parameters()), **dict(self.network.named_buffers())}
         names = {name: name for name in self.params}
         return TrainingLoss(self.graph, self.relaxation, self.objective, tensors, names, batch, self.regularizers)

@@ -27,5 +27,6 @@ def landscape_loss(
         objective = module.objective if module.objective.uses_relaxation else Certified()
     starts = objective.draw_starts(module.graph, indices, module.seed, device=inputs.device)
     radius = torch.tensor(module.epsilon if epsilon is None else epsilon, dtype=torch.double, device=inputs.device)
-    batch = Batch(inputs.double(), labels, radius, tuple(start.double() for start in starts))
+    exact = inputs.double()
+    batch = Batch(exact, labels, radius, tuple(start.double() for start in starts), targets=objective.targets(exact))
     return TrainingLoss(module.graph, module.relaxation, objective, in_float64(tensors), names, batch)

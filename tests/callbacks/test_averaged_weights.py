@@ -1,6 +1,8 @@
 import copy
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from gls_lightning import CertifiedTrainingModule
-from gls_lightning.callbacks import SWA
+from gls_lightning.callbacks import EMA, SWA
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import Backprop
 from gls_lightning.relaxations import IBP
@@ -55,8 +57,25 @@ def mean(networks: list[nn.Sequential]) -> dict[str, Tensor]:
     return {name: torch.stack([state[name] for state in states]).mean(0).detach() for name in states[0]}
 
 
-def assert_is_average(network: nn.Sequential, networks: list[nn.Sequential]) -> None:
-    torch.testing.assert_close({n: p.detach() for n, p in network.named_parameters()}, mean(networks))
+def moving_average(networks: list[nn.Sequential]) -> dict[str, Tensor]:
+    first, *others = ({n: p.detach() for n, p in network.named_parameters()} for network in networks)
+    for other in others:
+        first = {name: 0.7 * p + 0.3 * other[name] for name, p in first.items()}
+    return first
+
+
+class Kind(NamedTuple):
+    """A way of averaging, and what it gives."""
+
+    callback: Callable[..., Callback]
+    expected: Callable[[list[nn.Sequential]], dict[str, Tensor]]
+
+    def assert_is_average(self, network: nn.Sequential, networks: list[nn.Sequential]) -> None:
+        torch.testing.assert_close({n: p.detach() for n, p in network.named_parameters()}, self.expected(networks))
+
+
+KINDS = {"SWA": Kind(SWA, mean), "EMA": Kind(partial(EMA, decay=0.7), moving_average)}
+of_every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
 
 def assert_has_population_statistics(network: nn.Sequential) -> None:
@@ -69,46 +88,53 @@ def assert_has_population_statistics(network: nn.Sequential) -> None:
 
 
 @pytest.mark.parametrize(("every_n_steps", "first"), [(1, 6), (2, 7), (3, 8)])
-def test_is_the_mean_of_the_last_networks(every_n_steps: int, first: int) -> None:
+@of_every_kind
+def test_is_the_average_of_the_last_networks(kind: Kind, every_n_steps: int, first: int) -> None:
     recorder = Recorder()  # 3 steps for each of 4 epochs
-    trained, trainer = fit(recorder, SWA(start_epoch=2, every_n_steps=every_n_steps), max_epochs=4)
+    trained, trainer = fit(recorder, kind.callback(start_epoch=2, every_n_steps=every_n_steps), max_epochs=4)
     averaged = recorder.trained[first::every_n_steps]
-    assert_is_average(cast(nn.Sequential, trained.network), averaged)
+    kind.assert_is_average(cast(nn.Sequential, trained.network), averaged)
     assert_has_population_statistics(cast(nn.Sequential, trained.network))
     validated = copy.deepcopy(trained.network.state_dict())
     trainer.validate(trained, datamodule=Images(batch_size=4), verbose=False)
     torch.testing.assert_close(trained.network.state_dict(), validated, rtol=0, atol=0)
 
 
-def test_validation_sees_the_average_once_there_is_one() -> None:
+@of_every_kind
+def test_validation_sees_the_average_once_there_is_one(kind: Kind) -> None:
     recorder = Recorder()
-    fit(SWA(start_epoch=1, every_n_steps=1), recorder, max_epochs=3, num_sanity_val_steps=0)
+    fit(kind.callback(start_epoch=1, every_n_steps=1), recorder, max_epochs=3, num_sanity_val_steps=0)
     before, *after = recorder.validated
     torch.testing.assert_close(mean([before]), mean(recorder.trained[2:3]), rtol=0, atol=0)
     assert_has_population_statistics(before)
     for network, end in zip(after, (6, 9), strict=True):
-        assert_is_average(network, recorder.trained[3:end])
+        kind.assert_is_average(network, recorder.trained[3:end])
         assert_has_population_statistics(network)
 
 
-def test_training_does_not_see_the_average() -> None:
+@pytest.mark.parametrize("precision", ["32-true", "64-true"])
+@of_every_kind
+def test_training_does_not_see_the_average(kind: Kind, precision: Any) -> None:
     averaged, plain = Recorder(), Recorder()
-    fit(SWA(start_epoch=0, every_n_steps=1), averaged, max_epochs=3)
-    fit(plain, max_epochs=3)
+    trained, _ = fit(kind.callback(start_epoch=0, every_n_steps=1), averaged, max_epochs=3, precision=precision)
+    fit(plain, max_epochs=3, precision=precision)
+    kind.assert_is_average(cast(nn.Sequential, trained.network), averaged.trained)
     for with_average, without in zip(averaged.trained, plain.trained, strict=True):
         parameters = (dict(network.named_parameters()) for network in (with_average, without))
         torch.testing.assert_close(*parameters, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("max_steps", [4, 5])
-def test_a_fit_that_stops_within_an_epoch_ends_with_statistics_of_the_average(max_steps: int) -> None:
+@of_every_kind
+def test_a_fit_that_stops_within_an_epoch_ends_with_statistics_of_the_average(kind: Kind, max_steps: int) -> None:
     recorder = Recorder()
-    trained, _ = fit(recorder, SWA(start_epoch=1, every_n_steps=1), max_steps=max_steps)
-    assert_is_average(cast(nn.Sequential, trained.network), recorder.trained[3:])
+    trained, _ = fit(recorder, kind.callback(start_epoch=1, every_n_steps=1), max_steps=max_steps)
+    kind.assert_is_average(cast(nn.Sequential, trained.network), recorder.trained[3:])
     assert_has_population_statistics(cast(nn.Sequential, trained.network))
 
 
-def test_checkpoints_hold_both_networks(tmp_path: Path) -> None:
+@of_every_kind
+def test_checkpoints_hold_both_networks(kind: Kind, tmp_path: Path) -> None:
     class Saving(Callback):
         def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
             trainer.save_checkpoint(tmp_path / f"{trainer.current_epoch}.ckpt")
@@ -117,25 +143,55 @@ def test_checkpoints_hold_both_networks(tmp_path: Path) -> None:
             trainer.save_checkpoint(tmp_path / "end.ckpt")
 
     recorder = Recorder()
-    fit(SWA(start_epoch=1, every_n_steps=1), recorder, Saving(), max_epochs=2)
+    fit(kind.callback(start_epoch=1, every_n_steps=1), recorder, Saving(), max_epochs=2)
 
     assert "current_model_state" not in torch.load(tmp_path / "0.ckpt", weights_only=True)
     for name in ("1.ckpt", "end.ckpt"):
         checkpoint = torch.load(tmp_path / name, weights_only=True)
         loaded = module()
         loaded.load_state_dict(checkpoint["state_dict"])
-        assert_is_average(cast(nn.Sequential, loaded.network), recorder.trained[3:])
+        kind.assert_is_average(cast(nn.Sequential, loaded.network), recorder.trained[3:])
         assert_has_population_statistics(cast(nn.Sequential, loaded.network))
         loaded.load_state_dict(checkpoint["current_model_state"])
-        assert_is_average(cast(nn.Sequential, loaded.network), recorder.trained[-1:])
+        kind.assert_is_average(cast(nn.Sequential, loaded.network), recorder.trained[-1:])
 
 
-def test_a_callback_serves_another_fit() -> None:
-    swa = SWA(start_epoch=1, every_n_steps=1)
-    fit(swa, max_epochs=2)
+@of_every_kind
+def test_a_callback_serves_another_fit(kind: Kind) -> None:
+    callback = kind.callback(start_epoch=1, every_n_steps=1)
+    fit(callback, max_epochs=2)
     recorder = Recorder()
-    trained, _ = fit(swa, recorder, max_epochs=2)
-    assert_is_average(cast(nn.Sequential, trained.network), recorder.trained[3:])
+    trained, _ = fit(callback, recorder, max_epochs=2)
+    kind.assert_is_average(cast(nn.Sequential, trained.network), recorder.trained[3:])
+
+
+@of_every_kind
+@pytest.mark.parametrize(("batches", "precision"), [(2, "32-true"), (4, "32-true"), (6, "32-true"), (5, "64-true")])
+def test_a_resumed_fit_has_both_networks(kind: Kind, batches: int, precision: Any, tmp_path: Path) -> None:
+    class Saving(Callback):
+        def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+            if trainer.global_step == batches:
+                trainer.save_checkpoint(tmp_path / "last.ckpt")
+
+    def averaging() -> Callback:
+        return kind.callback(start_epoch=1, every_n_steps=1)
+
+    whole, _ = fit(averaging(), Saving(), max_epochs=3, precision=precision)
+    resumed = module()
+    trainer = quiet_trainer(callbacks=[averaging()], max_epochs=3, precision=precision)
+    trainer.fit(resumed, datamodule=Images(batch_size=4), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
+    torch.testing.assert_close(resumed.state_dict(), whole.state_dict(), rtol=0, atol=0)
+
+
+def test_decay_0_is_the_last_network() -> None:
+    recorder = Recorder()
+    trained, _ = fit(recorder, EMA(decay=0.0), max_epochs=2)
+    torch.testing.assert_close(mean([cast(nn.Sequential, trained.network)]), mean(recorder.trained[-1:]))
+
+
+def test_two_averages_of_one_fit_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="SWA and EMA both average the weights of this fit; choose one"):
+        fit(SWA(start_epoch=1), EMA(), max_epochs=2)
 
 
 def test_a_fit_without_an_average_says_so() -> None:
@@ -148,5 +204,9 @@ def test_bad_settings_are_refused() -> None:
         SWA(start_epoch=-1)
     with pytest.raises(ConfigurationError, match="every_n_steps is 0"):
         SWA(start_epoch=1, every_n_steps=0)
+    with pytest.raises(ConfigurationError, match=r"EMA\.start_epoch is -1"):
+        EMA(start_epoch=-1)
+    with pytest.raises(ConfigurationError, match=r"EMA\.decay is 1; it must be at least 0 and below 1"):
+        EMA(decay=1)
     with pytest.raises(ConfigurationError, match="start_epoch 2, but training ends after 2 epochs"):
         fit(SWA(start_epoch=2), max_epochs=2)
