@@ -204,7 +204,7 @@ FLAT = """
 seed_everything: 0
 data:
   class_path: MNIST
-  init_args: {root: data, batch_size: 256}
+  init_args: {root: data, batch_size: 256, validation_size: 5000}
 model:
   class_path: CertifiedTrainingModule
   init_args:
@@ -225,7 +225,7 @@ model:
       init_args: {milestones: [50, 60], gamma: 0.2}
 epsilon_annealing: {end_epoch: 20}
 sigma_decay: {factor: 0.4, milestones: [50, 60]}
-trainer: {max_epochs: 70, gradient_clip_val: 10}
+trainer: {max_epochs: 70, gradient_clip_val: 10, float32_matmul_precision: high}
 """
 
 
