@@ -115,7 +115,7 @@ class TableResult(ResultFile):
 
     @property
     def notes(self) -> list[str]:
-        """What a reader must know about the numbers."""
+        """The lines that a reader of the numbers must know."""
         lines = ["Accuracies in percent: the mean over the seeds and its 95 % confidence interval (Student's t)."]
         if self.overrides:
             changed = [f"{key} {', '.join(of)}" for key, of in self.overrides.items()]

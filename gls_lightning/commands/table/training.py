@@ -83,7 +83,7 @@ class Training:
 
     @property
     def summary(self) -> CertificationSummary | None:
-        """What the complete certification found out; None if it is not complete."""
+        """The result of the complete certification; None if it is not complete."""
         if (checkpoint := self.checkpoint) is None:
             return None
         folder = evaluation_directory(CertificationSummary.DIRECTORY, checkpoint)
