@@ -132,6 +132,13 @@ class GLSCLI(LightningCLI):
             default=None,
             help="Published accuracies, for reports; changes nothing.",
         )
+        parser.add_argument(
+            "--first_stage",
+            type=str | None,
+            default=None,
+            help="The configuration of the network that this one starts from, which gls table trains first; every "
+            "other command needs model.init_from.",
+        )
         parser.add_lightning_class_args(EpsilonAnnealing, "epsilon_annealing")
         parser.add_lightning_class_args(SigmaDecay, "sigma_decay")
         for key in CHECKPOINTS:

@@ -114,6 +114,7 @@ class TestConfiguration:
         (run,) = parsed
         run.model.trace(run.datamodule.input_shape)
         assert run.model.graph.num_outputs == run.datamodule.num_classes
+        assert run.datamodule.validation_size == (200 if "digits" in name else 5000), "the test images would choose"
         # PGPE's estimate has many times the norm of the gradient.
         assert run.trainer.gradient_clip_val == (None if "pgpe" in name else 10)
 

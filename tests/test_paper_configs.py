@@ -194,6 +194,7 @@ def test_it_trains_what_its_first_line_says(
 
     name, radius = line.data.split()
     assert type(data).__name__ == DATA[name]
+    assert data.validation_size == 0, "the paper holds nothing out"
     numerator, _, denominator = radius.partition("/")
     assert module.epsilon == float(numerator) / float(denominator or 1)
 
@@ -257,6 +258,7 @@ def test_the_networks_to_start_from_are_there() -> None:
     for name, row in zip(named, starting, strict=True):
         start, own = described(SHIPPED / name), described(row)
         assert (start.network, start.data) == (own.network, own.data)
+        assert compose(row).content["first_stage"] == name
         assert start.method == ("IBP, GRAD" if "from IBP" in own.method else "PGD")
         assert f"--model.init_from=runs/{Path(name).stem}/version_0/checkpoints/last.ckpt\n" in row.read_text()
 

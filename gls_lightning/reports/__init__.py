@@ -4,6 +4,19 @@ from gls_lightning.reports.report import make_report
 from gls_lightning.reports.run_config import FlatConfig, flatten
 from gls_lightning.reports.run_groups import settings
 from gls_lightning.reports.run_search import find_runs
+from gls_lightning.reports.seed_statistics import SeedStatistics, seed_statistics
+from gls_lightning.reports.selection import held_out_images, selection
 from gls_lightning.reports.writing import write_report
 
-__all__ = ["FlatConfig", "find_runs", "flatten", "make_report", "settings", "write_report"]
+__all__ = [
+    "FlatConfig",
+    "SeedStatistics",
+    "find_runs",
+    "flatten",
+    "held_out_images",
+    "make_report",
+    "seed_statistics",
+    "selection",
+    "settings",
+    "write_report",
+]

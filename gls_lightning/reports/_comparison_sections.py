@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
-from gls_lightning.reports._comparison import CERTIFY, VALIDATION, Measurement, SeedStatistics, measurements
+from gls_lightning.reports._comparison import CERTIFY, VALIDATION, Measurement, measurements
 from gls_lightning.reports._document import DASH, Picture, ReportTable, Section
 from gls_lightning.reports._figures import Point, pareto_picture
 from gls_lightning.reports._run import Run
 from gls_lightning.reports.run_config import number
 from gls_lightning.reports.run_groups import RunGroup, differences
+from gls_lightning.reports.seed_statistics import SeedStatistics
+from gls_lightning.reports.selection import selection
 from gls_lightning.run_files import ACCURACIES
 
 EXPLANATION = (
@@ -31,7 +33,14 @@ def comparison_section(groups: Sequence[RunGroup]) -> Section:
     tables = [ReportTable("accuracies over seeds", ["configuration", "seeds", "measured by", *ACCURACIES], rows)]
     if len(runs) > 1:
         tables.append(_runs(groups))
-    return Section("Accuracies", notes, [EXPLANATION], tables, _pareto(groups, measured), sections=_differences(groups))
+    return Section(
+        "Accuracies",
+        notes,
+        [EXPLANATION, *_selections(groups)],
+        tables,
+        _pareto(groups, measured),
+        sections=_differences(groups),
+    )
 
 
 def _title(group: RunGroup) -> str:
@@ -39,6 +48,16 @@ def _title(group: RunGroup) -> str:
     if not isinstance(tables, list):
         return group.label
     return f"{group.label}\npaper's {'Table' if len(tables) == 1 else 'Tables'} {', '.join(map(str, tables))}"
+
+
+def _selections(groups: Sequence[RunGroup]) -> list[str]:
+    """Says which images chose: a sentence for each way, with the groups if there are several ways."""
+    chosen: dict[str, list[str]] = {}
+    for group in groups:
+        chosen.setdefault(selection(group.runs[0].config), []).append(group.label)
+    said = {way: labels for way, labels in chosen.items() if way}
+    whose = {way: "" if len(chosen) == 1 else f": {'; '.join(labels)}" for way, labels in said.items()}
+    return [f"{way[0].upper()}{way[1:]}{whose[way]}." for way in said]
 
 
 def _published(group: RunGroup, name: str) -> float | None:

@@ -68,9 +68,14 @@ def settings(config: FlatConfig) -> dict[str, Any]:
     kept = {key: value for key, value in kept.items() if key not in LATER or value != LATER[key]}
     if isinstance(callbacks := kept.get("trainer.callbacks"), list):
         kept["trainer.callbacks"] = [_without_later_options(callback) for callback in callbacks]
+<<<<<<< HEAD
     for key in (f"{MODEL}.init_from", f"{MODEL}.objective.init_args.teacher_weights"):
         if isinstance(weights := kept.get(key), str):  # each seed may start, or learn, from a version of its own
             kept[key] = re.sub(r"version_\d+", "version_*", weights)
+=======
+    if isinstance(start := kept.get(f"{MODEL}.init_from"), str):  # each seed may start from a run of its own
+        kept[f"{MODEL}.init_from"] = re.sub(r"(version|seed)_\d+", r"\1_*", start)
+>>>>>>> table
     return kept
 
 

@@ -29,7 +29,7 @@ from gls_lightning.run_files.places import (
     run_of_folder,
     set_metrics_aside,
 )
-from gls_lightning.run_files.result_file import DAMAGE
+from gls_lightning.run_files.result_file import DAMAGE, ResultFile
 from gls_lightning.run_files.tightness_curves import RelaxationCurve, TightnessCurves
 from gls_lightning.run_files.whole_file import STORAGE_ERRORS, append_whole, flush, write_or_undo, write_whole
 
@@ -50,6 +50,7 @@ __all__ = [
     "EvaluatedMetrics",
     "LandscapeDescription",
     "RelaxationCurve",
+    "ResultFile",
     "Share",
     "TightnessCurves",
     "append_whole",

@@ -204,7 +204,7 @@ FLAT = """
 seed_everything: 0
 data:
   class_path: MNIST
-  init_args: {root: data, batch_size: 256}
+  init_args: {root: data, batch_size: 256, validation_size: 5000}
 model:
   class_path: CertifiedTrainingModule
   init_args:

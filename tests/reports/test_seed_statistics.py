@@ -2,7 +2,7 @@
 
 import pytest
 
-from gls_lightning.reports._comparison import seed_statistics
+from gls_lightning.reports.seed_statistics import seed_statistics
 
 
 def test_three_seeds_by_hand() -> None:

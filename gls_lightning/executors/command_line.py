@@ -1,0 +1,29 @@
+"""Command lines of ``gls`` in processes of their own."""
+
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+
+
+class FailedCommandError(Exception):
+    """A command that ended with an error, which it has printed; says which command and how it ended."""
+
+
+def run_gls(words: Sequence[str], lock: int | None = None) -> None:
+    """Runs a command line of ``gls``, and waits until it ends.
+
+    Args:
+        words: The words behind ``gls``.
+        lock: Descriptor of a lock that is to be held as long as the command runs, even if this process is killed.
+
+    Raises:
+        FailedCommandError: It ended with an error.
+    """
+    print(f"$ gls {shlex.join(words)}", flush=True)
+    command = [sys.executable, "-m", "gls_lightning", *words]
+    code = subprocess.run(command, stdin=subprocess.DEVNULL, pass_fds=() if lock is None else (lock,)).returncode
+    if code:
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        raise FailedCommandError(f"gls {words[0]} {how}")

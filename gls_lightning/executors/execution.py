@@ -1,0 +1,228 @@
+"""Where jobs run, and how many at once."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import FrameType
+from typing import Any, Literal, NoReturn
+
+from submitit import LocalExecutor, LocalJob, SlurmExecutor
+from submitit.core.core import Job as Submitted
+from submitit.core.utils import FailedJobError
+
+from gls_lightning.arguments import require
+from gls_lightning.errors import ConfigurationError
+from gls_lightning.executors.devices import share_of_machine, visible_gpus
+from gls_lightning.executors.job import Job, log_file, work
+
+_YEAR = 366 * 24 * 60
+_DEFAULTS: dict[str, Any] = {"stderr_to_stdout": True}
+_PAUSE = 0.2
+_DEATH = "its process died"
+_LAST_LINES, _SECONDS_TO_END = 10, 10.0
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Where jobs run.
+
+    Args:
+        executor: ``local``, processes on this machine; or ``slurm``, one SLURM job for each.
+        jobs: How many run at once: on this machine on each GPU, or on the CPU if there is none, by default 1; with
+            SLURM in all, by default as many as there are.
+        slurm: Parameters of SLURM's jobs, named as options of ``sbatch``: ``partition``, ``time`` in minutes (by
+            default 1440), ``gpus_per_node``, ``cpus_per_task``, ``mem``, ``account`` and so on.
+
+    Raises:
+        ConfigurationError: ``jobs`` is below 1, or ``slurm`` is given for this machine.
+    """
+
+    executor: Literal["local", "slurm"] = "local"
+    jobs: int | None = None
+    slurm: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Checks the values."""
+        require(self.jobs is None or self.jobs >= 1, "jobs", self.jobs, "at least 1")
+        if self.slurm and self.executor != "slurm":
+            raise ConfigurationError(f"slurm is {dict(self.slurm)}, which needs --executor=slurm")
+
+    def start(self, folder: Path) -> LocalExecutor | SlurmExecutor:
+        """Makes the executor of submitit, whose files lie in a folder.
+
+        Raises:
+            ConfigurationError: There is no SLURM here, or no such parameter of its jobs.
+        """
+        if self.executor == "local":
+            executor = LocalExecutor(folder)
+            executor.update_parameters(timeout_min=_YEAR, **_DEFAULTS)
+            return executor
+        try:
+            slurm = SlurmExecutor(folder)
+            slurm.update_parameters(**{"time": 24 * 60, **_DEFAULTS, **self.slurm})
+        except RuntimeError as error:
+            raise ConfigurationError("executor is slurm, but there is no SLURM here: srun is not found") from error
+        except ValueError as error:
+            raise ConfigurationError(f"slurm is {dict(self.slurm)}: {' '.join(str(error).split())}") from error
+        return slurm
+
+    def environments(self) -> list[dict[str, str | None]] | None:
+        """Returns the variables for each of the jobs that run at once; None where SLURM decides about them."""
+        if self.executor == "slurm":
+            return None
+        gpus = visible_gpus()
+        slots = (self.jobs or 1) * max(1, len(gpus))
+        return [share_of_machine(slot, slots, gpus) for slot in range(slots)]
+
+
+def run_jobs(
+    jobs: Sequence[Job], folder: Path, execution: Execution, ended: Callable[[Job, str | None], None]
+) -> dict[str, str]:
+    """Runs jobs; one that fails or dies costs itself and those that come after it alone.
+
+    However this ends, by Ctrl-C or SIGTERM too, no job goes on; only SIGKILL leaves them running.
+
+    Args:
+        jobs: The jobs, in the order in which they start; each behind those that it comes after.
+        folder: For the log of each job.
+        execution: Where they run.
+        ended: Called with each job when it has ended, and with what was wrong.
+
+    Returns:
+        What was wrong, by the name of the job.
+
+    Raises:
+        ConfigurationError: There is no such executor here.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    run = _Run(folder, execution)
+    waiting, failures = list(jobs), dict[str, str]()
+
+    def end(job: Job, failure: str | None) -> None:
+        if failure is not None:
+            failures[job.name] = failure
+        ended(job, failure)
+
+    with _interruptible(), run:
+        while waiting or run.running:
+            for job, failure in run.collect():
+                end(job, failure)
+            for job in list(waiting):
+                if lost := [name for name in job.after if name in failures]:
+                    waiting.remove(job)
+                    end(job, f"not started, because {lost[0]} failed")
+                elif run.has_room and not {*job.after} & {*run.running, *(other.name for other in waiting)}:
+                    waiting.remove(job)
+                    run.start(job)
+            time.sleep(_PAUSE)
+    return failures
+
+
+class _Run:
+    """The jobs that are at work.
+
+    Args:
+        folder: For their logs.
+        execution: Where they run.
+    """
+
+    def __init__(self, folder: Path, execution: Execution) -> None:
+        self.folder = folder
+        self._own = TemporaryDirectory(prefix=".submitit-", dir=folder, ignore_cleanup_errors=True)
+        self.executor = execution.start(Path(self._own.name).absolute())
+        self.running: dict[str, tuple[int, Job, Submitted[str | None]]] = {}
+        self._environments = execution.environments()
+        self._most = execution.jobs if self._environments is None else len(self._environments)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        """Ends all jobs that are at work."""
+        submitted = [job for *_, job in self.running.values()]
+        for job in submitted:
+            job.cancel(check=False)
+        limit = time.monotonic() + _SECONDS_TO_END
+        while not all(job.done() for job in submitted) and time.monotonic() < limit:
+            time.sleep(_PAUSE)
+        self._own.cleanup()
+
+    @property
+    def has_room(self) -> bool:
+        """Says whether one more may start."""
+        return self._most is None or len(self.running) < self._most
+
+    def start(self, job: Job) -> None:
+        """Starts a job."""
+        slot = min(set(range(len(self.running) + 1)) - {taken for taken, *_ in self.running.values()})
+        environment = {} if self._environments is None else self._environments[slot]
+        log = log_file(self.folder, job)
+        with _errors_into(log):
+            self.running[job.name] = slot, job, self.executor.submit(work, job, log.absolute(), environment)
+
+    def collect(self) -> Iterator[tuple[Job, str | None]]:
+        """Takes out the jobs that have ended, each with what was wrong."""
+        for _, job, submitted in list(self.running.values()):
+            if submitted.done():
+                del self.running[job.name]
+                yield job, self._failure(job, submitted)
+
+    def _failure(self, job: Job, submitted: Submitted[str | None]) -> str | None:
+        # submitit itself would wait for the result, as a slow file system may bring it later.
+        if isinstance(submitted, LocalJob) and not submitted.paths.result_pickle.exists():
+            failure: str | None = _DEATH
+        elif (error := submitted.exception()) is not None:
+            failure = "an error" if isinstance(error, FailedJobError) else _DEATH
+        else:
+            failure = submitted.result()
+        if failure is None:
+            return None
+        log = log_file(self.folder, job)
+        text = log.read_text(errors="replace") or submitted.stdout() or ""
+        return "\n".join([f"{failure}; the end of {log}:", *(f"  {line}" for line in text.splitlines()[-_LAST_LINES:])])
+
+
+@contextmanager
+def _errors_into(log: Path) -> Iterator[None]:
+    """Lets processes that start meanwhile write their errors into a log: those between this process and a job."""
+    before = os.dup(2)
+    try:
+        with log.open("ab") as stream:
+            os.dup2(stream.fileno(), 2)
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Lets SIGTERM end a command as Ctrl-C does, also where a shell has it ignore Ctrl-C, which ends jobs.
+
+    Processes that start meanwhile import nothing from the working directory by accident.
+    """
+
+    def terminate(number: int, frame: FrameType | None) -> NoReturn:
+        sys.exit(128 + number)
+
+    before = {
+        signal.SIGTERM: signal.signal(signal.SIGTERM, terminate),
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
+    }
+    safe_path = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if safe_path is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = safe_path
