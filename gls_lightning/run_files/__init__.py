@@ -1,6 +1,7 @@
 """A run on disk: names and places of its files, writing them whole, and reading those with results."""
 
 from gls_lightning.run_files.accuracies import ACCURACIES, ACCURACY_METRICS
+from gls_lightning.run_files.accuracy_over_budget import AccuracyOverBudget
 from gls_lightning.run_files.certification_summary import RECORDS, CertificationSummary, Share
 from gls_lightning.run_files.checksum import is_archive, is_damaged, seal
 from gls_lightning.run_files.evaluated_metrics import EvaluatedMetrics
@@ -46,6 +47,7 @@ __all__ = [
     "REPORT",
     "RUNS",
     "STORAGE_ERRORS",
+    "AccuracyOverBudget",
     "CertificationSummary",
     "EvaluatedMetrics",
     "LandscapeDescription",
