@@ -36,12 +36,14 @@ class RunGroup:
 
     Attributes:
         label: Tells it from the other groups.
+        number: Its position among them, which decides its colour.
         runs: All of them.
         counted: Those that statistics are of: one for each seed.
         notes: Why the others are not counted.
     """
 
     label: str
+    number: int
     runs: Sequence[Run]
     counted: Sequence[Run]
     notes: Sequence[str]
@@ -54,7 +56,8 @@ def group_runs(runs: Sequence[Run]) -> list[RunGroup]:
         groups[json.dumps(settings(run.config), sort_keys=True, default=str) if run.config else run.name].append(run)
     labels = _labels([members[0] for members in groups.values()])
     return [
-        RunGroup(label, members, *_counted(members)) for label, members in zip(labels, groups.values(), strict=True)
+        RunGroup(label, number, members, *_counted(members))
+        for number, (label, members) in enumerate(zip(labels, groups.values(), strict=True))
     ]
 
 

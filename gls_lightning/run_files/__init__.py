@@ -13,7 +13,7 @@ from gls_lightning.run_files.landscape_files import (
     picture_file,
     table_file,
 )
-from gls_lightning.run_files.origin import provenance
+from gls_lightning.run_files.origin import RunOrigin, origin_of_run, provenance
 from gls_lightning.run_files.places import (
     CHECKPOINTS,
     CONFIG,
@@ -52,6 +52,7 @@ __all__ = [
     "EvaluatedMetrics",
     "LandscapeDescription",
     "RelaxationCurve",
+    "RunOrigin",
     "Share",
     "TightnessCurves",
     "append_whole",
@@ -65,6 +66,7 @@ __all__ = [
     "is_damaged",
     "is_run",
     "metrics_files",
+    "origin_of_run",
     "picture_file",
     "provenance",
     "run_of_checkpoint",
