@@ -8,7 +8,7 @@ from io import StringIO
 from typing import NamedTuple
 
 from gls_lightning.reports._comparison import seed_statistics
-from gls_lightning.reports._document import DASH, ReportTable, Section
+from gls_lightning.reports._document import ReportTable, Section
 from gls_lightning.reports._figures import budget_picture
 from gls_lightning.reports._lines import BANDS, Line, line_of_seeds
 from gls_lightning.reports._run import Run
@@ -25,17 +25,17 @@ POINTS = 200
 EXPLANATION = (
     "Certified accuracy as a limit of the time for each image would have given it, from the records of gls certify: a "
     "proof counts at the time that all stages spent on its image, on the machine that certified. An image without a "
-    "decision is open; what more time would decide of them is not known."
+    "decision is open: more time might have certified or refuted it."
 )
 
 
 class GroupBudgets(NamedTuple):
-    """What ``gls certify`` found out over time about the runs of a group that count.
+    """The runs of a group that count and whose certification has times.
 
     Attributes:
         group: The group.
-        runs: Those of its runs whose summaries have times.
-        budgets: Theirs.
+        runs: These runs.
+        budgets: Their accuracies over the time for each image.
     """
 
     group: RunGroup
@@ -62,14 +62,14 @@ def budget_section(groups: Sequence[RunGroup]) -> Section | None:
         return None
     first, last = min(proofs), max(proofs)
     positions = _positions(max(first, FIRST) / 2, max(last, FIRST))
-    passes = [name for of in found for budget in of.budgets for name in budget.passes]
-    bounds = f"One pass of bounds: what {', '.join(dict.fromkeys(passes)) or 'no bound'} certified without a search."
+    passes = list(dict.fromkeys(name for of in found for budget in of.budgets for name in budget.passes))
+    bounds = f"One pass of bounds: what {', '.join(passes)} certified, without optimisation or branch and bound."
     one_pass = {of.group.label: seed_statistics(of.values(lambda b: b.one_pass)).mean for of in found}
     certified = _lines(found, positions, AccuracyOverBudget.certified)
     pictures = [budget_picture(FILE, certified, one_pass, "certified accuracy")]
     pictures.append(budget_picture("open-over-budget", _lines(found, positions, AccuracyOverBudget.open), {}, "open"))
     files = {f"{FILE}.csv": _csv(found), f"{FILE}.json": _json(found)}
-    text = [EXPLANATION, bounds, *([BANDS] if any(len(of.runs) > 1 for of in found) else [])]
+    text = [EXPLANATION, *([bounds] if passes else []), *([BANDS] if any(len(of.runs) > 1 for of in found) else [])]
     tables = [_table(found, [seconds for seconds in BUDGETS if first < seconds < last])]
     return Section("Certified accuracy over time", _absent(groups), text, tables, pictures, files=files)
 
@@ -114,8 +114,8 @@ def _table(found: Sequence[GroupBudgets], shown: Sequence[float]) -> ReportTable
 
 def _cell(values: Sequence[float]) -> str:
     statistics = seed_statistics([100 * value for value in values])
-    deviation = DASH if statistics.deviation is None else f"{statistics.deviation:.2f}"
-    return f"{statistics.mean:.2f} ± {deviation}"
+    mean = f"{statistics.mean:.2f}"
+    return mean if statistics.deviation is None else f"{mean} ± {statistics.deviation:.2f}"
 
 
 def _csv(found: Sequence[GroupBudgets]) -> str:

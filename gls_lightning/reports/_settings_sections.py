@@ -6,6 +6,7 @@ from gls_lightning.reports._document import DASH, ReportTable, Section
 from gls_lightning.reports._run import Run
 from gls_lightning.reports.run_config import choices
 from gls_lightning.reports.run_groups import RunGroup, differences
+from gls_lightning.run_files import RunOrigin
 
 
 def settings_section(groups: Sequence[RunGroup]) -> Section:
@@ -16,7 +17,8 @@ def settings_section(groups: Sequence[RunGroup]) -> Section:
     marked = range(sum(len(set(row[1:])) > 1 for row in rows))
     about = ["Settings in which the configurations differ stand first, in bold."] if marked else []
     settings = ReportTable("settings", ["setting", *(group.label for group in groups)], rows, marked)
-    tables = [*([settings] if any(group.runs[0].config for group in groups) else []), _origins(groups)]
+    tables = [settings] if any(group.runs[0].config for group in groups) else []
+    tables += [_origins(groups)] if any(run.origin != RunOrigin() for group in groups for run in group.runs) else []
     return Section("Settings", text=about, tables=tables, sections=_all_differences(groups))
 
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -145,7 +146,7 @@ def write_run(
     return run
 
 
-def write_summary(folder: Path, counts: dict[str, int], epsilon: float = 0.1) -> None:
+def write_summary(folder: Path, counts: dict[str, int], epsilon: float = 0.1, **others: Any) -> None:
     share = Share(counts["total"], seconds=3.0, longest=1.0, mean=0.1, share=1.0)
     CertificationSummary(
         checkpoint="last.ckpt",
@@ -155,7 +156,13 @@ def write_summary(folder: Path, counts: dict[str, int], epsilon: float = 0.1) ->
         missing=0,
         **{f"{name}_accuracy": counts[name] / counts["total"] for name in ACCURACIES},
         intervals=dict.fromkeys(ACCURACY_METRICS, (0.125, 0.875)),
-        **{"total": share, "verdicts": {"certified": share}, "stages": {"IBP": share}, "hard": share},
+        **{"total": share, "stages": {"IBP": share}, "hard": share},
+        verdicts={
+            "certified": share,
+            "falsified": replace(share, samples=0),
+            "misclassified": replace(share, samples=0),
+        },
+        **others,
     ).write(folder)
 
 
@@ -220,8 +227,8 @@ class TestRunsOfFit:
         cells = Page(run / "report.html").row("certified accuracy in percent by seconds for each image")
         stages = [record["stage"] for record in decided if record["verdict"] == "certified"]
         one_pass = sum(stage in ("IBP", "CROWNIBP", "DeepPoly") for stage in stages)
-        assert cells[3] == f"{5 * one_pass:.2f} ± —"
-        assert cells[-2:] == [f"{5 * len(stages):.2f} ± —", f"{5 * (20 - len(decided)):.2f} ± —"]
+        assert cells[3] == f"{5 * one_pass:.2f}"
+        assert cells[-2:] == [f"{5 * len(stages):.2f}", f"{5 * (20 - len(decided)):.2f}"]
 
     def test_two_seeds_by_the_name_of_the_configuration(self, runs: Path) -> None:
         evaluation = runs / "version_2"  # as gls test and gls validate leave it
@@ -321,6 +328,65 @@ class TestComparison:
         assert "by last validation" in caption
         assert caption.endswith("without: network default, data default, IBP, estimator default (b/version_0)")
         assert page.row("values by configuration", "data.batch_size") == ["0", "1", "5"]
+
+
+class TestManyRuns:
+    def test_a_configuration_has_one_line_and_the_same_colour_everywhere(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for batch_size, certified in ((1, 0.5), (2, 0.7), (3, 0.9)):
+            for seed in (0, 1):
+                accuracies = (0.95, certified + seed / 100, 0.9)
+                write_run(f"b{batch_size}/version_{seed}", accuracies, seed=seed, data={"batch_size": batch_size})
+        figures = saved_figures(monkeypatch)
+        main(["report", "runs"])
+        by_label = {axis.get_ylabel(): axis for figure in figures for axis in figure.axes if len(axis.collections) == 3}
+        lines = by_label["certified accuracy [%]"].lines
+        assert [list(line.get_ydata()) for line in lines] == [pytest.approx([100 * c + 0.5]) for c in (0.5, 0.7, 0.9)]
+        ends = [
+            sorted({y for _, y in band.get_paths()[0].vertices})
+            for band in by_label["certified accuracy [%]"].collections
+        ]
+        assert ends == [pytest.approx([100 * c, 100 * c + 1]) for c in (0.5, 0.7, 0.9)]
+        (pareto,) = (axis for figure in figures for axis in figure.axes if axis.get_xlabel().startswith("natural"))
+        colours = [line.get_color() for line in lines]
+        assert len(set(colours)) == 3
+        assert [line.get_color() for line in pareto.lines[1:]] == colours
+        assert [line.get_color() for line in by_label["natural accuracy [%]"].lines] == colours
+
+    def test_settings_that_differ_are_marked(self) -> None:
+        for index, relaxation in enumerate(("IBP", "DeepPoly")):
+            model = {"init_args": {"epsilon": 0.1, "relaxation": {"class_path": relaxation}}}
+            write_run(f"a/version_{index}", (0.5, 0.5, 0.5), model=model)
+        main(["report", "runs"])
+        page = Page()
+        assert page.tables["settings"][0] == ["setting", "IBP", "DeepPoly"]
+        marked = re.findall('<tr class="marked"><th scope="row">(.*?)</th>', page.source)
+        assert marked == [page.tables["settings"][1][0]] == ["relaxation"]
+        assert "| **relaxation** | **IBP** | **DeepPoly** |" in Path("report.md").read_text()
+        assert page.notes == ""
+
+    def test_a_summary_of_an_earlier_version_is_named_and_others_are_shown(self) -> None:
+        for index, decisions in enumerate([{}, {"certified": {"IBP": [0.5]}, "falsified": {}, "misclassified": {}}]):
+            run = write_run(f"a/version_{index}", (0.5, 0.5, 0.5), seed=index)
+            write_summary(run / "certification", dict.fromkeys(("total", *ACCURACIES), 1), decisions=decisions)
+        main(["report", "runs"])
+        page = Page()
+        assert "a/version_0: an earlier version wrote its summary, without times" in page.notes
+        (row,) = page.tables["certified accuracy in percent by seconds for each image"][1:]
+        assert row[1:] == ["1", "1", "100.00", "100.00", "0.00"]
+
+
+def saved_figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """Returns a list that grows by each figure that is saved."""
+    figures: list[Figure] = []
+    save = Figure.savefig
+
+    def savefig(figure: Figure, *words: Any, **options: Any) -> None:
+        if figure not in figures:
+            figures.append(figure)
+        save(figure, *words, **options)
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    return figures
 
 
 class TestWhatIsAbsentOrDamaged:
