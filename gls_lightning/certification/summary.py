@@ -1,5 +1,6 @@
 """Accuracies from records."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +23,7 @@ class Summary:
         stages: The samples that each stage decided, the stage that decided most of them first.
         hard: The samples that branch and bound examined, or that no stage decided.
         total: All samples.
+        decisions: Seconds of each decided sample, increasing, by its verdict and by the stage that decided it.
     """
 
     natural_accuracy: float
@@ -31,6 +33,7 @@ class Summary:
     stages: Mapping[str, Share]
     hard: Share
     total: Share
+    decisions: Mapping[str, Mapping[str, Sequence[float]]]
 
     @property
     def intervals(self) -> dict[str, tuple[float, float]]:
@@ -60,7 +63,17 @@ def summarise(records: Sequence[Record]) -> Summary:
         stages=dict(sorted(stages.items(), key=lambda stage: -stage[1].samples)),
         hard=share(r for r in records if r.subdomains or r.verdict is Verdict.UNKNOWN),
         total=share(records),
+        decisions={verdict.value: _times(records, verdict) for verdict in Verdict if verdict.decided},
     )
+
+
+def _times(records: Iterable[Record], verdict: Verdict) -> dict[str, list[float]]:
+    """Returns the seconds of the samples with a verdict, increasing, by the stage."""
+    times: dict[str, list[float]] = defaultdict(list)
+    for record in sorted(records, key=lambda record: record.seconds):
+        if record.verdict is verdict:
+            times[str(record.stage)].append(record.seconds)
+    return dict(times)
 
 
 def _share(records: Iterable[Record], whole: int) -> Share:

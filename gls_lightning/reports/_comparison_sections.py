@@ -7,7 +7,7 @@ from gls_lightning.reports._document import DASH, Picture, ReportTable, Section
 from gls_lightning.reports._figures import Point, pareto_picture
 from gls_lightning.reports._run import Run
 from gls_lightning.reports.run_config import number
-from gls_lightning.reports.run_groups import RunGroup, differences
+from gls_lightning.reports.run_groups import RunGroup
 from gls_lightning.reports.seed_statistics import SeedStatistics
 from gls_lightning.reports.selection import selection
 from gls_lightning.run_files import ACCURACIES
@@ -33,14 +33,8 @@ def comparison_section(groups: Sequence[RunGroup]) -> Section:
     tables = [ReportTable("accuracies over seeds", ["configuration", "seeds", "measured by", *ACCURACIES], rows)]
     if len(runs) > 1:
         tables.append(_runs(groups))
-    return Section(
-        "Accuracies",
-        notes,
-        [EXPLANATION, *_selections(groups)],
-        tables,
-        _pareto(groups, measured),
-        sections=_differences(groups),
-    )
+    explanation = [EXPLANATION, *_selections(groups)]
+    return Section("Accuracies", notes, explanation, tables, _pareto(groups, measured))
 
 
 def _title(group: RunGroup) -> str:
@@ -77,18 +71,19 @@ def _cell(statistics: SeedStatistics | None, published: float | None) -> str:
 
 
 def _runs(groups: Sequence[RunGroup]) -> ReportTable:
-    header = ["run", "configuration", "seed", "epochs"]
-    header += [f"{name}, {source}" for source in (VALIDATION, CERTIFY) for name in ACCURACIES]
-    header.append(f"images, {CERTIFY}")
+    runs = [(run, group) for group in groups for run in group.runs]
+    certified = any(run.summary_at_target for run, _ in runs)
+    header = ["run", "configuration", "seed", "epochs", *(f"{name}, {VALIDATION}" for name in ACCURACIES)]
+    header += [*(f"{name}, {CERTIFY}" for name in ACCURACIES), f"images, {CERTIFY}"] if certified else []
     rows = [
-        [run.name, group.label, run.seed or DASH, str(run.metrics.epochs), *_accuracies(run)]
-        for group in groups
-        for run in group.runs
+        [run.name, group.label, run.seed or DASH, str(run.metrics.epochs), *_accuracies(run)][: len(header)]
+        for run, group in runs
     ]
     return ReportTable("accuracies of each run in percent", header, rows)
 
 
 def _accuracies(run: Run) -> list[str]:
+    """Returns those of the last validation, and those of ``gls certify`` with the number of its images."""
     _, validated = run.metrics.last_validation()
     certified = run.summary_at_target
     sources = validated, certified.accuracies if certified else {}
@@ -113,7 +108,7 @@ def _pareto(groups: Sequence[RunGroup], measured: Sequence[Mapping[str, Measurem
     caption = f"certified over natural accuracy by {source}, a point for each run that counts"
     if absent := [group.label for group in groups if group.label not in points]:
         caption += f"; without: {'; '.join(absent)}"
-    return [pareto_picture(points, papers, caption)]
+    return [pareto_picture(points, {group.label: group.number for group in groups}, papers, caption)]
 
 
 def _points(measurement: Measurement) -> list[Point]:
@@ -123,9 +118,3 @@ def _points(measurement: Measurement) -> list[Point]:
 def _paper_point(group: RunGroup) -> Point | None:
     natural, certified = _published(group, "natural"), _published(group, "certified")
     return None if natural is None or certified is None else (natural, certified)
-
-
-def _differences(groups: Sequence[RunGroup]) -> list[Section]:
-    rows = [[key, *values] for key, values in differences(groups).items()]
-    table = ReportTable("values by configuration", ["key", *(group.label for group in groups)], rows)
-    return [Section("Settings that differ", tables=[table], folded=True)] if rows else []

@@ -1,7 +1,7 @@
 """Parts of a report, whatever it is written as."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 DASH = "—"
 """Stands for what there is not."""
@@ -17,11 +17,13 @@ class ReportTable:
         caption: What it shows.
         header: The names of the columns.
         rows: The cells.
+        marked: Positions of the rows that are shown in bold.
     """
 
     caption: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
+    marked: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,12 @@ class Section:
 
     Attributes:
         heading: Its heading.
-        notes: What is absent or damaged.
+        notes: What is wrong: damaged, absent though it should be there, not counted.
         text: Paragraphs.
         tables: Tables.
         pictures: Pictures.
         code: The text of a YAML file.
+        files: Numbers in files beside the pictures: the text, by the name.
         sections: Parts of this part.
         folded: Whether it is shown only when asked for.
     """
@@ -64,5 +67,6 @@ class Section:
     tables: Sequence[ReportTable] = ()
     pictures: Sequence[Picture] = ()
     code: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
     sections: Sequence["Section"] = ()
     folded: bool = False

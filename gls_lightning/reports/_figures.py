@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gls_lightning.figure_style import COLOURS, line_style, new_figure, tidy
 from gls_lightning.reports._document import Picture
-from gls_lightning.reports._metric_table import Curve
+from gls_lightning.reports._lines import Line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,38 +18,78 @@ LOG_RATIO = 100
 """Positive curves whose values differ by this factor get a logarithmic axis."""
 
 
-def curve_picture(name: str, curves: Mapping[str, Curve], label: str, *, percent: bool = False) -> Picture:
-    """Draws curves over epochs.
+def curve_picture(name: str, lines: Mapping[str, Line], label: str, *, percent: bool = False) -> Picture:
+    """Draws lines over epochs.
 
     Args:
         name: Name of the picture.
-        curves: At least one, by their labels.
+        lines: At least one, by their labels.
         label: What they show; the last part of a metric's name labels the vertical axis.
         percent: Whether the values are fractions, to be shown in percent.
     """
+    figure, axes = _figure(len(lines) if len(lines) > 1 else 0)
     factor = 100 if percent else 1
-    titles = list(curves) if len(curves) > 1 else []
-    figure, axes = _figure(len(titles))
-    for index, curve in enumerate(curves.values()):
-        values = [factor * value for value in curve.values()]
-        axes.plot(list(curve), values, marker="o" if len(curve) < 10 else "", markersize=3, **line_style(index))
+    _draw_lines(axes, lines.values(), factor)
     short = label.rpartition("/")[2]  # a metric's whole name is longer than the axis
     axes.set(xlabel="epoch", ylabel=f"{short} [%]" if percent else short)
     axes.yaxis.label.set_parse_math(False)
     axes.xaxis.get_major_locator().set_params(integer=True)
-    if not percent and _spans_magnitudes(curves.values()):
+    if not percent and _spans_magnitudes(lines.values()):
         axes.set_yscale("log")
-    if titles:
-        _legend(figure, axes.lines, titles)
-    ends = (f"{title} ends at {factor * list(curve.values())[-1]:.4g}" for title, curve in curves.items())
+    if len(lines) > 1:
+        _legend(figure, axes.lines, list(lines))
+    ends = (f"{title} ends at {factor * line.means[-1]:.4g}" for title, line in lines.items())
     return _picture(figure, name, f"{label} over epochs", f"{label} over epochs: {', '.join(ends)}")
 
 
-def pareto_picture(points: Mapping[str, Sequence[Point]], published: Mapping[str, Point], caption: str) -> Picture:
+def budget_picture(name: str, lines: Mapping[str, Line], one_pass: Mapping[str, float], label: str) -> Picture:
+    """Draws fractions of the images over the seconds for each image.
+
+    Args:
+        name: Name of the picture.
+        lines: At least one, by the labels of the configurations.
+        one_pass: The fractions that one pass of bounds certifies, by the same labels.
+        label: What the lines show.
+    """
+    figure, axes = _figure(len(lines) + 1)  # as high with the dotted lines as without
+    _draw_lines(axes, lines.values(), 100, drawstyle="steps-post")
+    handles, labels = list(axes.lines), list(lines)
+    for title, fraction in one_pass.items():
+        colour = COLOURS[lines[title].number % len(COLOURS)]
+        axes.axhline(100 * fraction, color=colour, linewidth=1, linestyle=":")
+    if one_pass:
+        handles += axes.plot([], [], "k:", linewidth=1)
+        labels.append("one pass of bounds, dotted")
+    axes.set(xscale="log", xlabel="seconds for each image", ylabel=f"{label} [%]")
+    _legend(figure, handles, labels)
+    ends = (f"{title} ends at {100 * line.means[-1]:.2f} %" for title, line in lines.items())
+    caption = f"{label} over the seconds for each image"
+    return _picture(figure, name, caption, f"{caption}: {', '.join(ends)}")
+
+
+def _draw_lines(axes: Any, lines: Iterable[Line], factor: float, drawstyle: str = "default") -> None:
+    """Draws lines with their bands, in the colours of their numbers; those of percents within 0 and 100."""
+    steps = "post" if drawstyle == "steps-post" else None
+    for line in lines:
+        values = [factor * value for value in line.means]
+        style = {**line_style(line.number), "drawstyle": drawstyle}
+        axes.plot(line.positions, values, marker="o" if len(values) < 10 else "", markersize=3, **style)
+        if line.bands:
+            low, high = ([factor * end for end in ends] for ends in zip(*line.bands, strict=True))
+            axes.fill_between(line.positions, low, high, color=style["color"], alpha=0.15, linewidth=0, step=steps)
+    if factor == 100:
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, -2), min(high, 102))
+
+
+def pareto_picture(
+    points: Mapping[str, Sequence[Point]], numbers: Mapping[str, int], published: Mapping[str, Point], caption: str
+) -> Picture:
     """Draws certified over natural accuracy, and the Pareto front.
 
     Args:
         points: Natural and certified accuracy in percent of the runs of each group, by the group's label.
+        numbers: The numbers of the groups, which decide their colours.
         published: The paper's, as far as it has them.
         caption: What stands below the picture.
     """
@@ -57,7 +97,8 @@ def pareto_picture(points: Mapping[str, Sequence[Point]], published: Mapping[str
     front = pareto_front(point for group in points.values() for point in group)
     (line,) = axes.plot(*zip(*front, strict=True), color="grey", linewidth=1, drawstyle="steps-pre", zorder=1)
     handles, labels = [line], ["Pareto front"]
-    for index, (label, group) in enumerate(points.items()):
+    for label, group in points.items():
+        index = numbers[label]
         style = {"color": COLOURS[index % len(COLOURS)], "marker": "os^Dv"[index % 5], "linestyle": "none"}
         handles += axes.plot(*zip(*group, strict=True), **style)
         labels.append(label)
@@ -97,8 +138,8 @@ def _legend(figure: "Figure", handles: Sequence[Any], labels: Sequence[str]) -> 
         text.set_text(label)
 
 
-def _spans_magnitudes(curves: Iterable[Curve]) -> bool:
-    values = [value for curve in curves for value in curve.values() if not math.isnan(value)]
+def _spans_magnitudes(lines: Iterable[Line]) -> bool:
+    values = [value for line in lines for value in line.means if not math.isnan(value)]
     return bool(values) and min(values) > 0 and max(values) / min(values) > LOG_RATIO
 
 

@@ -9,7 +9,7 @@ from gls_lightning.configuration import compose
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.reports._metric_table import MetricTable, read_metrics
 from gls_lightning.reports.run_config import MODEL, SEED, FlatConfig, flatten, number
-from gls_lightning.run_files import CONFIG, DAMAGE, RECORDS, CertificationSummary
+from gls_lightning.run_files import CONFIG, DAMAGE, RECORDS, CertificationSummary, RunOrigin
 
 _ENDS_EARLIER = ("trainer.max_steps", "trainer.max_time")
 
@@ -37,6 +37,11 @@ class Run:
     metrics: MetricTable
     summaries: Mapping[str, CertificationSummary]
     summary_notes: Sequence[str]
+
+    @property
+    def origin(self) -> RunOrigin:
+        """When and by which version it was trained, as far as its configuration says."""
+        return RunOrigin.read(self.config_text)
 
     @property
     def seed(self) -> str | None:

@@ -7,9 +7,9 @@ from gls_lightning.reports._document import INITIAL, ReportTable, Section
 from gls_lightning.reports._evaluation_sections import metrics_section, tightness_sections
 from gls_lightning.reports._figures import curve_picture
 from gls_lightning.reports._landscape_sections import landscape_sections
-from gls_lightning.reports._metric_table import Curve
+from gls_lightning.reports._lines import BANDS, Line, line_of_epochs, single_line
 from gls_lightning.reports._run import Run
-from gls_lightning.reports.run_config import choices
+from gls_lightning.reports.run_groups import RunGroup
 from gls_lightning.run_files import ACCURACIES, CertificationSummary, Share
 
 TRAINING = {"train/loss": "training loss", "epsilon": "epsilon", "sigma": "sigma", "learning_rate": "learning rate"}
@@ -17,20 +17,28 @@ VALIDATION = {f"val/{name}_accuracy": f"{name} accuracy" for name in ACCURACIES}
 DIAGNOSTICS = ("landscape/", "statistics/")
 
 
-def curves_section(runs: Sequence[Run]) -> Section:
-    """Draws the curves of training and validation, those of all runs in the same axes."""
+def curves_section(groups: Sequence[RunGroup]) -> Section:
+    """Draws the curves of training and validation, a line for each configuration."""
+    runs = [run for group in groups for run in group.runs]
     notes = [f"{run.name}: {note}" for run in runs for note in (*run.metrics.notes, *_not_finite(run))]
     pictures, absent = [], []
     for metric, label in (TRAINING | VALIDATION).items():
-        curves = {run.name: curve for run in runs if (curve := run.metrics.curve(metric))}
-        if curves:
+        if lines := {group.label: line for group in groups if (line := _line(group, metric))}:
             name = f"curve-{metric.replace('/', '-').replace('_', '-')}"
-            pictures.append(curve_picture(name, curves, label, percent=metric in VALIDATION))
+            pictures.append(curve_picture(name, lines, label, percent=metric in VALIDATION))
         else:
             absent.append(label)
-    if absent:
-        notes.append(f"not logged: {', '.join(absent)}")
-    return Section("Curves", notes, ["Accuracies are those of validation."], pictures=pictures)
+    text = ["Accuracies are those of validation."]
+    text += [BANDS] if any(len(group.counted) > 1 for group in groups) else []
+    text += [f"Not logged: {', '.join(absent)}."] if absent else []
+    return Section("Curves", notes, text, pictures=pictures)
+
+
+def _line(group: RunGroup, metric: str) -> Line | None:
+    """Returns the line of the runs that count and have logged the metric; None if they share no epoch."""
+    curves = [curve for run in group.counted if (curve := run.metrics.curve(metric))]
+    line = line_of_epochs(group.number, curves) if curves else None
+    return line if line and line.positions else None
 
 
 def run_section(run: Run, number: int) -> Section:
@@ -44,14 +52,14 @@ def run_section(run: Run, number: int) -> Section:
     notes = [run.config_note] if run.config_note else []
     if run.missing_epochs:
         notes.append(f"not finished: {run.missing_epochs} of {run.config['trainer.max_epochs']} epochs are missing")
-    table = ReportTable("configuration", ["choice", "value"], list(choices(run.config).items()))
     measured = metrics_section(run.directory)
-    parts = [*([measured] if measured else []), _certification(run), *tightness_sections(run.directory, name)]
+    certified = _certification(run)
+    parts = [*(part for part in (measured, certified) if part), *tightness_sections(run.directory, name)]
     parts += [*landscape_sections(run.directory, name), *_diagnostics(run, name)]
     if run.config_text:
         parts.append(Section("Whole configuration", code=run.config_text, folded=True))
     where = f"Directory: {run.directory}"
-    return Section(f"Run {run.name}", notes, [where], [table] if run.config else [], sections=parts)
+    return Section(f"Run {run.name}", notes, [where], sections=parts)
 
 
 def _not_finite(run: Run) -> list[str]:
@@ -61,12 +69,9 @@ def _not_finite(run: Run) -> list[str]:
     ]
 
 
-def _certification(run: Run) -> Section:
-    notes = list(run.summary_notes)
-    if not run.summaries and not notes:
-        notes = ["gls certify has left no summary here"]
+def _certification(run: Run) -> Section | None:
     sections = [_summary(directory, summary) for directory, summary in run.summaries.items()]
-    return Section("Certification", notes, sections=sections)
+    return Section("Certification", run.summary_notes, sections=sections) if sections or run.summary_notes else None
 
 
 def _summary(directory: str, summary: CertificationSummary) -> Section:
@@ -95,14 +100,15 @@ def _shares(caption: str, shares: Mapping[str, Share]) -> ReportTable:
 
 def _diagnostics(run: Run, name: str) -> list[Section]:
     """Draws the curves of the diagnostics, those of one unit in the same axes."""
-    charts: dict[str, dict[str, Curve]] = defaultdict(dict)
+    charts: dict[str, dict[str, Line]] = defaultdict(dict)
     for metric in sorted(run.metrics.values):
         if metric.startswith(DIAGNOSTICS):
             chart, line = _chart(metric)
-            charts[chart][line] = run.metrics.curve(metric)
+            lines = charts[chart]
+            lines[line] = single_line(len(lines), run.metrics.curve(metric))
     pictures = [
-        curve_picture(f"{name}-diagnostics-{number}", curves, chart)
-        for number, (chart, curves) in enumerate(charts.items())
+        curve_picture(f"{name}-diagnostics-{number}", lines, chart)
+        for number, (chart, lines) in enumerate(charts.items())
     ]
     return [Section("Diagnostics over epochs", pictures=pictures)] if pictures else []
 

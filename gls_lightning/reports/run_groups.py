@@ -39,12 +39,14 @@ class RunGroup:
 
     Attributes:
         label: Tells it from the other groups.
+        number: Its position among them, which decides its colour.
         runs: All of them.
         counted: Those that statistics are of: one for each seed.
         notes: Why the others are not counted.
     """
 
     label: str
+    number: int
     runs: Sequence[Run]
     counted: Sequence[Run]
     notes: Sequence[str]
@@ -57,7 +59,8 @@ def group_runs(runs: Sequence[Run]) -> list[RunGroup]:
         groups[json.dumps(settings(run.config), sort_keys=True, default=str) if run.config else run.name].append(run)
     labels = _labels([members[0] for members in groups.values()])
     return [
-        RunGroup(label, members, *_counted(members)) for label, members in zip(labels, groups.values(), strict=True)
+        RunGroup(label, number, members, *_counted(members))
+        for number, (label, members) in enumerate(zip(labels, groups.values(), strict=True))
     ]
 
 
@@ -68,14 +71,9 @@ def settings(config: FlatConfig) -> dict[str, Any]:
     kept = {key: value for key, value in kept.items() if key not in LATER or value != LATER[key]}
     if isinstance(callbacks := kept.get("trainer.callbacks"), list):
         kept["trainer.callbacks"] = [_without_later_options(callback) for callback in callbacks]
-<<<<<<< HEAD
     for key in (f"{MODEL}.init_from", f"{MODEL}.objective.init_args.teacher_weights"):
-        if isinstance(weights := kept.get(key), str):  # each seed may start, or learn, from a version of its own
-            kept[key] = re.sub(r"version_\d+", "version_*", weights)
-=======
-    if isinstance(start := kept.get(f"{MODEL}.init_from"), str):  # each seed may start from a run of its own
-        kept[f"{MODEL}.init_from"] = re.sub(r"(version|seed)_\d+", r"\1_*", start)
->>>>>>> table
+        if isinstance(weights := kept.get(key), str):  # each seed may start, or learn, from a run of its own
+            kept[key] = re.sub(r"(version|seed)_\d+", r"\1_*", weights)
     return kept
 
 

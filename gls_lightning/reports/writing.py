@@ -24,26 +24,34 @@ def write_report(report: Section, page: Path) -> list[Path]:
 
     Args:
         report: What it says.
-        page: The HTML file. The Markdown file gets the same name with ``.md``, and a folder for its pictures.
+        page: The HTML file. The Markdown file gets the same name with ``.md``, and a folder for its pictures and
+            numbers.
 
     Returns:
         The two files.
     """
     markdown, folder = page.with_suffix(".md"), page.with_name(f"{page.stem}_figures")
-    pictures = list(_pictures(report))
-    if pictures:
+    sections = list(_all_sections(report))
+    figures = {f"{picture.name}.png": picture.png for section in sections for picture in section.pictures}
+    figures |= {name: text.encode() for section in sections for name, text in section.files.items()}
+    if figures:
         folder.mkdir(exist_ok=True)
-    for picture in pictures:
-        write_whole(folder / f"{picture.name}.png", partial(Path.write_bytes, data=picture.png))
-    texts = {page: as_html(report), markdown: as_markdown(report, folder.name)}
+    for name, content in figures.items():
+        write_whole(folder / name, partial(Path.write_bytes, data=content))
+    texts = {page: as_html(report, folder.name), markdown: as_markdown(report, folder.name)}
     for path, text in texts.items():
         write_whole(path, partial(Path.write_text, data=text, encoding="utf-8"))
     return list(texts)
 
 
-def as_html(report: Section) -> str:
-    """Returns a page that needs no other file."""
-    return _render("report.html.j2", {"embedded": _embedded, "data_uri": _data_uri}, report=report)
+def as_html(report: Section, folder: str) -> str:
+    """Returns a page that needs no other file.
+
+    Args:
+        report: What it says.
+        folder: The name of the folder with the files that it names.
+    """
+    return _render("report.html.j2", {"embedded": _embedded, "data_uri": _data_uri}, report=report, folder=folder)
 
 
 def as_markdown(report: Section, folder: str) -> str:
@@ -51,7 +59,7 @@ def as_markdown(report: Section, folder: str) -> str:
 
     Args:
         report: What it says.
-        folder: The name of the folder with the pictures.
+        folder: The name of the folder with the pictures and the numbers.
     """
     names = {"report": report, "folder": Markup(quote(folder))}
     return _render("report.md.j2", {"fenced": _fenced}, finalize=_escape_markdown, **names)
@@ -70,10 +78,10 @@ def _render(template: str, filters: dict[str, Any], *, finalize: Any = None, **n
     return environment.get_template(template).render(version=__version__, **names) + "\n"
 
 
-def _pictures(section: Section) -> Iterator[Picture]:
-    yield from section.pictures
+def _all_sections(section: Section) -> Iterator[Section]:
+    yield section
     for part in section.sections:
-        yield from _pictures(part)
+        yield from _all_sections(part)
 
 
 def _embedded(picture: Picture) -> Markup:

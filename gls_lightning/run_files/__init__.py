@@ -1,6 +1,7 @@
 """A run on disk: names and places of its files, writing them whole, and reading those with results."""
 
 from gls_lightning.run_files.accuracies import ACCURACIES, ACCURACY_METRICS
+from gls_lightning.run_files.accuracy_over_budget import AccuracyOverBudget
 from gls_lightning.run_files.certification_summary import RECORDS, CertificationSummary, Share
 from gls_lightning.run_files.checksum import is_archive, is_damaged, seal
 from gls_lightning.run_files.evaluated_metrics import EvaluatedMetrics
@@ -12,7 +13,7 @@ from gls_lightning.run_files.landscape_files import (
     picture_file,
     table_file,
 )
-from gls_lightning.run_files.origin import provenance
+from gls_lightning.run_files.origin import RunOrigin, origin_of_run, provenance
 from gls_lightning.run_files.places import (
     CHECKPOINTS,
     CONFIG,
@@ -46,11 +47,13 @@ __all__ = [
     "REPORT",
     "RUNS",
     "STORAGE_ERRORS",
+    "AccuracyOverBudget",
     "CertificationSummary",
     "EvaluatedMetrics",
     "LandscapeDescription",
     "RelaxationCurve",
     "ResultFile",
+    "RunOrigin",
     "Share",
     "TightnessCurves",
     "append_whole",
@@ -64,6 +67,7 @@ __all__ = [
     "is_damaged",
     "is_run",
     "metrics_files",
+    "origin_of_run",
     "picture_file",
     "provenance",
     "run_of_checkpoint",

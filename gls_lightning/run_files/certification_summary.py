@@ -1,10 +1,12 @@
 """Files of ``gls certify``: records, and ``summary.json``."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from gls_lightning.run_files.accuracies import ACCURACIES
+from gls_lightning.run_files.accuracy_over_budget import AccuracyOverBudget
 from gls_lightning.run_files.result_file import ResultFile
 
 RECORDS = "records-*.jsonl"
@@ -65,6 +67,7 @@ class CertificationSummary(ResultFile):
     verdicts: Mapping[str, Share]
     stages: Mapping[str, Share]
     hard: Share
+    decisions: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Checks what readers rely on."""
@@ -74,6 +77,12 @@ class CertificationSummary(ResultFile):
                 if not 0 <= value <= 1:
                     raise ValueError(f"an accuracy is {value}")
         _ = self.dataset, self.epsilon
+        for verdict, stages in self.decisions.items():
+            seconds = [moment for times in stages.values() for moment in times]
+            if not all(0 <= moment < math.inf for moment in seconds):
+                raise ValueError(f"the time of a {verdict} image is no number of seconds")
+            if len(seconds) != self.verdicts[verdict].samples:
+                raise ValueError(f"{len(seconds)} times of {self.verdicts[verdict].samples} {verdict} images")
 
     @property
     def dataset(self) -> str:
@@ -89,6 +98,18 @@ class CertificationSummary(ResultFile):
     def accuracies(self) -> dict[str, float]:
         """The accuracies by their short names."""
         return {name: getattr(self, f"{name}_accuracy") for name in ACCURACIES}
+
+    @property
+    def over_budget(self) -> AccuracyOverBudget | None:
+        """The accuracies over the time for each image; None if an earlier version wrote the file, without times."""
+        if not self.decisions:
+            return None
+        proofs = {stage: sorted(times) for stage, times in self.decisions["certified"].items()}
+        refutations: dict[str, list[float]] = {}
+        for verdict in ("falsified", "misclassified"):
+            for stage, times in self.decisions[verdict].items():
+                refutations[stage] = sorted([*refutations.get(stage, []), *times])
+        return AccuracyOverBudget(self.total.samples, proofs, refutations)
 
     def interval(self, name: str) -> tuple[float, float]:
         """Returns the ends of the interval of an accuracy with this short name."""

@@ -1,11 +1,76 @@
-"""Origin of a file: the versions of the software that made it, and the commit."""
+"""Origin of a file: the versions of the software that made it, the commit, and of a run the time that it took."""
 
 import json
+import re
 import subprocess
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
+from typing import NamedTuple, Self
 
 from gls_lightning.version import __version__
+
+
+class RunOrigin(NamedTuple):
+    """Origin of a run, as the first line of its configuration tells it.
+
+    Attributes:
+        version: Of this package; empty if it is not known.
+        commit: Of this package; empty if it is not known.
+        changed: ``-dirty`` if files differed from the commit.
+        started: When the run, or the last part of a resumed one, started.
+        seconds: How long that took; None while it trains, or if it was interrupted.
+    """
+
+    version: str = ""
+    commit: str = ""
+    changed: str = ""
+    started: datetime | None = None
+    seconds: float | None = None
+
+    @classmethod
+    def read(cls, config: str) -> Self:
+        """Reads what the text of a configuration says; earlier versions and other programs wrote less, or nothing."""
+        first, _, _ = config.partition("\n")
+        if not first.startswith("# "):
+            return cls()
+        version, commit, started, seconds = (
+            re.search(pattern, first)
+            for pattern in (
+                r"\bgls_lightning ([\w.+]+)",
+                r"\bcommit (\w+)(-dirty)?",
+                rf"{_STARTED}(\S+Z)",
+                rf"{_TOOK}(\d+\.\d) s",
+            )
+        )
+        return cls(
+            version[1] if version else "",
+            commit[1] if commit else "",
+            (commit[2] or "") if commit else "",
+            _moment(started[1]) if started else None,
+            float(seconds[1]) if seconds else None,
+        )
+
+
+_STARTED, _TOOK = "started ", "took "
+
+
+def origin_of_run(started: datetime, seconds: float | None = None) -> str:
+    """Returns the first line of a configuration, without its end.
+
+    Args:
+        started: When the run started.
+        seconds: How long it took, once it has ended.
+    """
+    line = f"# {provenance()}, {_STARTED}{started.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return line if seconds is None else f"{line}, {_TOOK}{seconds:.1f} s"
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
 
 
 def provenance() -> str:

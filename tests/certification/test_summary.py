@@ -60,6 +60,11 @@ def test_where_the_time_went():
         "misclassified": (1, 0.5, 0.5),
         "error": (1, 0.25, 0.25),
     }
+    assert summary.decisions == {
+        "certified": {"IBP": [2.0, 3.0], "BranchAndBound": [30.0]},
+        "falsified": {"PGD": [1.0], "BranchAndBound": [10.0]},
+        "misclassified": {"natural": [0.5]},
+    }
     assert summary.hard == Share(4, 96, 50, mean=24, share=4 / 9)
     assert summary.total == Share(9, 102.75, 50, mean=pytest.approx(102.75 / 9), share=1)
     assert Share(0, 0, 0, mean=0, share=0) in summarise(records[:1]).verdicts.values()

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +28,7 @@ from gls_lightning.run_files import (
     Share,
     TightnessCurves,
 )
+from gls_lightning.version import __version__
 
 TINY = str(Path(__file__).parents[1] / "configs/tiny.yaml")
 HOSTILE = "<script>alert(1)</script> | `a` [b](http://c) $x$ \"'&"
@@ -76,13 +78,13 @@ class Page(HTMLParser):
         return "\n".join(self.texts.get("li", []))
 
     def row(self, caption: str, *begin: str) -> list[str]:
-        """The one row of the table that begins so."""
-        (row,) = (row for row in self.tables[caption] if row[: len(begin)] == list(begin))
+        """The one row of the table that begins so, without its header."""
+        (row,) = (row for row in self.tables[caption][1:] if row[: len(begin)] == list(begin))
         return row[len(begin) :]
 
     def assert_needs_no_other_file(self) -> None:
         for tag, attributes in self.tags:
-            assert tag not in ("script", "link", "iframe", "object", "base", "a")
+            assert tag not in ("script", "link", "iframe", "object", "base")
             for name, value in attributes.items():
                 assert not name.startswith("on")
                 if name in ("src", "href", "xlink:href", "srcset", "action", "data"):
@@ -144,7 +146,7 @@ def write_run(
     return run
 
 
-def write_summary(folder: Path, counts: dict[str, int], epsilon: float = 0.1) -> None:
+def write_summary(folder: Path, counts: dict[str, int], epsilon: float = 0.1, **others: Any) -> None:
     share = Share(counts["total"], seconds=3.0, longest=1.0, mean=0.1, share=1.0)
     CertificationSummary(
         checkpoint="last.ckpt",
@@ -154,7 +156,13 @@ def write_summary(folder: Path, counts: dict[str, int], epsilon: float = 0.1) ->
         missing=0,
         **{f"{name}_accuracy": counts[name] / counts["total"] for name in ACCURACIES},
         intervals=dict.fromkeys(ACCURACY_METRICS, (0.125, 0.875)),
-        **{"total": share, "verdicts": {"certified": share}, "stages": {"IBP": share}, "hard": share},
+        **{"total": share, "stages": {"IBP": share}, "hard": share},
+        verdicts={
+            "certified": share,
+            "falsified": replace(share, samples=0),
+            "misclassified": replace(share, samples=0),
+        },
+        **others,
     ).write(folder)
 
 
@@ -184,15 +192,43 @@ class TestRunsOfFit:
             low, high = (100 * end for end in summary["intervals"][f"{kind}_accuracy"])
             assert cell == f"{100 * summary[f'{kind}_accuracy']:.2f} ± —\n95 %: {low:.2f} to {high:.2f}"
         assert page.row("verdicts", "misclassified")[0] == str(summary["verdicts"]["misclassified"]["samples"])
-        assert page.row("configuration", "estimator") == ["RGS"]
-        assert page.row("configuration", "learning rate") == ["0.0005"]
+        assert page.row("settings", "estimator") == ["RGS"]
+        assert page.row("settings", "learning rate") == ["0.0005"]
         assert page.texts["code"] == [(run / "config.yaml").read_text()]
         assert page.notes == ""
         captions = page.texts["figcaption"]
         assert [caption.removesuffix(" over epochs") for caption in captions] == [
+            "certified accuracy over the seconds for each image",
+            "open over the seconds for each image",
             *("training loss", "epsilon", "sigma", "learning rate"),
             *(f"{kind} accuracy" for kind in ACCURACIES),
         ]
+        started, duration, version, commit = page.row("origin of the runs", "tiny/version_0", name, "0")
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", started)
+        assert float(duration.removesuffix(" s")) > 0
+        assert (version, bool(commit)) == (__version__, True)
+
+    def test_certified_accuracy_over_time_is_that_of_the_records(self, runs: Path) -> None:
+        run = runs / "version_0"
+        main(["report", str(run)])
+        (path,) = (run / "certification/last").glob("records-*.jsonl")
+        records = [json.loads(line) for line in path.read_text().splitlines()[1:]]
+        (of_run,) = json.loads((run / "report_figures/certified-over-budget.json").read_text())
+        assert of_run["run"] == "tiny/version_0"
+        decided = [record for record in records if record["verdict"] not in ("unknown", "error")]
+        assert of_run["seconds"] == sorted({record["seconds"] for record in decided})
+        for limit, certified, still_open in zip(*(of_run[k] for k in ("seconds", "certified", "open")), strict=True):
+            in_time = [record["verdict"] for record in decided if record["seconds"] <= limit]
+            assert certified == in_time.count("certified") / 20
+            assert still_open == (20 - len(in_time)) / 20
+        with (run / "report_figures/certified-over-budget.csv").open() as lines:
+            rows = list(csv.DictReader(lines))
+        assert [float(row["certified"]) for row in rows] == of_run["certified"]
+        cells = Page(run / "report.html").row("certified accuracy in percent by seconds for each image")
+        stages = [record["stage"] for record in decided if record["verdict"] == "certified"]
+        one_pass = sum(stage in ("IBP", "CROWNIBP", "DeepPoly") for stage in stages)
+        assert cells[3] == f"{5 * one_pass:.2f}"
+        assert cells[-2:] == [f"{5 * len(stages):.2f}", f"{5 * (20 - len(decided)):.2f}"]
 
     def test_two_seeds_by_the_name_of_the_configuration(self, runs: Path) -> None:
         evaluation = runs / "version_2"  # as gls test and gls validate leave it
@@ -203,7 +239,10 @@ class TestRunsOfFit:
         main(["report", TINY, str(runs / "version_1")])
         page = Page()
         page.assert_needs_no_other_file()
-        assert page.texts["h2"] == ["Accuracies", "Curves", "Run tiny/version_0", "Run tiny/version_1"]
+        assert page.texts["h2"] == [
+            *("Accuracies", "Certified accuracy over time", "Curves", "Settings"),
+            *("Run tiny/version_0", "Run tiny/version_1"),
+        ]
         (cells,) = (row[1:] for row in page.tables["accuracies over seeds"][1:])
         assert cells[:2] == ["2", "last validation"]
         both = [last_validation(runs / f"version_{seed}") for seed in (0, 1)]
@@ -217,11 +256,12 @@ class TestRunsOfFit:
             "only 1 of 2 seeds have a summary of gls certify at the target radius, so validation stands" in page.notes
         )
         loss = next(a["aria-label"] for _, a in page.tags if str(a.get("aria-label")).startswith("training loss"))
-        with (runs / "version_1/metrics.csv").open() as lines:
-            losses = [
-                float(row["train/loss"]) for row in csv.DictReader(lines) if row["epoch"] == "1" and row["train/loss"]
-            ]
-        assert f"tiny/version_1 ends at {mean(losses):.4g}" in str(loss)
+        both = []
+        for seed in (0, 1):
+            with (runs / f"version_{seed}/metrics.csv").open() as lines:
+                last = [row["train/loss"] for row in csv.DictReader(lines) if row["epoch"] == "1"]
+            both.append(mean(float(value) for value in last if value))
+        assert str(loss).endswith(f"CNN3Tiny, Digits, DeepPoly, RGS ends at {mean(both):.4g}")
 
     def test_markdown_shows_the_same(self, runs: Path) -> None:
         main(["report", str(runs), "--output=all of them.html", "--title=All of them"])
@@ -229,9 +269,9 @@ class TestRunsOfFit:
         inline = [child for token in tokens for child in token.children or []]
         images = [token.attrs["src"] for token in inline if token.type == "image"]
         assert sorted(images) == sorted(
-            f"all%20of%20them_figures/{p.name}" for p in Path("all of them_figures").iterdir()
+            f"all%20of%20them_figures/{p.name}" for p in Path("all of them_figures").glob("*.png")
         )
-        for path in Path("all of them_figures").iterdir():
+        for path in Path("all of them_figures").glob("*.png"):
             with Image.open(path) as picture:
                 assert picture.format == "PNG"
         page = Page("all of them.html")
@@ -290,6 +330,65 @@ class TestComparison:
         assert page.row("values by configuration", "data.batch_size") == ["0", "1", "5"]
 
 
+class TestManyRuns:
+    def test_a_configuration_has_one_line_and_the_same_colour_everywhere(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for batch_size, certified in ((1, 0.5), (2, 0.7), (3, 0.9)):
+            for seed in (0, 1):
+                accuracies = (0.95, certified + seed / 100, 0.9)
+                write_run(f"b{batch_size}/version_{seed}", accuracies, seed=seed, data={"batch_size": batch_size})
+        figures = saved_figures(monkeypatch)
+        main(["report", "runs"])
+        by_label = {axis.get_ylabel(): axis for figure in figures for axis in figure.axes if len(axis.collections) == 3}
+        lines = by_label["certified accuracy [%]"].lines
+        assert [list(line.get_ydata()) for line in lines] == [pytest.approx([100 * c + 0.5]) for c in (0.5, 0.7, 0.9)]
+        ends = [
+            sorted({y for _, y in band.get_paths()[0].vertices})
+            for band in by_label["certified accuracy [%]"].collections
+        ]
+        assert ends == [pytest.approx([100 * c, 100 * c + 1]) for c in (0.5, 0.7, 0.9)]
+        (pareto,) = (axis for figure in figures for axis in figure.axes if axis.get_xlabel().startswith("natural"))
+        colours = [line.get_color() for line in lines]
+        assert len(set(colours)) == 3
+        assert [line.get_color() for line in pareto.lines[1:]] == colours
+        assert [line.get_color() for line in by_label["natural accuracy [%]"].lines] == colours
+
+    def test_settings_that_differ_are_marked(self) -> None:
+        for index, relaxation in enumerate(("IBP", "DeepPoly")):
+            model = {"init_args": {"epsilon": 0.1, "relaxation": {"class_path": relaxation}}}
+            write_run(f"a/version_{index}", (0.5, 0.5, 0.5), model=model)
+        main(["report", "runs"])
+        page = Page()
+        assert page.tables["settings"][0] == ["setting", "IBP", "DeepPoly"]
+        marked = re.findall('<tr class="marked"><th scope="row">(.*?)</th>', page.source)
+        assert marked == [page.tables["settings"][1][0]] == ["relaxation"]
+        assert "| **relaxation** | **IBP** | **DeepPoly** |" in Path("report.md").read_text()
+        assert page.notes == ""
+
+    def test_a_summary_of_an_earlier_version_is_named_and_others_are_shown(self) -> None:
+        for index, decisions in enumerate([{}, {"certified": {"IBP": [0.5]}, "falsified": {}, "misclassified": {}}]):
+            run = write_run(f"a/version_{index}", (0.5, 0.5, 0.5), seed=index)
+            write_summary(run / "certification", dict.fromkeys(("total", *ACCURACIES), 1), decisions=decisions)
+        main(["report", "runs"])
+        page = Page()
+        assert "a/version_0: an earlier version wrote its summary, without times" in page.notes
+        (row,) = page.tables["certified accuracy in percent by seconds for each image"][1:]
+        assert row[1:] == ["1", "1", "100.00", "100.00", "0.00"]
+
+
+def saved_figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """Returns a list that grows by each figure that is saved."""
+    figures: list[Figure] = []
+    save = Figure.savefig
+
+    def savefig(figure: Figure, *words: Any, **options: Any) -> None:
+        if figure not in figures:
+            figures.append(figure)
+        save(figure, *words, **options)
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    return figures
+
+
 class TestWhatIsAbsentOrDamaged:
     def test_a_run_without_metrics(self) -> None:
         run = write_run("wandb/abc")
@@ -314,12 +413,12 @@ class TestWhatIsAbsentOrDamaged:
         (run / "begun/records-0-5-rank0.jsonl").touch()
         main(["report", str(run)])
         page = Page(run / "report.html")
+        assert "Not logged: epsilon, sigma, learning rate." in page.texts["p"]
         for note in (
             "a/version_0: the last line of metrics.csv is incomplete and left out",
             "a/version_0: val/certified_accuracy is not finite in epoch 0",
             "a/version_0 has no certified accuracy in its last validation",
             "not finished: 2 of 3 epochs are missing",
-            "not logged: epsilon, sigma, learning rate",
             *(f"{name}/summary.json is no summary of gls certify" for name in ("certification", "other", "nan")),
             "begun has records but no summary.json; gls certify goes on there",
         ):
@@ -408,13 +507,13 @@ class TestFindsRuns:
         (Path("runs/a/version_9/inner")).mkdir()
         shutil.copy("runs/a/version_9/config.yaml", "runs/a/version_9/inner")
         main(["report", "runs", "runs/a/version_10", "runs/a/version_9/config.yaml", str(Path("runs/a").absolute())])
-        assert Page().texts["h2"][2:] == ["Run a/version_9", "Run a/version_10"]
+        assert Page().texts["h2"][3:] == ["Run a/version_9", "Run a/version_10"]
 
     def test_directories_of_the_same_name(self) -> None:
         for folder in ("x/a", "y/a"):
             write_run(f"{folder}/version_0", data={"root": folder})
         main(["report", "runs/x", "runs/y"])
-        assert Page().texts["h2"][2:] == ["Run x/a/version_0", "Run y/a/version_0"]
+        assert Page().texts["h2"][3:] == ["Run x/a/version_0", "Run y/a/version_0"]
 
     @pytest.mark.parametrize(
         ("words", "message"),

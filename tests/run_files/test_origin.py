@@ -2,13 +2,14 @@
 
 import shutil
 import subprocess
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from gls_lightning.run_files import origin
+from gls_lightning.run_files import RunOrigin, origin, origin_of_run
 from gls_lightning.version import __version__
 
 ROOT = Path(__file__).parents[2]
@@ -38,3 +39,24 @@ def test_without_any_repository(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     (tmp_path / "version.py").touch()
     monkeypatch.setattr(origin, "__file__", str(tmp_path / "run_files" / "origin.py"))
     assert "commit" not in origin.provenance()
+
+
+def test_what_a_run_says_of_its_origin() -> None:
+    started = datetime(2026, 11, 27, 17, 30, 5, tzinfo=timezone(timedelta(hours=1)))
+    read = RunOrigin.read(f"{origin_of_run(started, 4000.04)}\nseed_everything: 0\n")
+    assert (read.version, read.started, read.seconds) == (__version__, started, 4000.0)
+    assert f"commit {read.commit}{read.changed}" in origin.provenance() or not read.commit
+    interrupted = RunOrigin.read(origin_of_run(started))
+    assert interrupted == read._replace(seconds=None)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "# lightning.pytorch==2.6.6\na: 1", "a: 1\n# gls_lightning 0.1.0", "# started 2026-99-01T00:00:00Z"]
+)
+def test_what_says_nothing_of_its_origin(text: str) -> None:
+    assert RunOrigin.read(text) == RunOrigin()
+
+
+def test_the_origin_that_an_earlier_version_wrote() -> None:
+    text = "# gls_lightning 0.0.9, torch 2.9.0, lightning 2.6.0, commit abc123-dirty\na: 1"
+    assert RunOrigin.read(text) == RunOrigin("0.0.9", "abc123", "-dirty")

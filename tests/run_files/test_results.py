@@ -111,6 +111,7 @@ def test_a_summary_of_the_first_version(tmp_path: Path) -> None:
     assert read.verdicts == {"certified": Share(2, 3.0, 2.0, 1.5, 1.0)}
     assert read.accuracies == dict.fromkeys(ACCURACIES, 0.5)
     assert read.interval("natural") == (0.1, 0.9)
+    assert read.over_budget is None
 
 
 @pytest.mark.parametrize(
@@ -122,6 +123,8 @@ def test_a_summary_of_the_first_version(tmp_path: Path) -> None:
         ({"fingerprint": {"epsilon": 0.1}}, "dataset"),
         ({"total": SHARE | {"seconds": None}}, "NoneType"),
         ({"hard": []}, "list indices"),
+        ({"decisions": {"certified": {"IBP": [1.0]}}}, "1 times of 2 certified images"),
+        ({"decisions": {"certified": {"IBP": [1.0, float("nan")]}}}, "is no number of seconds"),
     ],
 )
 def test_a_summary_that_says_something_else(change: dict[str, Any], message: str, tmp_path: Path) -> None:
