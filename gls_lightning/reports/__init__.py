@@ -1,9 +1,21 @@
 """Reports of training runs, from the files that they left behind; without PyTorch, so that they start fast."""
 
+from gls_lightning.reports._metric_table import read_metrics
+from gls_lightning.reports.front_section import front_section, front_sections
 from gls_lightning.reports.report import make_report
 from gls_lightning.reports.run_config import FlatConfig, flatten
 from gls_lightning.reports.run_groups import settings
 from gls_lightning.reports.run_search import find_runs
 from gls_lightning.reports.writing import write_report
 
-__all__ = ["FlatConfig", "find_runs", "flatten", "make_report", "settings", "write_report"]
+__all__ = [
+    "FlatConfig",
+    "find_runs",
+    "flatten",
+    "front_section",
+    "front_sections",
+    "make_report",
+    "read_metrics",
+    "settings",
+    "write_report",
+]

@@ -10,14 +10,16 @@ from gls_lightning.reports._run_sections import curves_section, run_section
 from gls_lightning.reports.run_groups import group_runs
 
 
-def make_report(directories: Sequence[Path], title: str | None = None) -> Section:
+def make_report(directories: Sequence[Path], title: str | None = None, fronts: Sequence[Section] = ()) -> Section:
     """Makes the report of at least one run.
 
     Args:
         directories: Where the runs are.
         title: The heading, by default the run's name or the number of runs.
+        fronts: Sections about the searches that the runs are of.
     """
     runs = read_runs(directories)
     default = f"Report of {runs[0].name}" if len(runs) == 1 else f"Report of {len(runs)} runs"
     about_runs = [run_section(run, number) for number, run in enumerate(runs, 1)]
-    return Section(title or default, sections=[comparison_section(group_runs(runs)), curves_section(runs), *about_runs])
+    overview = [*fronts, comparison_section(group_runs(runs)), curves_section(runs)]
+    return Section(title or default, sections=[*overview, *about_runs])

@@ -4,6 +4,7 @@ from gls_lightning.run_files.accuracies import ACCURACIES, ACCURACY_METRICS
 from gls_lightning.run_files.certification_summary import RECORDS, CertificationSummary, Share
 from gls_lightning.run_files.checksum import is_archive, is_damaged, seal
 from gls_lightning.run_files.evaluated_metrics import EvaluatedMetrics
+from gls_lightning.run_files.front_file import FrontFile, FrontPoint, FrontTrial
 from gls_lightning.run_files.landscape_files import (
     PICTURES,
     LandscapeDescription,
@@ -18,6 +19,7 @@ from gls_lightning.run_files.places import (
     CONFIG,
     HPARAMS,
     METRICS,
+    PRUNED,
     REPORT,
     RUNS,
     config_of_checkpoint,
@@ -42,12 +44,16 @@ __all__ = [
     "HPARAMS",
     "METRICS",
     "PICTURES",
+    "PRUNED",
     "RECORDS",
     "REPORT",
     "RUNS",
     "STORAGE_ERRORS",
     "CertificationSummary",
     "EvaluatedMetrics",
+    "FrontFile",
+    "FrontPoint",
+    "FrontTrial",
     "LandscapeDescription",
     "RelaxationCurve",
     "Share",
