@@ -5,6 +5,7 @@ from gls_lightning.callbacks.batch_guard import BatchGuard
 from gls_lightning.callbacks.batch_norm_reset import BatchNormReset
 from gls_lightning.callbacks.early_stopping_after_ramp import EarlyStoppingAfterRamp
 from gls_lightning.callbacks.ema import EMA
+from gls_lightning.callbacks.end_of_dominated_run import EndOfDominatedRun
 from gls_lightning.callbacks.epoch_resumption import EpochResumption
 from gls_lightning.callbacks.epsilon_annealing import EpsilonAnnealing
 from gls_lightning.callbacks.learning_rate_check import LearningRateCheck
@@ -26,7 +27,15 @@ from gls_lightning.callbacks.wandb_summary import WandbSummary
 
 INTERNAL = frozenset(
     {
-        *("BatchGuard", "EpochResumption", "LearningRateCheck", "MonitoredNames", "NonFiniteGuard", "WandbSummary"),
+        *(
+            "BatchGuard",
+            "EndOfDominatedRun",
+            "EpochResumption",
+            "LearningRateCheck",
+            "MonitoredNames",
+            "NonFiniteGuard",
+            "WandbSummary",
+        ),
         *("MetricsFile", "RefusedRun", "RunReport", "SaveRunConfig", "TrainingPrecision"),
     }
 )
@@ -39,6 +48,7 @@ __all__ = [
     "BatchGuard",
     "BatchNormReset",
     "EarlyStoppingAfterRamp",
+    "EndOfDominatedRun",
     "EpochResumption",
     "EpsilonAnnealing",
     "LearningRateCheck",

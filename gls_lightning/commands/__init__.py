@@ -18,7 +18,7 @@ LIGHTNING_COMMANDS = {
 """Commands of Lightning's trainer, and what they do."""
 MODEL_COMMANDS = ("tightness", "landscape", "certify", "export")
 """Commands that evaluate a model: functions of an EvaluatedModel and of their options, and methods of GLSTrainer."""
-PLAIN_COMMANDS = ("configs", "report", "table", "verify")
+PLAIN_COMMANDS = ("configs", "front", "report", "table", "verify")
 """Commands without a model: functions of the words behind them."""
 
 

@@ -36,11 +36,16 @@ def report(words: list[str]) -> None:
     options = parser.parse_args(words)
     if options.output is not None:
         _check(options.output)
-    from gls_lightning.reports import find_runs, make_report, write_report  # which --help need not wait for
+    from gls_lightning.reports import (  # which --help need not wait for
+        find_runs,
+        front_sections,
+        make_report,
+        write_report,
+    )
 
     runs = find_runs(options.runs)
     output = options.output or (runs[0] if len(runs) == 1 else Path()) / REPORT
-    for path in write_report(make_report(runs, options.title), output):
+    for path in write_report(make_report(runs, options.title, front_sections(options.runs)), output):
         print(path, flush=True)
 
 

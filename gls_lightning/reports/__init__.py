@@ -1,5 +1,7 @@
 """Reports of training runs, from the files that they left behind; without PyTorch, so that they start fast."""
 
+from gls_lightning.reports._metric_table import read_metrics
+from gls_lightning.reports.front_section import front_section, front_sections
 from gls_lightning.reports.report import make_report
 from gls_lightning.reports.run_config import FlatConfig, flatten
 from gls_lightning.reports.run_groups import settings
@@ -13,8 +15,11 @@ __all__ = [
     "SeedStatistics",
     "find_runs",
     "flatten",
+    "front_section",
+    "front_sections",
     "held_out_images",
     "make_report",
+    "read_metrics",
     "seed_statistics",
     "selection",
     "settings",

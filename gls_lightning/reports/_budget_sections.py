@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from io import StringIO
 from typing import NamedTuple
 
-from gls_lightning.reports._comparison import seed_statistics
 from gls_lightning.reports._document import ReportTable, Section
 from gls_lightning.reports._figures import budget_picture
 from gls_lightning.reports._lines import BANDS, Line, line_of_seeds
 from gls_lightning.reports._run import Run
 from gls_lightning.reports.run_groups import RunGroup
+from gls_lightning.reports.seed_statistics import seed_statistics
 from gls_lightning.run_files import AccuracyOverBudget
 
 BUDGETS = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)

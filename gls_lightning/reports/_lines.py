@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from math import isnan, nan
 from typing import NamedTuple
 
-from gls_lightning.reports._comparison import seed_statistics
+from gls_lightning.reports.seed_statistics import seed_statistics
 
 BANDS = (
     "A line is the mean over the seeds of a configuration. Its band is the 95 % confidence interval of the mean "

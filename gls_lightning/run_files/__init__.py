@@ -5,6 +5,7 @@ from gls_lightning.run_files.accuracy_over_budget import AccuracyOverBudget
 from gls_lightning.run_files.certification_summary import RECORDS, CertificationSummary, Share
 from gls_lightning.run_files.checksum import is_archive, is_damaged, seal
 from gls_lightning.run_files.evaluated_metrics import EvaluatedMetrics
+from gls_lightning.run_files.front_file import FrontFile, FrontPoint, FrontTrial
 from gls_lightning.run_files.landscape_files import (
     PICTURES,
     LandscapeDescription,
@@ -19,6 +20,7 @@ from gls_lightning.run_files.places import (
     CONFIG,
     HPARAMS,
     METRICS,
+    PRUNED,
     REPORT,
     RUNS,
     config_of_checkpoint,
@@ -43,6 +45,7 @@ __all__ = [
     "HPARAMS",
     "METRICS",
     "PICTURES",
+    "PRUNED",
     "RECORDS",
     "REPORT",
     "RUNS",
@@ -50,6 +53,9 @@ __all__ = [
     "AccuracyOverBudget",
     "CertificationSummary",
     "EvaluatedMetrics",
+    "FrontFile",
+    "FrontPoint",
+    "FrontTrial",
     "LandscapeDescription",
     "RelaxationCurve",
     "ResultFile",

@@ -6,6 +6,8 @@ RUNS = Path("runs")
 """Where ``gls fit`` puts its runs, below the working directory."""
 CONFIG, METRICS, HPARAMS, CHECKPOINTS = "config.yaml", "metrics.csv", "hparams.yaml", "checkpoints"
 REPORT = "report.html"
+PRUNED = "pruned.txt"
+"""Says why a search ended a run early."""
 
 
 def metrics_files(run: Path) -> list[Path]:

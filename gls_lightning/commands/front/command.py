@@ -1,0 +1,155 @@
+"""``gls front``: the search itself."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from gls_lightning.arguments import require
+from gls_lightning.command_line.parser import CommandParser
+from gls_lightning.commands import description
+from gls_lightning.commands.front.search_space import SearchSpace, options_of_fit, read_space
+from gls_lightning.configuration import compose, find_config
+from gls_lightning.errors import ConfigurationError
+
+FRONTS = Path("fronts")
+PASSED = "options of gls fit may follow, such as --trainer.max_epochs=10; every trial gets them"
+
+
+def front(words: list[str]) -> None:
+    """Searches settings for the front of natural and certified accuracy.
+
+    Args:
+        words: The words behind the command.
+
+    Raises:
+        ConfigurationError: The configuration or the search space is wrong, no images are held out, or another search
+            lies in the directory.
+    """
+    parser = _parser()
+    own, passed = _divide(words, parser.option_names())
+    options = parser.parse_args(own)
+    for name in ("trials", "jobs"):
+        require(getattr(options, name) > 0, name, getattr(options, name), "at least 1")
+    require(options.seeds >= 0, "seeds", options.seeds, "at least 0")
+    require(options.margin is None or 0 <= options.margin < 1, "margin", options.margin, "at least 0 and less than 1")
+    if find_spec("optuna") is None:
+        raise ConfigurationError("gls front needs Optuna; python -m pip install optuna")
+    space = read_space(compose(find_config(options.space)).content, options.space)
+    config = find_config(options.config)
+    fit = ["fit", "--config", str(config), *passed]
+    resolved = _resolved(fit, space)
+    _check_held_out(resolved)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that trials are given back
+    _search(options, space, fit, resolved, options.output or FRONTS / config.stem)
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(prog="gls front", description=f"{description('front')} Behind them, {PASSED}.")
+    parser.add_argument("config", metavar="CONFIG", help="The configuration.")
+    parser.add_argument("--space", required=True, help="The search space, a YAML file.")
+    parser.add_argument("--output", type=Path | None, default=None, help="Directory; fronts/CONFIG by default.")
+    parser.add_argument("--trials", type=int, default=30, help="Trials, of all processes that share the directory.")
+    parser.add_argument("--jobs", type=int, default=1, help="Trials side by side.")
+    parser.add_argument("--seeds", type=int, default=3, help="Further seeds for each point of the front.")
+    sampler = Literal["tpe", "nsga2", "random"]
+    parser.add_argument("--sampler", type=sampler, default="tpe", help="What chooses the values.")
+    parser.add_argument("--seed", type=int, default=0, help="Seed of the sampler.")
+    margin = "By how much a trial must be dominated after the ramp to be ended early; null for never."
+    parser.add_argument("--margin", type=float | None, default=0.1, help=margin)
+    return parser
+
+
+def _divide(words: Sequence[str], names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Divides words into those of this command and the options of ``gls fit``, with their values."""
+    own: list[str] = []
+    passed: list[str] = []
+    target = own
+    for position, word in enumerate(words):
+        before = words[position - 1] if position else ""
+        if word.startswith("-"):
+            target = own if word.lstrip("-").partition("=")[0] in (*names, "help", "h") else passed
+        elif not before.startswith("-") or "=" in before:  # no option's value
+            target = own
+        target.append(word)
+    return own, passed
+
+
+def _resolved(fit: Sequence[str], space: SearchSpace) -> dict[str, Any]:
+    """Returns the whole configuration of a trial, which tries all keys before anything long starts.
+
+    Raises:
+        ConfigurationError: ``gls fit`` refuses it.
+    """
+    options = options_of_fit(space.first())
+    plain = _printed([*fit, *options])
+    return {**plain, "fit": list(fit[3:])}
+
+
+def _printed(words: Sequence[str]) -> dict[str, Any]:
+    command = [sys.executable, "-m", "gls_lightning", *words, "--print_config"]
+    result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if result.returncode == 2:
+        last = result.stderr.strip().splitlines()[-1]
+        raise ConfigurationError(f"a trial would be refused: {last.removeprefix('gls: ')}")
+    if result.returncode:
+        raise RuntimeError(f"gls fit --print_config ended with code {result.returncode}: {result.stderr}")
+    content: dict[str, Any] = yaml.safe_load(result.stdout)
+    return content
+
+
+def _check_held_out(resolved: Mapping[str, Any]) -> None:
+    options = resolved.get("data", {}).get("init_args", {})
+    size = options.get("validation_size")
+    if size == 0:  # not set for the user: how many images training can spare depends on the data
+        raise ConfigurationError(
+            "data.validation_size is 0, so trials would be chosen on the test images; hold training images out, such "
+            "as --data.validation_size=5000"
+        )
+
+
+def _search(options: Any, space: SearchSpace, fit: Sequence[str], resolved: Mapping[str, Any], directory: Path) -> None:
+    from gls_lightning.commands.front.confirmation import Repetition, points, repeat  # take seconds
+    from gls_lightning.commands.front.heartbeat import Heartbeat
+    from gls_lightning.commands.front.jobs import LocalProcesses
+    from gls_lightning.commands.front.outcome import front_file, log_outcome, write_outcome
+    from gls_lightning.commands.front.search import Search
+    from gls_lightning.commands.front.search_study import CHOSEN, SearchStudy
+
+    about = _description(options, space, resolved)
+    study = SearchStudy(directory, about, options.sampler, options.seed)
+    search = Search(directory, fit, space, options.margin, LocalProcesses())
+    search.run(study, options.trials, options.jobs)
+    claim = Heartbeat(directory / "heartbeats" / "points")
+    if elsewhere := study.running():
+        print(f"{len(elsewhere)} trials run in other processes; the last process trains the points of the front")
+        return
+    if not claim.claim():
+        print("another process trains the points of the front")
+        return
+    try:
+        first = int(resolved.get("seed_everything") or 0)
+        seeds = range(first + 1, first + 1 + options.seeds)
+        repetitions = [Repetition(search, of.number, of.user_attrs[CHOSEN], s) for of in study.front() for s in seeds]
+        repeat(repetitions, options.jobs, claim)
+        outcome = front_file(study, options.config, options.sampler, points(repetitions))
+        for path in write_outcome(directory, outcome):
+            print(path, flush=True)
+        log_outcome(directory, outcome, resolved)
+    finally:
+        claim.release()
+
+
+def _description(options: Any, space: SearchSpace, resolved: Mapping[str, Any]) -> dict[str, Any]:
+    from gls_lightning.reports import flatten
+
+    variables = {f"{variable.key} of the search space": vars(variable) for variable in space.variables}
+    settings = {"sampler": options.sampler, "margin": options.margin}
+    described = json.loads(json.dumps({**flatten(resolved), **variables, **settings}, default=str))
+    return dict(described)
