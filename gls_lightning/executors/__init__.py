@@ -4,10 +4,20 @@ A package, not a part of a command: every command that runs many things at once 
 Importing it imports no PyTorch.
 """
 
-from gls_lightning.executors.command_line import FailedCommandError, run_gls
+from gls_lightning.executors.command_line import FailedCommandError, gls_command, run_gls
 from gls_lightning.executors.devices import visible_gpus
 from gls_lightning.executors.execution import Execution, run_jobs
 from gls_lightning.executors.job import Job, log_file
 from gls_lightning.executors.lock import exclusive
 
-__all__ = ["Execution", "FailedCommandError", "Job", "exclusive", "log_file", "run_gls", "run_jobs", "visible_gpus"]
+__all__ = [
+    "Execution",
+    "FailedCommandError",
+    "Job",
+    "exclusive",
+    "gls_command",
+    "log_file",
+    "run_gls",
+    "run_jobs",
+    "visible_gpus",
+]

@@ -11,6 +11,15 @@ class FailedCommandError(Exception):
     """A command that ended with an error, which it has printed; says which command and how it ended."""
 
 
+def gls_command(words: Sequence[str]) -> list[str]:
+    """Returns the command that runs ``gls`` in another process, which imports nothing by accident from where it runs.
+
+    Args:
+        words: The words behind ``gls``.
+    """
+    return [sys.executable, "-P", "-m", "gls_lightning", *words]
+
+
 def run_gls(words: Sequence[str], lock: int | None = None) -> None:
     """Runs a command line of ``gls``, and waits until it ends.
 
@@ -22,8 +31,9 @@ def run_gls(words: Sequence[str], lock: int | None = None) -> None:
         FailedCommandError: It ended with an error.
     """
     print(f"$ gls {shlex.join(words)}", flush=True)
-    command = [sys.executable, "-m", "gls_lightning", *words]
-    code = subprocess.run(command, stdin=subprocess.DEVNULL, pass_fds=() if lock is None else (lock,)).returncode
+    code = subprocess.run(
+        gls_command(words), stdin=subprocess.DEVNULL, pass_fds=() if lock is None else (lock,)
+    ).returncode
     if code:
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         raise FailedCommandError(f"gls {words[0]} {how}")

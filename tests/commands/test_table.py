@@ -71,8 +71,11 @@ def certify(words):
         "total": share, "verdicts": {}, "stages": {}, "hard": share,
     }))
 
-if sys.orig_argv[1:3] == ["-m", "gls_lightning"]:
-    words = sys.orig_argv[3:]
+if sys.orig_argv[1:4] == ["-P", "-m", "gls_lightning"]:
+    words = sys.orig_argv[4:]
+    if "--print_config" in words and "--unknown=2" in words:
+        print("gls: there is no option --unknown", file=sys.stderr, flush=True)
+        os._exit(2)
     if "--print_config" not in words:
         with open("calls", "a") as calls:
             calls.write(json.dumps(words) + "\\n")
@@ -148,8 +151,8 @@ class TestTable:
         assert calls() == ["fit first 0", "certify first 0"]
         main(["table", "first.yaml", "--output=t", "--seeds=1"])
         assert len(calls()) == 2
-        main(["table", "first.yaml", "second.yaml", "--output=t", "--seeds=2", "--rows", "s*"])
-        assert calls()[2:] == ["fit second 0", "certify second 0", "fit first 1", "fit second 1", "certify second 1"]
+        main(["table", "first.yaml", "second.yaml", "--output=t", "--seeds=1", "--rows", "s*"])
+        assert calls()[2:] == ["fit second 0", "certify second 0"]
         assert json.loads(Path("t/settings.json").read_text())["rows"].keys() == {"first", "second"}
 
     def test_held_out_images_choose_the_best(self) -> None:
@@ -247,9 +250,11 @@ class TestBadInput:
         Path("t/settings.json").write_text(json.dumps(settings | {"rows": {"first": content}}))
         assert "have another configuration first (data.class_path None and not Digits)" in fails(capsys, *words)
 
-    def test_options_that_gls_does_not_know(self, capsys: pytest.CaptureFixture[str]) -> None:
-        said = fails(capsys, "first.yaml", "--trainer.max_epoch=2")
-        assert said.startswith("gls fit refuses the options of first: there is no option --trainer.max_epoch; near: ")
+    @pytest.mark.usefixtures("stand_in")
+    @pytest.mark.parametrize(("word", "command"), [("--unknown=2", "fit"), ("--certify.unknown=2", "certify")])
+    def test_options_that_gls_refuses(self, word: str, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+        said = fails(capsys, "first.yaml", "--", word)
+        assert said == f"gls {command} refuses the options of first: there is no option --unknown"
         assert not Path("tables").exists()
 
 
@@ -281,8 +286,10 @@ def test_rows_of_a_table_and_their_first_stages() -> None:
 @pytest.mark.slow
 def test_real_trainings(capsys: pytest.CaptureFixture[str]) -> None:
     """One is killed at its second epoch and goes on; the second stage starts from the first one's weights."""
+    said = fails(capsys, "second.yaml", "--trainer.max_epoch=2")
+    assert said.startswith("gls fit refuses the options of second: there is no option --trainer.max_epoch; near: ")
     words = ["table", "second.yaml", "--output=t", "--seeds=1", "--certify.samples=4", "--certify.stages=[PGD,IBP]"]
-    words += ["--trainer.max_epochs=2000"]
+    words += ["--shares=2", "--jobs=2", "--trainer.max_epochs=2000"]
     command = [sys.executable, "-c", "from gls_lightning.main import main; main()", *words]
     checkpoint = Path("t/first_seed_0/version_0/checkpoints/last.ckpt")
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
@@ -301,6 +308,7 @@ def test_real_trainings(capsys: pytest.CaptureFixture[str]) -> None:
     second = yaml.safe_load(Path("t/second_seed_0/version_0/config.yaml").read_text())
     assert second["model"]["init_args"]["init_from"] == str(checkpoint)
     assert result("t")["second"]["images"] == [4]
+    assert Path("t/logs/second_seed_0_certify_2.log").is_file()
     main(["report", "t"])
     assert "Selected on the test set, as the paper: " in Path("report.md").read_text()
 

@@ -1,14 +1,13 @@
 """Jobs of a table: what is left to do, and a check of its options before it starts."""
 
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from gls_lightning.commands.table.rows import Row
 from gls_lightning.commands.table.training import Training, Weights
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.executors import Job
+from gls_lightning.executors import Job, gls_command
 
 
 def plan(
@@ -52,7 +51,7 @@ def check_options(training: Training) -> None:
     lines = [training.words("fit"), [*training.words("certify"), *training.certify]]
     started = [
         subprocess.Popen(
-            [sys.executable, "-m", "gls_lightning", *words, "--print_config"],
+            gls_command([*words, "--print_config"]),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
