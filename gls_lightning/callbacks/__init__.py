@@ -36,7 +36,7 @@ INTERNAL = frozenset(
             "NonFiniteGuard",
             "WandbSummary",
         ),
-        *("MetricsFile", "RefusedRun", "RunReport", "SaveRunConfig", "TrainingPrecision"),
+        *("EndOfDominatedRun", "MetricsFile", "RefusedRun", "RunReport", "SaveRunConfig", "TrainingPrecision"),
     }
 )
 """The callbacks that the module, the trainer or the command line adds to runs; configurations have no use for them."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from gls_lightning.figure_style import COLOURS, new_figure, tidy
 from gls_lightning.reports._document import DASH, Picture, ReportTable, Section
@@ -97,7 +98,11 @@ def _front_picture(front: FrontFile, best: Sequence[FrontTrial], name: str) -> P
     figure = new_figure()
     axes = figure.add_subplot()
     tidy(axes)
-    for pruned, label, style in ((False, "trials", {}), (True, "ended early", {"markerfacecolor": "none"})):
+    styles: list[tuple[bool, str, dict[str, Any]]] = [
+        (False, "trials", {}),
+        (True, "ended early", {"markerfacecolor": "none"}),
+    ]
+    for pruned, label, style in styles:
         group = [(100 * of.natural, 100 * of.certified) for of in front.trials if of.pruned == pruned]
         if group:
             axes.plot(*zip(*group, strict=True), "o", color="grey", markersize=4, label=label, **style)
@@ -113,10 +118,10 @@ def _front_picture(front: FrontFile, best: Sequence[FrontTrial], name: str) -> P
     return _picture(figure, f"{name}-accuracies", "Natural and certified accuracy", f"On the front: {said}")
 
 
-def _bars(point: FrontPoint, held_out: bool) -> dict[str, float]:
+def _bars(point: FrontPoint, held_out: bool) -> dict[str, Any]:
     """Returns a point and the half widths of its intervals, as keywords of matplotlib's ``errorbar``."""
     pair = (point.natural, point.certified) if held_out else (point.test_natural, point.test_certified)
-    bars: dict[str, float] = {}
+    bars: dict[str, Any] = {}
     for axis, fractions in zip("xy", pair, strict=True):
         statistics = seed_statistics([100 * value for value in fractions])
         bars[axis] = statistics.mean
@@ -125,13 +130,15 @@ def _bars(point: FrontPoint, held_out: bool) -> dict[str, float]:
 
 
 def _hypervolume_picture(front: FrontFile, name: str) -> Picture:
+    from matplotlib.ticker import MaxNLocator
+
     figure = new_figure()
     axes = figure.add_subplot()
     tidy(axes)
     volumes = hypervolumes(front.trials)
     axes.plot(range(1, len(volumes) + 1), volumes, color=COLOURS[0], drawstyle="steps-post")
     axes.set(xlabel="trials that ended", ylabel="hypervolume")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     caption = "Hypervolume of the front over trials"
     text = f"Hypervolume of the front, from accuracy 0: {volumes[-1]:.4f} after {len(volumes)} trials"
     return _picture(figure, f"{name}-hypervolume", caption, text)

@@ -53,7 +53,7 @@ def log_outcome(directory: Path, front: FrontFile, resolved: Mapping[str, Any]) 
             ) as run:
                 rows = list(csv.reader(StringIO(_table(front))))
                 pictures = {path.stem: wandb.Image(str(path)) for path in directory.glob("front_figures/*.png")}
-                run.log({"front": wandb.Table(columns=rows[0], data=rows[1:]), **pictures})
+                run.log({"front": wandb.Table(columns=list(rows[0]), data=rows[1:]), **pictures})
 
 
 def _table(front: FrontFile) -> str:

@@ -153,7 +153,7 @@ class SearchStudy:
 
     def _tell(self, number: int, **result: Any) -> bool:
         """Ends a trial; says whether no other process had done so."""
-        with suppress(UpdateFinishedTrialError):
+        with suppress(UpdateFinishedTrialError, ValueError):  # Optuna raises either, as the other was earlier or later
             self._study.tell(number, **result)
             return True
         return False
