@@ -132,7 +132,7 @@ class TestConfiguration:
         }
         assert vars(sections.sigma_decay) == {
             **{"factor": 0.4, "milestones": [50, 60]},
-            **{"shape": "step", "start_epoch": 0, "end_epoch": 0},
+            **{"shape": "step", "start_epoch": 0, "end_epoch": 0, "ramp_factor": 1.0},
         }
         (optimizer,), (scheduler,) = _optimizers(model)
         assert optimizer.param_groups[0]["lr"] == 5e-4
