@@ -26,7 +26,7 @@ GENERATION = 10
 
 
 class Outcome(NamedTuple):
-    """How a trial ended.
+    """The end of a trial.
 
     Attributes:
         accuracies: Natural and certified accuracy on the held-out images; None if it failed.
