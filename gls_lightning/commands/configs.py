@@ -14,6 +14,7 @@ _TITLES = {
     ".": "experiments",
     "comparison": "methods compared on a short schedule",
     "paper": "rows of the paper's tables",
+    "spaces": "search spaces of gls front",
     "sweeps": "W&B sweeps",
 }
 """Contents of the folders whose names do not say it."""

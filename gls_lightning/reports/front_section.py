@@ -108,14 +108,28 @@ def _front_picture(front: FrontFile, best: Sequence[FrontTrial], name: str) -> P
             axes.plot(*zip(*group, strict=True), "o", color="grey", markersize=4, label=label, **style)
     line = sorted((100 * of.natural, 100 * of.certified) for of in best)
     axes.plot(*zip(*line, strict=True), "o-", color=COLOURS[0], drawstyle="steps-pre", label="front of the search")
-    for held_out, label, colour, marker in ((True, "held out", COLOURS[1], "s"), (False, "test", COLOURS[2], "^")):
+    repeated = (True, "other seeds, held out", COLOURS[1], "s"), (False, "other seeds, test", COLOURS[2], "^")
+    for held_out, label, colour, marker in repeated:
         for point in (point for point in front.points if point.seeds):
             axes.errorbar(**_bars(point, held_out), color=colour, marker=marker, capsize=2, label=label)
             label = "_"  # one entry of the legend is enough
     axes.set(xlabel="natural accuracy [%]", ylabel="certified accuracy [%]")
-    axes.legend(title="other seeds: mean, 95 %", fontsize="small", title_fontsize="small")
+    axes.set(
+        xlim=_within_percent(axes.get_xlim()), ylim=_within_percent(axes.get_ylim())
+    )  # of few seeds, bars are long
+    axes.legend(fontsize="small")
     said = "; ".join(f"{natural:.2f} natural, {certified:.2f} certified" for natural, certified in line)
-    return _picture(figure, f"{name}-accuracies", "Natural and certified accuracy", f"On the front: {said}")
+    return _picture(
+        figure,
+        f"{name}-accuracies",
+        "Natural and certified accuracy; bars are 95 % intervals over other seeds",
+        f"On the front: {said}",
+    )
+
+
+def _within_percent(limits: tuple[float, float]) -> tuple[float, float]:
+    """Cuts the long bars of few seeds off where no accuracy can be."""
+    return max(limits[0], -2.0), min(limits[1], 102.0)
 
 
 def _bars(point: FrontPoint, held_out: bool) -> dict[str, Any]:

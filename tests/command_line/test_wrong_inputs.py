@@ -334,7 +334,7 @@ class TestRadius:
 def test_help_names_every_command(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     main(words)
     printed = capsys.readouterr().out
-    commands = [*cli.GLSCLI.subcommands(), "configs", "report", "verify"]
+    commands = [*cli.GLSCLI.subcommands(), "configs", "front", "report", "verify"]
     assert re.findall(r"^  (\w+) +[A-Z].*\.$", printed, re.MULTILINE) == commands
 
 

@@ -115,8 +115,11 @@ def test_a_search_goes_on_and_its_points_are_tested_once(
     assert "a search is that differs in data.init_args.batch_size" in capsys.readouterr().err
 
 
-def test_a_failing_trial_costs_itself_alone(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failing_trial_costs_itself_alone(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """In processes of their own, as users run them."""
+    monkeypatch.setattr(command, "_printed", printed_here)
     Path("space.yaml").write_text("data.train_size: {values: [64, 40]}\n")  # 40 leave none beside the 50 held out
     search("--trials=2", "--seeds=0", "--jobs=2", "--sampler=random", f"--seed={both_values_drawn()}")
     assert "failed: code 2, gls: data.validation_size is 50" in capsys.readouterr().out
@@ -137,19 +140,20 @@ def both_values_drawn() -> int:
     return pytest.fail("all seeds draw the same")
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--data.validation_size=0"], "data.validation_size is 0, so trials would be chosen on the test images"),
-        (["--data.validation_siz=9"], "a trial would be refused: "),
-    ],
-)
-def test_what_no_trial_could_run(
-    here: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_no_images_are_held_out(in_this_process: list[list[str]], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        search(*words)
-    assert message in capsys.readouterr().err
+        search("--data.validation_size=0")
+    said = "data.validation_size is 0, so trials would be chosen on the test images"
+    assert said in capsys.readouterr().err
+    assert not Path("fronts").exists()
+
+
+def test_a_wrong_key_is_told_before_the_search(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        search("--data.validation_siz=9")
+    said = capsys.readouterr().err
+    assert said.startswith("gls: a trial would be refused: ")
+    assert "validation_siz" in said
     assert not Path("fronts").exists()
 
 
@@ -158,7 +162,7 @@ def test_bad_options(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ("--trials=0",): "trials is 0; it must be at least 1",
         ("--jobs=0",): "jobs is 0; it must be at least 1",
         ("--margin=2",): "margin is 2.0; it must be at least 0 and less than 1",
-        ("--sampler=grid",): "sampler is 'grid'; it must be",
+        ("--sampler=grid",): "sampler is grid; it must be one of tpe, nsga2, random",
     }.items():
         with pytest.raises(SystemExit):
             search(*words)
