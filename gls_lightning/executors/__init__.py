@@ -7,6 +7,7 @@ Importing it imports no PyTorch.
 from gls_lightning.executors.command_line import FailedCommandError, gls_command, run_gls
 from gls_lightning.executors.devices import visible_gpus
 from gls_lightning.executors.execution import Execution, run_jobs
+from gls_lightning.executors.interruption import interruptible
 from gls_lightning.executors.job import Job, log_file
 from gls_lightning.executors.lock import exclusive
 
@@ -16,6 +17,7 @@ __all__ = [
     "Job",
     "exclusive",
     "gls_command",
+    "interruptible",
     "log_file",
     "run_gls",
     "run_jobs",

@@ -1,16 +1,13 @@
 """Where jobs run, and how many at once."""
 
 import os
-import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import FrameType
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 from submitit import LocalExecutor, LocalJob, SlurmExecutor
 from submitit.core.core import Job as Submitted
@@ -19,6 +16,7 @@ from submitit.core.utils import FailedJobError
 from gls_lightning.arguments import require
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.executors.devices import share_of_machine, visible_gpus
+from gls_lightning.executors.interruption import interruptible
 from gls_lightning.executors.job import Job, log_file, work
 
 _YEAR = 366 * 24 * 60
@@ -109,7 +107,7 @@ def run_jobs(
             failures[job.name] = failure
         ended(job, failure)
 
-    with _interruptible(), run:
+    with interruptible(), _safe_path(), run:
         while waiting or run.running:
             for job, failure in run.collect():
                 end(job, failure)
@@ -202,27 +200,14 @@ def _errors_into(log: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    """Lets SIGTERM end a command as Ctrl-C does, also where a shell has it ignore Ctrl-C, which ends jobs.
-
-    Processes that start meanwhile import nothing from the working directory by accident.
-    """
-
-    def terminate(number: int, frame: FrameType | None) -> NoReturn:
-        sys.exit(128 + number)
-
-    before = {
-        signal.SIGTERM: signal.signal(signal.SIGTERM, terminate),
-        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
-    }
-    safe_path = os.environ.get("PYTHONSAFEPATH")
+def _safe_path() -> Iterator[None]:
+    """Lets processes that start meanwhile import nothing from the working directory by accident."""
+    before = os.environ.get("PYTHONSAFEPATH")
     os.environ["PYTHONSAFEPATH"] = "1"
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        if safe_path is None:
+        if before is None:
             del os.environ["PYTHONSAFEPATH"]
         else:
-            os.environ["PYTHONSAFEPATH"] = safe_path
+            os.environ["PYTHONSAFEPATH"] = before

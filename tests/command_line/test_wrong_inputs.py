@@ -36,7 +36,10 @@ def refusal(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        ("fti", "there is no command fti; near: fit; the commands are fit, .*export, configs, report, verify$"),
+        (
+            "fti",
+            "there is no command fti; near: fit; the commands are fit, .*export, configs, front, report, table, verify$",
+        ),
         ("", "a command is missing; the commands are fit, "),
         ("fit", r"gls fit needs data and model, which a configuration gives: --config .*; gls configs lists"),
         ("certify", "gls certify needs data and model"),
@@ -334,7 +337,7 @@ class TestRadius:
 def test_help_names_every_command(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     main(words)
     printed = capsys.readouterr().out
-    commands = [*cli.GLSCLI.subcommands(), "configs", "front", "report", "verify"]
+    commands = [*cli.GLSCLI.subcommands(), "configs", "front", "report", "table", "verify"]
     assert re.findall(r"^  (\w+) +[A-Z].*\.$", printed, re.MULTILINE) == commands
 
 

@@ -1,7 +1,6 @@
 """``gls front``: the search itself."""
 
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from gls_lightning.commands import description
 from gls_lightning.commands.front.search_space import SearchSpace, options_of_fit, read_space
 from gls_lightning.configuration import compose, find_config
 from gls_lightning.errors import ConfigurationError
+from gls_lightning.executors import interruptible
 
 FRONTS = Path("fronts")
 PASSED = "options of gls fit may follow, such as --trainer.max_epochs=10; every trial gets them"
@@ -46,8 +46,8 @@ def front(words: list[str]) -> None:
     fit = ["fit", "--config", str(config), *passed]
     resolved = _resolved(fit, space)
     _check_held_out(resolved)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that trials are given back
-    _search(options, space, fit, resolved, options.output or FRONTS / config.stem)
+    with interruptible():  # so that trials are given back
+        _search(options, space, fit, resolved, options.output or FRONTS / config.stem)
 
 
 def _parser() -> CommandParser:
