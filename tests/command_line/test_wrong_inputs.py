@@ -36,10 +36,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (
-            "fti",
-            "there is no command fti; near: fit; the commands are fit, .*export, configs, front, report, table, verify$",
-        ),
+        ("fti", "there is no command fti; near: fit; the commands are fit, .*configs, front, report, table, verify$"),
         ("", "a command is missing; the commands are fit, "),
         ("fit", r"gls fit needs data and model, which a configuration gives: --config .*; gls configs lists"),
         ("certify", "gls certify needs data and model"),
