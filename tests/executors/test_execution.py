@@ -117,14 +117,14 @@ def test_the_end_of_the_command_ends_all_jobs(tmp_path: Path, by: signal.Signals
     code = f"""
 from pathlib import Path
 from gls_lightning.executors import Execution, Job, run_jobs
-text = "import os, time; open('{tmp_path}/' + str(os.getpid()), 'w'); time.sleep(60)"
+text = "import os, time; open('{tmp_path}/' + str(os.getpid()), 'w'); time.sleep(600)"
 run_jobs([Job(n, exec, (text,)) for n in "ab"], Path("{tmp_path}/logs"), Execution(jobs=2), print)
 """
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     with subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE) as command:
         until(lambda: len(list(tmp_path.glob("[0-9]*"))) == 2)
         command.send_signal(by)
-        _, errors = command.communicate(timeout=20)
+        _, errors = command.communicate(timeout=120)
     assert command.returncode == {signal.SIGINT: -signal.SIGINT, signal.SIGTERM: 143}[by]
     assert b"submitit" not in errors, "the processes in between say nothing"
     for process in tmp_path.glob("[0-9]*"):
@@ -132,7 +132,7 @@ run_jobs([Job(n, exec, (text,)) for n in "ab"], Path("{tmp_path}/logs"), Executi
             os.kill(int(process.name), 0)
 
 
-def until(is_so: object, seconds: float = 20) -> None:
+def until(is_so: object, seconds: float = 120) -> None:
     """Waits until a function returns something true."""
     assert callable(is_so)
     limit = time.monotonic() + seconds
@@ -153,7 +153,7 @@ with exclusive(Path("{tmp_path}")):
         assert other.stdout is not None
         assert other.stdout.readline() == f"another process is at work in {tmp_path}; waiting for its end\n"
         assert other.poll() is None
-    assert other.communicate(timeout=20)[0] == "in\n"
+    assert other.communicate(timeout=120)[0] == "in\n"
 
 
 @pytest.mark.skipif(which("bash") is None, reason="the stand-ins are scripts of bash")
