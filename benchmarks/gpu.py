@@ -40,6 +40,7 @@ from gls_lightning import CertifiedTrainingModule, networks
 from gls_lightning.bounds import trace
 from gls_lightning.bounds.kernels import sign_split
 from gls_lightning.bounds.operations import convolution
+from gls_lightning.certification import float32_precision
 from gls_lightning.data import ImageDataModule
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.estimators import PGPE, RGS, Backprop, GradientEstimator, Step
@@ -162,19 +163,6 @@ class Problem:
 
 
 @contextmanager
-def precision(tf32: bool) -> Iterator[None]:
-    """Sets whether convolutions and matrix products may round to TF32."""
-    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    torch.set_float32_matmul_precision("high" if tf32 else "highest")
-    torch.backends.cudnn.allow_tf32 = tf32
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before[0])
-        torch.backends.cudnn.allow_tf32 = before[1]
-
-
-@contextmanager
 def plain_forms() -> Iterator[None]:
     """Switches the forms for GPUs off: kernels in Triton, and convolutions as products or by place."""
     transposed = import_module("gls_lightning.bounds.rows.transposed_convolution")
@@ -220,7 +208,7 @@ def check(name: str, network: str) -> bool:
             return
         found[what] = max(float((g - r).norm() / r.norm()) for g, r in ((got[:1], right[:1]), (got[1:], right[1:])))
 
-    with precision(tf32=False):
+    with float32_precision("highest"):
         with plain_forms():
             compare("float64", dtype=torch.float64)
             compare("float32")
@@ -228,7 +216,7 @@ def check(name: str, network: str) -> bool:
         if ON_GPU:
             compare("captured", captured=True)
     if ON_GPU:
-        with precision(tf32=True):
+        with float32_precision("high"):
             compare("tf32 forms")
     within = not failed and all(error <= LIMITS[what] for what, error in found.items())
     errors = {what: float(f"{error:.2g}") for what, error in found.items()}
@@ -300,7 +288,7 @@ def variants(row: Row) -> dict[str, Callable[[float], Timed]]:
             return timed(step_of(row, captured=False), seconds)
 
     def with_tf32(seconds: float) -> Timed:
-        with precision(tf32=True):
+        with float32_precision("high"):
             return timed(step_of(row, captured=True), seconds)
 
     found = {"plain": plain, "forms": lambda seconds: timed(step_of(row, captured=False), seconds)}

@@ -237,7 +237,7 @@ class CertifiedTrainingModule(OptimizedNetwork):
         """Takes the weights of ``init_from``; only here is it known that the fit does not resume."""
         self.estimator.start_fit()
         self._captured.start(self.device, self.relaxation, self.trainer.world_size)
-        self.deferred_values = DeferredValues(self._captured.recorder)
+        self.deferred_values = DeferredValues(self._captured.new_recorder())
         self._initial_weights.give(self.trainer, self.network)
 
     def teardown(self, stage: str) -> None:

@@ -67,12 +67,12 @@ class CudaRecorder:
             for _ in range(WARM_UPS):
                 function()
             # A recording that fails midway would leave PyTorch's generators unusable, so it is refused before.
-            with NothingWaits():  # type: ignore[no-untyped-call]
+            with NothingWaits():
                 function()
         present.wait_stream(self._stream)
 
 
-class NothingWaits(of_torch.TorchDispatchMode):
+class NothingWaits(of_torch.DispatchMode):
     """Refuses operations that read a value of a device or copy between devices.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a device is asked, on a machine that may have none."""
+"""Questions to a device, on a machine that may have none."""
 
 from types import SimpleNamespace
 

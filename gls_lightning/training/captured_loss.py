@@ -74,9 +74,8 @@ class CapturedLosses:
         elif self.capture and device.type in RECORDERS:
             self._say_plain(against[0])
 
-    @property
-    def recorder(self) -> Recorder | None:
-        """A recorder for another part of this fit's steps, if its losses are recorded.
+    def new_recorder(self) -> Recorder | None:
+        """Makes a recorder for another part of this fit's steps, if its losses are recorded.
 
         It shares no memory with theirs, which a device takes back only from recordings that are all gone.
         """

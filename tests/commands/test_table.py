@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from math import sqrt
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from common.waiting import until
 
 from gls_lightning.commands.table.options import divide
 from gls_lightning.commands.table.rows import find_rows
@@ -311,10 +311,3 @@ def test_real_trainings(capsys: pytest.CaptureFixture[str]) -> None:
     assert Path("t/logs/second_seed_0_certify_2.log").is_file()
     main(["report", "t"])
     assert "Selected on the test set, as the paper: " in Path("report.md").read_text()
-
-
-def until(is_so: Callable[[], bool], seconds: float = 120) -> None:
-    limit = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < limit, "it did not come"
-        time.sleep(0.05)

@@ -10,6 +10,7 @@ from pathlib import Path
 from shutil import which
 
 import pytest
+from common.waiting import until
 
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.executors import Execution, Job, exclusive, run_gls, run_jobs, visible_gpus
@@ -130,15 +131,6 @@ run_jobs([Job(n, exec, (text,)) for n in "ab"], Path("{tmp_path}/logs"), Executi
     for process in tmp_path.glob("[0-9]*"):
         with pytest.raises(ProcessLookupError):
             os.kill(int(process.name), 0)
-
-
-def until(is_so: object, seconds: float = 120) -> None:
-    """Waits until a function returns something true."""
-    assert callable(is_so)
-    limit = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < limit, "it did not come"
-        time.sleep(0.05)
 
 
 def test_what_is_done_in_a_folder_is_done_by_one_process(tmp_path: Path) -> None:

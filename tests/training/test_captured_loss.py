@@ -313,7 +313,7 @@ def test_without_room_for_a_recording_the_loss_is_evaluated(monkeypatch: pytest.
 def test_other_parts_of_a_fit_have_recorders_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(RECORDERS, "cpu", TapeRecorder)
     losses = captured(IBP())
-    assert losses.recorder is not None
-    assert losses.recorder is not losses._recorder
+    assert losses.new_recorder() is not None
+    assert losses.new_recorder() is not losses._recorder
     losses.end()
-    assert losses.recorder is None
+    assert losses.new_recorder() is None

@@ -41,7 +41,7 @@ class Centre(Attack):
         return (lower + upper) / 2
 
 
-class NothingOnTheCPU(of_torch.TorchDispatchMode):
+class NothingOnTheCPU(of_torch.DispatchMode):
     """Refuses operations on tensors in the CPU's memory."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

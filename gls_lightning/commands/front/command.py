@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +15,7 @@ from gls_lightning.commands import description
 from gls_lightning.commands.front.search_space import SearchSpace, options_of_fit, read_space
 from gls_lightning.configuration import compose, find_config
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.executors import interruptible
+from gls_lightning.executors import gls_command, interruptible
 
 FRONTS = Path("fronts")
 PASSED = "options of gls fit may follow, such as --trainer.max_epochs=10; every trial gets them"
@@ -93,7 +92,7 @@ def _resolved(fit: Sequence[str], space: SearchSpace) -> dict[str, Any]:
 
 
 def _printed(words: Sequence[str]) -> dict[str, Any]:
-    command = [sys.executable, "-m", "gls_lightning", *words, "--print_config"]
+    command = gls_command([*words, "--print_config"])
     result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if result.returncode == 2:
         last = result.stderr.strip().splitlines()[-1]

@@ -1,10 +1,11 @@
 """Commands of ``gls`` in processes of their own."""
 
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
+
+from gls_lightning.executors import gls_command
 
 
 class Job(Protocol):
@@ -34,8 +35,9 @@ class LocalProcesses:
         """See :meth:`Executor.submit`."""
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as output:
-            command = [sys.executable, "-m", "gls_lightning", *words]
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(
+                gls_command(words), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            )
         return LocalJob(process, log)
 
 

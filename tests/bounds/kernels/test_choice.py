@@ -69,7 +69,7 @@ def card(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 
 class OnCard(SimpleNamespace):
-    """What a choice sees of a tensor."""
+    """The part of a tensor that a choice sees."""
 
     device, dtype = torch.device("cuda", 0), torch.float32
 

@@ -1,4 +1,4 @@
-"""What runs on CUDA, seen on PyTorch's stand-ins for its tensors, for which no card is needed."""
+"""Operations that run on CUDA, seen on PyTorch's stand-ins for its tensors, for which no card is needed."""
 
 from collections import Counter
 from collections.abc import Iterator
