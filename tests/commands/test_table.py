@@ -44,7 +44,9 @@ model: {{init_args: {{epsilon: 0.05, init_from: {start}, network: {row}}}}}
 trainer: {{max_epochs: 1}}
 paper: {json.dumps({"tables": [1]} if row == "second" else None)}
 """)
-    (run / "metrics.csv").write_text("epoch,step,train/loss\\n0,0,1\\n")
+    accuracy = {"5e-4": 0.2 + int(seed) / 10, "5e-3": 0.3, "0": "nan"}.get(value("--model.optimizer.lr", words), 0.1)
+    curves = f"epoch,step,train/loss,val/certified_accuracy\\n0,0,1,{accuracy}\\n1,1,1,0.9\\n"
+    (run / "metrics.csv").write_text(curves)
     order = Path(f"order_{row}_{seed}")
     if order.exists() and (command := order.read_text()):
         if command != "die at once":
@@ -145,6 +147,35 @@ class TestTable:
         report = Path("report.md").read_text()
         assert "Selected on the test set, as the paper: " in report
         assert report.count("| gls certify, 50 images |") == 2
+
+    def test_each_row_takes_what_is_best_on_held_out_images(self, capsys: pytest.CaptureFixture[str]) -> None:
+        words = ["table", "first.yaml", "--output=t", "--data.validation_size=10", "--jobs=2"]
+        main([*words, "--tune.model.optimizer.lr=[5e-4,5e-3]", "--seeds=2"])
+        assert sorted(calls()) == ["certify first 0", "certify first 1", *["fit first 0"] * 2, *["fit first 1"] * 2]
+        tried = result("t")["first"]["tried"]
+        assert [(of["values"], of["chosen"]) for of in tried] == [({"lr": "5e-4"}, False), ({"lr": "5e-3"}, True)]  # type: ignore[attr-defined]
+        assert [of["seeds"] for of in tried] == [pytest.approx([20, 30]), pytest.approx([30, 30])]  # type: ignore[attr-defined]
+        certified = [
+            words for line in Path("calls").read_text().splitlines() if (words := json.loads(line))[0] != "fit"
+        ]
+        for words_of in certified:
+            checkpoint = words_of[words_of.index("--ckpt_path") + 1]
+            assert "first_lr_5e-3_seed_" in checkpoint and checkpoint.endswith("best-epoch=0.ckpt")
+            assert "--model.optimizer.lr=5e-3" in words_of
+        markdown = Path("t/table.md").read_text()
+        assert "<br>lr 5e-3<br>selected on 10 held-out training images |" in markdown
+        assert "| first | lr 5e-3 | 30.00 | 30.00, 30.00 | chosen |" in markdown
+
+        main([*words, "--tune.model.optimizer.lr=[5e-4,5e-3]", "--seeds=4"])  # means of 35 and 30
+        assert [of["chosen"] for of in result("t")["first"]["tried"]] == [True, False]  # type: ignore[attr-defined]
+        assert calls().count("certify first 0") == 2
+        capsys.readouterr()
+
+        with pytest.raises(SystemExit, match="1 of 2 jobs failed: first_seed_0_certify"):
+            main([*words, "--tune.model.optimizer.lr=[5e-4,0]", "--seeds=1"])
+        said = "first: a training has no finite certified accuracy on held-out images, so none is the best"
+        assert said in capsys.readouterr().out
+        assert result("t")["first"]["accuracies"]["certified"]["mean"] is None  # type: ignore[index]
 
     def test_nothing_is_done_twice_and_more_can_be_added(self) -> None:
         main(["table", "first.yaml", "--output=t", "--seeds=1"])
@@ -250,6 +281,17 @@ class TestBadInput:
         Path("t/settings.json").write_text(json.dumps(settings | {"rows": {"first": content}}))
         assert "have another configuration first (data.class_path None and not Digits)" in fails(capsys, *words)
 
+    def test_values_that_are_none_for_tuning(self, capsys: pytest.CaptureFixture[str]) -> None:
+        key = "--tune.model.optimizer.lr"
+        for text in ("5e-4", "[5e-4]", "[5e-4, 5e-4]", "[[1], [2]]", ""):
+            said = f"{key} is {text}; it must be a list of two values or more, such as [5e-4, 5e-3]"
+            assert fails(capsys, "first.yaml", f"{key}={text}") == said
+        said = fails(capsys, "first.yaml", f"{key}=[5e-4,5e-3]")
+        assert said.startswith("data.validation_size is 0 in first.yaml, so values would be chosen on the test images")
+        said = fails(capsys, "first.yaml", "--tune.seed_everything=[1,2]")
+        assert said == "--seed_everything is no option for gls table: --seeds says which seeds there are"
+        assert not Path("tables").exists()
+
     @pytest.mark.usefixtures("stand_in")
     @pytest.mark.parametrize(("word", "command"), [("--unknown=2", "fit"), ("--certify.unknown=2", "certify")])
     def test_options_that_gls_refuses(self, word: str, command: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -260,7 +302,8 @@ class TestBadInput:
 
 def test_words() -> None:
     words = (
-        "t --rows a b --model.epsilon 8/255 --slurm.time=3 --certify.samples 5 -- --imports=[x] --certify.stages=[IBP]"
+        "t --rows a b --model.epsilon 8/255 --slurm.time=3 --certify.samples 5 "
+        "--tune.model.optimizer.lr [5e-4,5e-3] -- --imports=[x] --certify.stages=[IBP]"
     )
     assert divide(words.split()) == (
         ["t", "--rows", "a", "b", "--slurm.time=3"],

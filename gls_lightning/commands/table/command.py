@@ -15,6 +15,7 @@ from gls_lightning.commands.table.results import gather
 from gls_lightning.commands.table.rows import find_rows
 from gls_lightning.commands.table.settings import TableSettings
 from gls_lightning.commands.table.training import Weights
+from gls_lightning.commands.table.tuning import check_held_out
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.executors import Execution, Job, run_jobs
 from gls_lightning.run_files import provenance
@@ -42,13 +43,16 @@ def table(words: list[str]) -> None:
     directory = options.output or _default_directory(options.names)
     settings = TableSettings.of(rows, divided.overrides, divided.certify, options.weights)
     settings.check(directory)
-    trainings = plan(rows, options.seeds, directory, divided.overrides, divided.certify, options.weights)
-    jobs = open_jobs(trainings, options.shares)
+    if divided.tuned:
+        check_held_out(rows, divided.overrides)
+    tuned = plan(rows, options.seeds, directory, divided.overrides, divided.certify, options.weights, divided.tuned)
+    jobs = open_jobs(tuned, options.shares)
     if jobs:
-        check_options(trainings[0])
+        for candidate in tuned[0].candidates:
+            check_options(candidate[0])
     settings.keep(directory)
 
-    gathered = partial(gather, " ".join(options.names), rows, trainings, divided.overrides, provenance())
+    gathered = partial(gather, " ".join(options.names), tuned, divided.overrides, provenance())
 
     ended = _progress(len(jobs), lambda: gathered().write_all(directory))
     failures = run_jobs(jobs, directory / "logs", execution, ended) if jobs else {}
@@ -65,7 +69,8 @@ def _parser() -> CommandParser:
         prog="gls table",
         description=description("table"),
         epilog="Dotted options, such as --trainer.max_epochs=1, and all options behind -- go to each training and "
-        "certification; --certify.samples=500 and so on to each certification alone, without certify.",
+        "certification; --certify.samples=500 and so on to each certification alone, without certify. With "
+        "--tune.model.optimizer.lr=[5e-4,5e-3] every row takes the value that is best for it on held-out images.",
     )
     parser.add_argument(
         "names",

@@ -1,11 +1,13 @@
 """Jobs of a table: what is left to do, and a check of its options before it starts."""
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 from gls_lightning.commands.table.rows import Row
 from gls_lightning.commands.table.training import Training, Weights
+from gls_lightning.commands.table.tuning import TunedRow, choices
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.executors import Job, gls_command
 
@@ -17,28 +19,37 @@ def plan(
     overrides: Sequence[str],
     certify: Sequence[str],
     weights: Weights | None,
-) -> list[Training]:
-    """Returns the training of each row with each seed, all rows with the first seed before those with the second."""
+    tuned: Mapping[str, Sequence[str]],
+) -> list[TunedRow]:
+    """Returns the trainings of each row, with each choice of the tuned values and each seed."""
 
-    def training(row: Row, seed: int) -> Training:
-        start = None if row.start is None else training(row.start, seed)
-        return Training(row.name, row.config, seed, table, overrides, certify, weights, start)
+    def training(row: Row, seed: int, choice: Sequence[str]) -> Training:
+        start = None if row.start is None else training(row.start, seed, ())
+        return Training(row.name, row.config, seed, table, overrides, certify, weights, choice, start)
 
-    return [training(row, seed) for seed in range(seeds) for row in rows]
+    def candidate(row: Row, choice: Sequence[str]) -> list[Training]:
+        return [training(row, seed, choice) for seed in range(seeds)]
+
+    return [TunedRow(row, [candidate(row, choice) for choice in choices(tuned)]) for row in rows]
 
 
-def open_jobs(trainings: Sequence[Training], shares: int) -> list[Job]:
-    """Returns the jobs for all that is not done: each training once, then its certification by so many processes."""
+def open_jobs(rows: Sequence[TunedRow], shares: int) -> list[Job]:
+    """Returns the jobs for all that is not done: each training once, then certifications by so many processes each.
+
+    Rows that are not tuned are done for the first seed before the second.
+    """
     jobs: dict[str, Job] = {}
-    for training in trainings:
-        for stage in (training.start, training):
-            if stage is not None and stage.run is None:
-                after = [] if stage.start is None else [stage.start.label]
-                jobs.setdefault(stage.label, Job(stage.label, stage.train, after=after))
-        if training.summary is None:
+    for row, seed in sorted(product(rows, range(len(rows[0].candidates[0]))), key=lambda of: of[1]):
+        for candidate in row.candidates:
+            for stage in (candidate[seed].start, candidate[seed]):
+                if stage is not None and stage.run is None:
+                    after = [] if stage.start is None else [stage.start.label]
+                    jobs.setdefault(stage.label, Job(stage.label, stage.train, after=after))
+        if not row.chosen or row.chosen[seed].summary is None:
+            needed = row.trainings if len(row.candidates) > 1 else [row.candidates[0][seed]]
             for share in range(1, shares + 1):
-                name = f"{training.label}_certify" + (f"_{share}" if shares > 1 else "")
-                jobs[name] = Job(name, training.certify_weights, after=[training.label])
+                name = f"{row.row.name}_seed_{seed}_certify" + (f"_{share}" if shares > 1 else "")
+                jobs[name] = Job(name, row.certify, [seed], after=[training.label for training in needed])
     return list(jobs.values())
 
 

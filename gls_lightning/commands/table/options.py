@@ -8,7 +8,7 @@ import yaml
 
 from gls_lightning.errors import ConfigurationError
 
-_OWN, _CERTIFY = "--slurm.", "--certify."
+_OWN, _CERTIFY, _TUNE = "--slurm.", "--certify.", "--tune."
 _REFUSED = {
     "--seed_everything": "--seeds says which seeds there are",
     "--config": "configurations are named without it",
@@ -26,20 +26,23 @@ class Words(NamedTuple):
         own: For the command itself.
         overrides: For each training, and for each certification, too; each with its value behind ``=``.
         certify: For each certification alone, as ``gls certify`` reads them.
+        tuned: The values that are tried for each row, by their keys.
     """
 
     own: list[str]
     overrides: list[str]
     certify: list[str]
+    tuned: dict[str, list[str]]
 
 
 def divide(words: Sequence[str]) -> Words:
-    """Divides the words: dotted options and all options behind ``--`` are overrides, but for ``--certify.`` options.
+    """Divides the words: dotted options and all options behind ``--`` are overrides, but for ``--certify.``.
 
     Raises:
-        ConfigurationError: A word behind ``--`` is no option, or the command sets an option itself.
+        ConfigurationError: A word behind ``--`` is no option, the command sets an option itself, or there are not
+            two values to be tried.
     """
-    divided, left, behind = Words([], [], []), deque(words), False
+    divided, left, behind = Words([], [], [], {}), deque(words), False
     while left:
         word = left.popleft()
         name = word.partition("=")[0]
@@ -48,7 +51,10 @@ def divide(words: Sequence[str]) -> Words:
         elif word.startswith("--") and (behind or ("." in name and not name.startswith(_OWN))):
             if "=" not in word and left and not left[0].startswith("--"):
                 word = f"{word}={left.popleft()}"
-            _check(name)
+            _check(name.replace(_TUNE, "--", 1))
+            if name.startswith(_TUNE):
+                divided.tuned[name.removeprefix(_TUNE)] = _tried(word)
+                continue
             target = divided.certify if name.startswith(_CERTIFY) else divided.overrides
             target.append(word.replace(_CERTIFY, "--", 1))
         elif behind:
@@ -64,6 +70,14 @@ def _check(name: str) -> None:
             raise ConfigurationError(f"{name} is no option for gls table: {why}")
 
 
+def _tried(word: str) -> list[str]:
+    name, _, text = word.partition("=")
+    tried = yaml.load(text or "[]", yaml.BaseLoader)  # strings, as they are written
+    if not isinstance(tried, list) or not all(isinstance(value, str) for value in tried) or len(set(tried)) < 2:
+        raise ConfigurationError(f"{name} is {text}; it must be a list of two values or more, such as [5e-4, 5e-3]")
+    return list(dict.fromkeys(tried))
+
+
 def values(overrides: Sequence[str]) -> dict[str, Any]:
     """Returns what overrides set, by their keys as :func:`short` writes them."""
     pairs = (word.removeprefix("--").partition("=") for word in overrides)
@@ -73,3 +87,9 @@ def values(overrides: Sequence[str]) -> dict[str, Any]:
 def short(key: str) -> str:
     """Writes a key without ``init_args``, which options may leave out."""
     return key.replace(".init_args.", ".")
+
+
+def named(options: Sequence[str]) -> dict[str, str]:
+    """Returns the values of options by the last parts of their keys."""
+    pairs = (option.removeprefix("--").partition("=") for option in options)
+    return {short(key).rpartition(".")[2]: value for key, _, value in pairs}

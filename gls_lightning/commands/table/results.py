@@ -5,14 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from statistics import mean
 from typing import Any, ClassVar
 
 from rich.console import Console
 from rich.table import Table
 
-from gls_lightning.commands.table.options import short, values
+from gls_lightning.commands.table.options import named, short, values
 from gls_lightning.commands.table.rows import Row
 from gls_lightning.commands.table.training import Training
+from gls_lightning.commands.table.tuning import TunedRow, held_out_accuracies
 from gls_lightning.configuration import compose
 from gls_lightning.reports import flatten, seed_statistics, selection
 from gls_lightning.run_files import ACCURACIES, CONFIG, ResultFile, write_whole
@@ -41,6 +43,26 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
+class Tried:
+    """Settings of a row that were tried.
+
+    Attributes:
+        values: The values by the last parts of their keys.
+        seeds: The certified accuracies on held-out images, in percent.
+        chosen: Whether they are the best.
+    """
+
+    values: Mapping[str, str]
+    seeds: Sequence[float]
+    chosen: bool
+
+    @property
+    def words(self) -> str:
+        """The values in words."""
+        return ", ".join(f"{key} {value}" for key, value in self.values.items())
+
+
+@dataclass(frozen=True)
 class RowResult:
     """A row of the table.
 
@@ -53,6 +75,7 @@ class RowResult:
         selected: By which images settings and weights were chosen.
         weights: Which checkpoints were certified.
         accuracies: The accuracies by their names.
+        tried: The settings among which one was chosen; empty if none was.
     """
 
     row: str
@@ -63,6 +86,7 @@ class RowResult:
     selected: Sequence[str]
     weights: Sequence[str]
     accuracies: Mapping[str, Accuracy]
+    tried: Sequence[Tried] = ()
 
 
 @dataclass(frozen=True)
@@ -99,10 +123,11 @@ class TableResult(ResultFile):
         text = StringIO(newline="")
         columns = [f"{name}_{part}" for name in ACCURACIES for part in ("mean", "low", "high", "paper")]
         writer = csv.writer(text)
-        writer.writerow(["row", "seeds", "images", "selected", "weights", *columns])
+        writer.writerow(["row", "seeds", "images", "selected", "weights", "tuned", *columns])
         for of in self.rows:
             numbers = [n for name in ACCURACIES for n in _numbers(of.accuracies[name])]
-            writer.writerow([of.row, len(of.seeds), *_facts(of), *("" if n is None else f"{n:.4f}" for n in numbers)])
+            facts = [of.row, len(of.seeds), *_facts(of), _tuned(of)]
+            writer.writerow([*facts, *("" if n is None else f"{n:.4f}" for n in numbers)])
         return text.getvalue()
 
     @property
@@ -111,7 +136,20 @@ class TableResult(ResultFile):
         header, *rows = self._cells("<br>")
         lines = [f"# {self.title}", "", *(f"{line}\n" for line in self.notes), f"| {' | '.join(header)} |"]
         lines += ["|---" * len(header) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
-        return "\n".join([*lines, "", f"Made by {self.software}.", ""])
+        return "\n".join([*lines, "", *self._tried, f"Made by {self.software}.", ""])
+
+    @property
+    def _tried(self) -> list[str]:
+        tried = [(of.row, settings) for of in self.rows for settings in of.tried]
+        if not tried:
+            return []
+        lines = ["## Tuned on held-out images", "", "Certified accuracy in percent; the best mean is chosen.", ""]
+        lines += ["| row | settings | mean | seeds | |", "|---|---|---|---|---|"]
+        for row, of in tried:
+            average = f"{mean(of.seeds):.2f}" if of.seeds else DASH
+            seeds = ", ".join(f"{accuracy:.2f}" for accuracy in of.seeds)
+            lines.append(f"| {row} | {of.words} | {average} | {seeds} | {'chosen' if of.chosen else ''} |")
+        return [*lines, ""]
 
     @property
     def notes(self) -> list[str]:
@@ -142,36 +180,36 @@ class TableResult(ResultFile):
         for of in self.rows:
             images, selected, weights = _facts(of)
             facts = [f"{len(of.seeds)} of {self.seeds} seeds"]
-            facts += [f"{images} images", f"{weights} checkpoint", *filter(None, [selected])] if of.seeds else []
+            facts += (
+                [f"{images} images", f"{weights} checkpoint", *filter(None, [_tuned(of), selected])] if of.seeds else []
+            )
             rows.append([of.row, line_break.join(facts), *(_cell(of.accuracies[n], line_break) for n in ACCURACIES)])
         return rows
 
 
-def gather(
-    title: str, rows: Sequence[Row], trainings: Sequence[Training], overrides: Sequence[str], software: str
-) -> TableResult:
+def gather(title: str, tuned: Sequence[TunedRow], overrides: Sequence[str], software: str) -> TableResult:
     """Reads what there is of a table.
 
     Args:
         title: What was asked for.
-        rows: The rows.
-        trainings: Their trainings, one for each row and seed.
+        tuned: The rows, with their trainings.
         overrides: Options that replace values of the rows.
         software: The versions of the software.
     """
-    by_row = {row.name: [training for training in trainings if training.name == row.name] for row in rows}
+    trainings = tuned[0].trainings
     return TableResult(
         title=title,
         seeds=len({training.seed for training in trainings}),
-        overrides=_differences(rows, overrides),
+        overrides=_differences([of.row for of in tuned], overrides),
         certify=trainings[0].certify,
         software=software,
-        rows=[_row(row, by_row[row.name]) for row in rows],
+        rows=[_row(of) for of in tuned],
     )
 
 
-def _row(row: Row, trainings: Sequence[Training]) -> RowResult:
-    found = {of.seed: (of, summary) for of in trainings if (summary := of.summary) is not None}
+def _row(tuned: TunedRow) -> RowResult:
+    row, chosen = tuned.row, tuned.chosen
+    found = {of.seed: (of, summary) for of in chosen if (summary := of.summary) is not None}
     seeds = {seed: {n: 100 * a for n, a in summary.accuracies.items()} for seed, (_, summary) in found.items()}
     checkpoints = [checkpoint for of, _ in found.values() if (checkpoint := of.checkpoint) is not None]
     runs = [run for of, _ in found.values() if (run := of.run) is not None]
@@ -184,7 +222,12 @@ def _row(row: Row, trainings: Sequence[Training]) -> RowResult:
         selected=sorted({selection(flatten(compose(run / CONFIG).content)) for run in runs} - {""}),
         weights=sorted({checkpoint.name.partition("-")[0].partition(".")[0] for checkpoint in checkpoints}),
         accuracies={n: _accuracy([of[n] for of in seeds.values()], row.paper.get(n)) for n in ACCURACIES},
+        tried=[_settings(of, of == chosen) for of in tuned.candidates] if len(tuned.candidates) > 1 else [],
     )
+
+
+def _settings(candidate: Sequence[Training], chosen: bool) -> Tried:
+    return Tried(named(candidate[0].tuned), [100 * a for a in held_out_accuracies(candidate)], chosen)
 
 
 def _accuracy(percents: Sequence[float], paper: float | None) -> Accuracy:
@@ -203,6 +246,10 @@ def _differences(rows: Sequence[Row], overrides: Sequence[str]) -> dict[str, lis
         if before != [str(value)]:
             found[key] = [f"{value} in place of {' or '.join(before)}"]
     return found
+
+
+def _tuned(of: RowResult) -> str:
+    return next((tried.words for tried in of.tried if tried.chosen), "")
 
 
 def _facts(of: RowResult) -> list[str]:

@@ -1,15 +1,18 @@
 """A row trained with one seed: what of it is done, by its files, and doing the rest."""
 
+import math
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from gls_lightning.commands.table.options import named
 from gls_lightning.configuration import compose
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.executors import exclusive, run_gls
-from gls_lightning.reports import flatten, held_out_images
+from gls_lightning.reports import flatten, held_out_images, read_metrics
 from gls_lightning.run_files import CHECKPOINTS, CONFIG, DAMAGE, CertificationSummary, ResultFile, evaluation_directory
 
 Weights = Literal["best", "last"]
@@ -41,6 +44,7 @@ class Training:
         overrides: Options of the training and of its certification.
         certify: Options of the certification.
         weights: Which checkpoint is certified; None for the best one where held-out images chose it, else the last.
+        tuned: Options whose values were not the only ones to be tried.
         start: The training of the network that it starts from.
     """
 
@@ -51,12 +55,14 @@ class Training:
     overrides: Sequence[str] = ()
     certify: Sequence[str] = ()
     weights: Weights | None = None
+    tuned: Sequence[str] = ()
     start: "Training | None" = None
 
     @property
     def label(self) -> str:
         """Tells it from the other trainings, and names its folder."""
-        return f"{self.name}_seed_{self.seed}"
+        tuned = "".join(f"_{key}_{value}" for key, value in named(self.tuned).items())
+        return f"{self.name}{re.sub(r'[^-+.A-Za-z0-9]+', '_', tuned)}_seed_{self.seed}"
 
     @property
     def folder(self) -> Path:
@@ -82,6 +88,16 @@ class Training:
         return found[0] if len(found) == 1 else None
 
     @property
+    def held_out_accuracy(self) -> float | None:
+        """The certified accuracy of these weights on held-out images; None if there is no finite one."""
+        if (run := self.run) is None or (checkpoint := self.checkpoint) is None:
+            return None
+        curve = read_metrics(run).curve("val/certified_accuracy")
+        best = re.match(r"best-epoch=(\d+)", checkpoint.name)
+        accuracy = curve.get(int(best[1]) if best else max(curve, default=-1))
+        return None if accuracy is None or not math.isfinite(accuracy) else accuracy
+
+    @property
     def summary(self) -> CertificationSummary | None:
         """The result of the complete certification; None if it is not complete."""
         if (checkpoint := self.checkpoint) is None:
@@ -96,7 +112,7 @@ class Training:
     def words(self, command: str) -> list[str]:
         """Returns the beginning of a command line for it."""
         words = [command, "--config", str(self.config), f"--seed_everything={self.seed}"]
-        return [*words, "--trainer.enable_progress_bar=false", *self.overrides]
+        return [*words, "--trainer.enable_progress_bar=false", *self.overrides, *self.tuned]
 
     def train(self) -> None:
         """Trains, from where an earlier training ended; does nothing where one has finished."""
