@@ -155,13 +155,12 @@ class TestTable:
         tried = result("t")["first"]["tried"]
         assert [(of["values"], of["chosen"]) for of in tried] == [({"lr": "5e-4"}, False), ({"lr": "5e-3"}, True)]  # type: ignore[attr-defined]
         assert [of["seeds"] for of in tried] == [pytest.approx([20, 30]), pytest.approx([30, 30])]  # type: ignore[attr-defined]
-        certified = [
-            words for line in Path("calls").read_text().splitlines() if (words := json.loads(line))[0] != "fit"
-        ]
-        for words_of in certified:
-            checkpoint = words_of[words_of.index("--ckpt_path") + 1]
-            assert "first_lr_5e-3_seed_" in checkpoint and checkpoint.endswith("best-epoch=0.ckpt")
-            assert "--model.optimizer.lr=5e-3" in words_of
+        lines = [json.loads(line) for line in Path("calls").read_text().splitlines()]
+        for certified in [line for line in lines if line[0] == "certify"]:
+            checkpoint = Path(certified[certified.index("--ckpt_path") + 1])
+            assert checkpoint.parts[1].startswith("first_lr_5e-3_seed_")
+            assert checkpoint.name == "best-epoch=0.ckpt"
+            assert "--model.optimizer.lr=5e-3" in certified
         markdown = Path("t/table.md").read_text()
         assert "<br>lr 5e-3<br>selected on 10 held-out training images |" in markdown
         assert "| first | lr 5e-3 | 30.00 | 30.00, 30.00 | chosen |" in markdown
