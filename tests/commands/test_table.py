@@ -308,6 +308,7 @@ def test_words() -> None:
         ["t", "--rows", "a", "b", "--slurm.time=3"],
         ["--model.epsilon=8/255", "--imports=[x]"],
         ["--samples=5", "--stages=[IBP]"],
+        {"model.optimizer.lr": ["5e-4", "5e-3"]},
     )
 
 
