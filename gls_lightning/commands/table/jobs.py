@@ -2,7 +2,6 @@
 
 import subprocess
 from collections.abc import Mapping, Sequence
-from itertools import product
 from pathlib import Path
 
 from gls_lightning.commands.table.rows import Row
@@ -34,12 +33,15 @@ def plan(
 
 
 def open_jobs(rows: Sequence[TunedRow], shares: int) -> list[Job]:
-    """Returns the jobs for all that is not done: each training once, then certifications by so many processes each.
+    """Returns the jobs for all that is not done, those of the first seed first.
 
-    Rows that are not tuned are done for the first seed before the second.
+    Args:
+        rows: The rows; each training is done once, and the chosen ones are certified.
+        shares: How many processes share a certification.
     """
     jobs: dict[str, Job] = {}
-    for row, seed in sorted(product(rows, range(len(rows[0].candidates[0]))), key=lambda of: of[1]):
+    seeds = range(len(rows[0].candidates[0]))
+    for row, seed in [(row, seed) for seed in seeds for row in rows]:
         for candidate in row.candidates:
             for stage in (candidate[seed].start, candidate[seed]):
                 if stage is not None and stage.run is None:
