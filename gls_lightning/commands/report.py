@@ -37,15 +37,15 @@ def report(words: list[str]) -> None:
     if options.output is not None:
         _check(options.output)
     from gls_lightning.reports import (  # which --help need not wait for
+        command_sections,
         find_runs,
-        front_sections,
         make_report,
         write_report,
     )
 
     runs = find_runs(options.runs)
     output = options.output or (runs[0] if len(runs) == 1 else Path()) / REPORT
-    for path in write_report(make_report(runs, options.title, front_sections(options.runs)), output):
+    for path in write_report(make_report(runs, options.title, command_sections(options.runs)), output):
         print(path, flush=True)
 
 

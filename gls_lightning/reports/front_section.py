@@ -1,26 +1,13 @@
 """The front of natural and certified accuracy that a search found."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from gls_lightning.figure_style import COLOURS, new_figure, tidy
 from gls_lightning.reports._document import DASH, Picture, ReportTable, Section
 from gls_lightning.reports._figures import _picture, pareto_front
 from gls_lightning.reports.seed_statistics import seed_statistics
-from gls_lightning.run_files import DAMAGE, FrontFile, FrontPoint, FrontTrial
-
-
-def front_sections(directories: Sequence[str]) -> list[Section]:
-    """Returns a section for each of the directories in which a search lies."""
-    found: list[Section] = []
-    for directory in directories:
-        if (path := Path(directory, FrontFile.FILE)).is_file():
-            try:
-                found.append(front_section(FrontFile.read(path), f"front-{len(found) + 1}"))
-            except DAMAGE as error:
-                found.append(Section("Front", notes=[f"{path} is no file of gls front: {type(error).__name__}"]))
-    return found
+from gls_lightning.run_files import FrontFile, FrontPoint, FrontTrial
 
 
 def front_section(front: FrontFile, name: str = "front") -> Section:

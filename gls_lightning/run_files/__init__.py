@@ -33,6 +33,7 @@ from gls_lightning.run_files.places import (
     set_metrics_aside,
 )
 from gls_lightning.run_files.result_file import DAMAGE, ResultFile
+from gls_lightning.run_files.result_table import ResultTable, TableRow, TriedSettings
 from gls_lightning.run_files.tightness_curves import RelaxationCurve, TightnessCurves
 from gls_lightning.run_files.whole_file import STORAGE_ERRORS, append_whole, flush, write_or_undo, write_whole
 
@@ -59,9 +60,12 @@ __all__ = [
     "LandscapeDescription",
     "RelaxationCurve",
     "ResultFile",
+    "ResultTable",
     "RunOrigin",
     "Share",
+    "TableRow",
     "TightnessCurves",
+    "TriedSettings",
     "append_whole",
     "config_of_checkpoint",
     "epoch_landscape",

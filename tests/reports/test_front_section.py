@@ -1,10 +1,8 @@
 """The section about a search."""
 
-from pathlib import Path
-
 import pytest
 
-from gls_lightning.reports.front_section import front_section, front_sections, hypervolumes
+from gls_lightning.reports.front_section import front_section, hypervolumes
 from gls_lightning.run_files import FrontFile, FrontPoint, FrontTrial
 
 TRIALS = [
@@ -33,12 +31,3 @@ def test_means_intervals_and_what_is_absent() -> None:
     assert second[3:] == ["0", "—", "—", "—", "—"]
     assert "3 trials chosen by tpe, of which 1 were ended early; 1 failed" in section.text[0]
     assert "0.2600 after 3 trials" in section.pictures[1].description
-
-
-def test_files_of_searches(tmp_path: Path) -> None:
-    path = FRONT.write(tmp_path)
-    assert FrontFile.read(path).trials[2] == TRIALS[2]
-    assert front_sections([str(tmp_path)])[0].tables == front_section(FRONT).tables
-    assert front_sections([str(tmp_path / "none")]) == []
-    path.write_text("{}")
-    assert "is no file of gls front" in front_sections([str(tmp_path)])[0].notes[0]

@@ -11,8 +11,8 @@ from gls_lightning.command_line.parser import CommandParser
 from gls_lightning.commands import description
 from gls_lightning.commands.table.jobs import check_options, open_jobs, plan
 from gls_lightning.commands.table.options import divide
-from gls_lightning.commands.table.results import gather
-from gls_lightning.commands.table.rows import find_rows
+from gls_lightning.commands.table.results import PAGE, gather, show, write_numbers, write_page
+from gls_lightning.commands.table.rows import find_rows, rows_in_words
 from gls_lightning.commands.table.settings import TableSettings
 from gls_lightning.commands.table.training import Weights
 from gls_lightning.commands.table.tuning import check_held_out
@@ -43,6 +43,8 @@ def table(words: list[str]) -> None:
     directory = options.output or _default_directory(options.names)
     settings = TableSettings.of(rows, divided.overrides, divided.certify, options.weights)
     settings.check(directory)
+    if options.baseline not in (None, *(row.name for row in rows)):
+        raise ConfigurationError(f"baseline is {options.baseline}, which is no row; the rows are {rows_in_words(rows)}")
     if divided.tuned:
         check_held_out(rows, divided.overrides)
     tuned = plan(rows, options.seeds, directory, divided.overrides, divided.certify, options.weights, divided.tuned)
@@ -52,14 +54,17 @@ def table(words: list[str]) -> None:
             check_options(candidate[0])
     settings.keep(directory)
 
-    gathered = partial(gather, " ".join(options.names), tuned, divided.overrides, provenance())
+    gathered = partial(gather, " ".join(options.names), tuned, divided.overrides, provenance(), options.baseline)
 
-    ended = _progress(len(jobs), lambda: gathered().write_all(directory))
-    failures = run_jobs(jobs, directory / "logs", execution, ended) if jobs else {}
-    result = gathered()
-    result.write_all(directory)
-    result.show()
-    print(f"written to {directory}; gls report {directory} shows its runs", flush=True)
+    ended = _progress(len(jobs), lambda: write_numbers(gathered(), directory))
+    try:
+        failures = run_jobs(jobs, directory / "logs", execution, ended) if jobs else {}
+    finally:  # an interruption
+        result = gathered()
+        write_numbers(result, directory)
+        write_page(result, directory)
+    show(result)
+    print(f"written to {directory / PAGE}; gls report {directory} shows its runs, too", flush=True)
     if failures:
         sys.exit(f"gls: {len(failures)} of {len(jobs)} jobs failed: {', '.join(failures)}; the same command goes on")
 
@@ -83,6 +88,9 @@ def _parser() -> CommandParser:
         nargs="+",
         default=[],
         help="Only rows whose names fit one of these patterns, such as '*mnist_0.1_dp*'.",
+    )
+    parser.add_argument(
+        "--baseline", type=str | None, default=None, help="The row over which the gains of the others are shown."
     )
     parser.add_argument("--seeds", type=int, default=3, help="How many seeds, from 0 on.")
     parser.add_argument(

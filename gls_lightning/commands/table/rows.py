@@ -52,11 +52,15 @@ def find_rows(names: Sequence[str], patterns: Sequence[str]) -> list[Row]:
     found = [read_row(config) for name in names for config in _configs(name)]
     for pattern in patterns:
         if not any(fnmatch(row.name, pattern) for row in found):
-            listed = ", ".join(row.name for row in found[:5]) + (", ..." if len(found) > 5 else "")
-            raise ConfigurationError(f"rows is {pattern}, which no row fits; the rows are {listed}")
+            raise ConfigurationError(f"rows is {pattern}, which no row fits; the rows are {rows_in_words(found)}")
     chosen = [row for row in found if not patterns or any(fnmatch(row.name, pattern) for pattern in patterns)]
     _check_names([each for row in chosen for each in (row, row.start) if each is not None])
     return list({row.name: row for row in chosen}.values())
+
+
+def rows_in_words(rows: Sequence[Row]) -> str:
+    """Returns the names of some rows."""
+    return ", ".join(row.name for row in rows[:5]) + (", ..." if len(rows) > 5 else "")
 
 
 def read_row(config: Path) -> Row:
