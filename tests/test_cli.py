@@ -24,6 +24,8 @@ CONFIGS = Path(__file__).parent / "configs"
 TINY = str(CONFIGS / "tiny.yaml")
 EXPERIMENTS = [path.name for path in SHIPPED.glob("*.yaml")]  # the other folders have tests of their own
 EXPERIMENTS += [f"comparison/{path.name}" for path in (SHIPPED / "comparison").glob("*.yaml")]
+EXPERIMENTS += [f"smoothing/{path.name}" for path in (SHIPPED / "smoothing").glob("*_crown_ibp_*.yaml")]
+HELD_OUT = {"digits_quickstart.yaml": 200, "smoothing/digits": 300, "smoothing/mnist": 2000}
 
 
 pytestmark = pytest.mark.usefixtures("clean_place")
@@ -114,7 +116,8 @@ class TestConfiguration:
         (run,) = parsed
         run.model.trace(run.datamodule.input_shape)
         assert run.model.graph.num_outputs == run.datamodule.num_classes
-        assert run.datamodule.validation_size == (200 if "digits" in name else 5000), "the test images would choose"
+        held_out = next((size for start, size in HELD_OUT.items() if name.startswith(start)), 5000)
+        assert run.datamodule.validation_size == held_out, "the test images would choose"
         # PGPE's estimate has many times the norm of the gradient.
         assert run.trainer.gradient_clip_val == (None if "pgpe" in name else 10)
 

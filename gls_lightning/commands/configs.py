@@ -14,6 +14,8 @@ _TITLES = {
     ".": "experiments",
     "comparison": "methods compared on a short schedule",
     "paper": "rows of the paper's tables",
+    "recipes": "the best settings that were found",
+    "smoothing": "rows of the study of smoothing, for gls table",
     "spaces": "search spaces of gls front",
     "sweeps": "W&B sweeps",
 }
