@@ -77,7 +77,7 @@ def _cell(row: TableRow, name: str) -> str:
     values, published = row.percents(name), row.published.get(name)
     lines = _mean(values)
     if published is not None:
-        distance = f" ({seed_statistics(values).mean - published:+.2f})" if values else ""
+        distance = f" ({seed_statistics(values).mean - published:+z.2f})" if values else ""
         lines.append(f"paper: {published:.2f}{distance}")
     return "\n".join(lines)
 
@@ -86,9 +86,9 @@ def _mean(values: Sequence[float], sign: str = "") -> list[str]:
     if not values:
         return [DASH]
     statistics = seed_statistics(values)
-    lines = [f"{statistics.mean:{sign}.2f}"]
+    lines = [f"{statistics.mean:{sign}z.2f}"]
     if statistics.interval is not None:
-        lines.append(" to ".join(f"{end:{sign}.2f}" for end in statistics.interval))
+        lines.append(" to ".join(f"{end:{sign}z.2f}" for end in statistics.interval))
     return lines
 
 

@@ -33,6 +33,11 @@ def test_gains_are_those_of_seeds_that_both_have() -> None:
     assert not any("Gains" in note for note in table_notes(alone))
 
 
+def test_no_gain_has_no_minus() -> None:
+    rows = [row("grad", 50.1, 49.9), row("rgs", 49.9999, 50)]
+    assert row_table(replace(TABLE, rows=rows)).rows[1][-1].startswith("+0.00\n")
+
+
 def test_what_was_tried() -> None:
     section = table_section(TABLE)
     assert section.tables[1].rows == [
