@@ -26,6 +26,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from gls_lightning.commands.front import command, confirmation
 from gls_lightning.commands.front import search as search_module
+from gls_lightning.commands.front.heartbeat import Heartbeat
 from gls_lightning.commands.front.search_space import read_space
 from gls_lightning.executors import Job, RunningJobs
 from gls_lightning.main import main
@@ -138,18 +139,20 @@ def search(*words: str) -> None:
 def test_a_search_goes_on_and_its_points_are_tested_once(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    started = run_here(monkeypatch, main)
+    started, beaten = run_here(monkeypatch, main), set[str]()
+    monkeypatch.setattr(Heartbeat, "beat", lambda self: beaten.add(self.path.name))
     search("--trials=2", "--seeds=1", "--sampler", "random")
     front = FrontFile.read(Path("fronts/tiny/front.json"))
     assert [trial.number for trial in front.trials] == [0, 1]
     rates = [trial.values["model.optimizer.lr"] for trial in front.trials]
     assert all(f"--model.optimizer.lr={rate}" in words for rate, words in zip(rates, started, strict=False))
-    assert [f"--trainer.callbacks.patience={0.5}" in words for words in started[:3]] == [True, True, False]
+    assert ["--trainer.callbacks.patience=0.5" in words for words in started[:3]] == [True, True, False]
     assert all(0 <= trial.natural <= 1 for trial in front.trials)
     best = {(trial.natural, trial.certified) for trial in front.trials}
     assert {point.trial for point in front.points} <= {0, 1}
     assert 1 <= len(front.points) <= len(best)
     assert all(list(point.seeds) == [1] and len(point.test_certified) == 1 for point in front.points)
+    assert beaten == {"trial_0", "trial_1", "points"}, "others would take it for dead"
     tested = [words for words in started if words[0] == "test"]
     assert len(tested) == len(front.points)
 
