@@ -4,10 +4,9 @@ A package, not a part of a command: every command that runs many things at once 
 Importing it imports no PyTorch.
 """
 
-from gls_lightning.executors.command_line import FailedCommandError, gls_command, run_gls
+from gls_lightning.executors.command_line import FailedCommandError, resolve, run_gls
 from gls_lightning.executors.devices import visible_gpus
-from gls_lightning.executors.execution import Execution, run_jobs
-from gls_lightning.executors.interruption import interruptible
+from gls_lightning.executors.execution import Execution, RunningJobs, run_jobs
 from gls_lightning.executors.job import Job, log_file
 from gls_lightning.executors.lock import exclusive
 
@@ -15,10 +14,10 @@ __all__ = [
     "Execution",
     "FailedCommandError",
     "Job",
+    "RunningJobs",
     "exclusive",
-    "gls_command",
-    "interruptible",
     "log_file",
+    "resolve",
     "run_gls",
     "run_jobs",
     "visible_gpus",

@@ -3,11 +3,11 @@
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from submitit import LocalExecutor, LocalJob, SlurmExecutor
 from submitit.core.core import Job as Submitted
@@ -15,8 +15,8 @@ from submitit.core.utils import FailedJobError
 
 from gls_lightning.arguments import require
 from gls_lightning.errors import ConfigurationError
+from gls_lightning.executors._interruption import interruptible
 from gls_lightning.executors.devices import share_of_machine, visible_gpus
-from gls_lightning.executors.interruption import interruptible
 from gls_lightning.executors.job import Job, log_file, work
 
 _YEAR = 366 * 24 * 60
@@ -80,7 +80,11 @@ class Execution:
 
 
 def run_jobs(
-    jobs: Sequence[Job], folder: Path, execution: Execution, ended: Callable[[Job, str | None], None]
+    jobs: Sequence[Job],
+    folder: Path,
+    execution: Execution,
+    ended: Callable[[Job, str | None], None],
+    enough: Callable[[], bool] = lambda: False,
 ) -> dict[str, str]:
     """Runs jobs; one that fails or dies costs itself and those that come after it alone.
 
@@ -91,6 +95,7 @@ def run_jobs(
         folder: For the log of each job.
         execution: Where they run.
         ended: Called with each job when it has ended, and with what was wrong.
+        enough: Called again and again; says whether the jobs that have not ended are no longer needed.
 
     Returns:
         What was wrong, by the name of the job.
@@ -98,8 +103,6 @@ def run_jobs(
     Raises:
         ConfigurationError: There is no such executor here.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    run = _Run(folder, execution)
     waiting, failures = list(jobs), dict[str, str]()
 
     def end(job: Job, failure: str | None) -> None:
@@ -107,8 +110,8 @@ def run_jobs(
             failures[job.name] = failure
         ended(job, failure)
 
-    with interruptible(), _safe_path(), run:
-        while waiting or run.running:
+    with RunningJobs(folder, execution) as run:
+        while (waiting or run.running) and not enough():
             for job, failure in run.collect():
                 end(job, failure)
             for job in list(waiting):
@@ -118,31 +121,43 @@ def run_jobs(
                 elif run.has_room and not {*job.after} & {*run.running, *(other.name for other in waiting)}:
                     waiting.remove(job)
                     run.start(job)
-            time.sleep(_PAUSE)
     return failures
 
 
-class _Run:
-    """The jobs that are at work.
+class RunningJobs:
+    """The jobs that are at work: ``with RunningJobs(...) as jobs`` starts them as room comes, and collects them.
+
+    However the block ends, by Ctrl-C or SIGTERM too, no job goes on; only SIGKILL leaves them running.
 
     Args:
         folder: For their logs.
         execution: Where they run.
+
+    Raises:
+        ConfigurationError: There is no such executor here.
     """
 
     def __init__(self, folder: Path, execution: Execution) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._own = TemporaryDirectory(prefix=".submitit-", dir=folder, ignore_cleanup_errors=True)
         self.executor = execution.start(Path(self._own.name).absolute())
         self.running: dict[str, tuple[int, Job, Submitted[str | None]]] = {}
         self._environments = execution.environments()
         self._most = execution.jobs if self._environments is None else len(self._environments)
+        self._block = ExitStack()
 
-    def __enter__(self) -> None:
-        pass
+    def __enter__(self) -> Self:
+        self._block.enter_context(interruptible())
+        self._block.enter_context(_safe_path())
+        self._block.callback(self._end)
+        return self
 
     def __exit__(self, *_: object) -> None:
         """Ends all jobs that are at work."""
+        self._block.close()
+
+    def _end(self) -> None:
         submitted = [job for *_, job in self.running.values()]
         for job in submitted:
             job.cancel(check=False)
@@ -165,7 +180,8 @@ class _Run:
             self.running[job.name] = slot, job, self.executor.submit(work, job, log.absolute(), environment)
 
     def collect(self) -> Iterator[tuple[Job, str | None]]:
-        """Takes out the jobs that have ended, each with what was wrong."""
+        """Waits a moment, then takes out the jobs that have ended, each with what was wrong."""
+        time.sleep(_PAUSE)
         for _, job, submitted in list(self.running.values()):
             if submitted.done():
                 del self.running[job.name]

@@ -1,13 +1,10 @@
 """``gls front``: the search itself."""
 
 import json
-import subprocess
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
-
-import yaml
 
 from gls_lightning.arguments import require
 from gls_lightning.command_line.parser import CommandParser
@@ -15,7 +12,7 @@ from gls_lightning.commands import description
 from gls_lightning.commands.front.search_space import SearchSpace, options_of_fit, read_space
 from gls_lightning.configuration import compose, find_config
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.executors import gls_command, interruptible
+from gls_lightning.executors import Execution, resolve
 
 FRONTS = Path("fronts")
 PASSED = "options of gls fit may follow, such as --trainer.max_epochs=10; every trial gets them"
@@ -34,10 +31,16 @@ def front(words: list[str]) -> None:
     parser = _parser()
     own, passed = _divide(words, parser.option_names())
     options = parser.parse_args(own)
-    for name in ("trials", "jobs"):
-        require(getattr(options, name) > 0, name, getattr(options, name), "at least 1")
+    require(options.trials > 0, "trials", options.trials, "at least 1")
     require(options.seeds >= 0, "seeds", options.seeds, "at least 0")
     require(options.margin is None or 0 <= options.margin < 1, "margin", options.margin, "at least 0 and less than 1")
+    require(0 <= options.patience <= 1, "patience", options.patience, "from 0 to 1")
+    execution = Execution(options.executor, options.jobs, options.slurm or {})
+    if execution.executor == "slurm" and execution.jobs is None and options.sampler != "random":
+        raise ConfigurationError(
+            f"jobs is null, so all trials would start at once, and {options.sampler} would learn from none; say how "
+            "many run at once, such as --jobs=4"
+        )
     if find_spec("optuna") is None:
         raise ConfigurationError("gls front needs Optuna; python -m pip install optuna")
     space = read_space(compose(find_config(options.space)).content, options.space)
@@ -45,8 +48,7 @@ def front(words: list[str]) -> None:
     fit = ["fit", "--config", str(config), *passed]
     resolved = _resolved(fit, space)
     _check_held_out(resolved)
-    with interruptible():  # so that trials are given back
-        _search(options, space, fit, resolved, options.output or FRONTS / config.stem)
+    _search(options, execution, space, fit, resolved, options.output or FRONTS / config.stem)
 
 
 def _parser() -> CommandParser:
@@ -55,13 +57,15 @@ def _parser() -> CommandParser:
     parser.add_argument("--space", required=True, help="The search space, a YAML file.")
     parser.add_argument("--output", type=Path | None, default=None, help="Directory; fronts/CONFIG by default.")
     parser.add_argument("--trials", type=int, default=30, help="Trials, of all processes that share the directory.")
-    parser.add_argument("--jobs", type=int, default=1, help="Trials side by side.")
     parser.add_argument("--seeds", type=int, default=3, help="Further seeds for each point of the front.")
     sampler = Literal["tpe", "nsga2", "random"]
     parser.add_argument("--sampler", type=sampler, default="tpe", help="What chooses the values.")
     parser.add_argument("--seed", type=int, default=0, help="Seed of the sampler.")
     margin = "By how much a trial must be dominated after the ramp to be ended early; null for never."
     parser.add_argument("--margin", type=float | None, default=0.1, help=margin)
+    patience = "The share of the epochs behind the ramp that a trial gets before it may be ended early."
+    parser.add_argument("--patience", type=float, default=0.5, help=patience)
+    parser.add_class_arguments(Execution)
     return parser
 
 
@@ -73,7 +77,8 @@ def _divide(words: Sequence[str], names: Sequence[str]) -> tuple[list[str], list
     for position, word in enumerate(words):
         before = words[position - 1] if position else ""
         if word.startswith("-"):
-            target = own if word.lstrip("-").partition("=")[0] in (*names, "help", "h") else passed
+            name = word.lstrip("-").partition("=")[0]
+            target = own if name in (*names, "help", "h") or name.startswith("slurm.") else passed
         elif not before.startswith("-") or "=" in before:  # no option's value
             target = own
         target.append(word)
@@ -86,21 +91,8 @@ def _resolved(fit: Sequence[str], space: SearchSpace) -> dict[str, Any]:
     Raises:
         ConfigurationError: ``gls fit`` refuses it.
     """
-    options = options_of_fit(space.first())
-    plain = _printed([*fit, *options])
+    (plain,) = resolve([[*fit, *options_of_fit(space.first())]], "a trial")
     return {**plain, "fit": list(fit[3:])}
-
-
-def _printed(words: Sequence[str]) -> dict[str, Any]:
-    command = gls_command([*words, "--print_config"])
-    result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    if result.returncode == 2:
-        last = result.stderr.strip().splitlines()[-1]
-        raise ConfigurationError(f"a trial would be refused: {last.removeprefix('gls: ')}")
-    if result.returncode:
-        raise RuntimeError(f"gls fit --print_config ended with code {result.returncode}: {result.stderr}")
-    content: dict[str, Any] = yaml.safe_load(result.stdout)
-    return content
 
 
 def _check_held_out(resolved: Mapping[str, Any]) -> None:
@@ -113,18 +105,24 @@ def _check_held_out(resolved: Mapping[str, Any]) -> None:
         )
 
 
-def _search(options: Any, space: SearchSpace, fit: Sequence[str], resolved: Mapping[str, Any], directory: Path) -> None:
+def _search(
+    options: Any,
+    execution: Execution,
+    space: SearchSpace,
+    fit: Sequence[str],
+    resolved: Mapping[str, Any],
+    directory: Path,
+) -> None:
     from gls_lightning.commands.front.confirmation import Repetition, points, repeat  # take seconds
     from gls_lightning.commands.front.heartbeat import Heartbeat
-    from gls_lightning.commands.front.jobs import LocalProcesses
     from gls_lightning.commands.front.outcome import front_file, log_outcome, write_outcome
     from gls_lightning.commands.front.search import Search
     from gls_lightning.commands.front.search_study import CHOSEN, SearchStudy
 
     about = _description(options, space, resolved)
     study = SearchStudy(directory, about, options.sampler, options.seed)
-    search = Search(directory, fit, space, options.margin, LocalProcesses())
-    search.run(study, options.trials, options.jobs)
+    search = Search(directory, fit, space, options.margin, options.patience)
+    search.run(study, options.trials, execution)
     claim = Heartbeat(directory / "heartbeats" / "points")
     if elsewhere := study.running():
         print(f"{len(elsewhere)} trials run in other processes; the last process trains the points of the front")
@@ -136,7 +134,7 @@ def _search(options: Any, space: SearchSpace, fit: Sequence[str], resolved: Mapp
         first = int(resolved.get("seed_everything") or 0)
         seeds = range(first + 1, first + 1 + options.seeds)
         repetitions = [Repetition(search, of.number, of.user_attrs[CHOSEN], s) for of in study.front() for s in seeds]
-        repeat(repetitions, options.jobs, claim)
+        repeat(repetitions, execution, claim)
         outcome = front_file(study, options.config, options.sampler, points(repetitions))
         for path in write_outcome(directory, outcome):
             print(path, flush=True)
@@ -149,6 +147,6 @@ def _description(options: Any, space: SearchSpace, resolved: Mapping[str, Any]) 
     from gls_lightning.reports import flatten
 
     variables = {f"{variable.key} of the search space": vars(variable) for variable in space.variables}
-    settings = {"sampler": options.sampler, "margin": options.margin}
+    settings = {"sampler": options.sampler, "margin": options.margin, "patience": options.patience}
     described = json.loads(json.dumps({**flatten(resolved), **variables, **settings}, default=str))
     return dict(described)

@@ -1,16 +1,15 @@
 """The points of the front, trained again with further seeds, and measured on the test images."""
 
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gls_lightning.commands.front.heartbeat import Heartbeat
-from gls_lightning.commands.front.jobs import Job
-from gls_lightning.commands.front.search import PAUSE, Search, held_out_accuracies, placed
+from gls_lightning.commands.front.search import LOGS, Search, held_out_accuracies, placed
 from gls_lightning.commands.front.search_space import options_of_fit
+from gls_lightning.executors import Execution, Job, exclusive, run_gls, run_jobs
 from gls_lightning.run_files import CHECKPOINTS, EvaluatedMetrics, FrontPoint, evaluation_directory
 
 POINTS = "points"
@@ -52,44 +51,34 @@ class Repetition:
         """File with the accuracies on the test images."""
         return evaluation_directory("test", self.checkpoint) / EvaluatedMetrics.FILE
 
-    def fit(self) -> Job:
-        """Trains."""
-        shutil.rmtree(self.run, ignore_errors=True)  # of an interrupted attempt
-        options = [*options_of_fit(self.values), f"--seed_everything={self.seed}"]
-        words = [*self.search.fit, *options, *placed(self.search.directory, POINTS, self.name)]
-        return self.search.executor.submit(words, self._log("fit"))
+    @property
+    def jobs(self) -> list[Job]:
+        """Jobs that train it and then test it."""
+        fit, words = f"{self.name}_fit", ["test", "--ckpt_path", str(self.checkpoint)]
+        test = Job(f"{self.name}_test", run_gls, [[*words, "--trainer.enable_progress_bar=false"]], after=[fit])
+        return [Job(fit, self.train), test]
 
-    def test(self) -> Job:
-        """Measures on the test images."""
-        words = ["test", "--ckpt_path", str(self.checkpoint), "--trainer.enable_progress_bar=false"]
-        return self.search.executor.submit(words, self._log("test"))
+    def train(self) -> None:
+        """Trains; waits for an earlier attempt that goes on though its search was killed."""
+        with exclusive(self.search.directory / "locks" / self.name) as lock:
+            shutil.rmtree(self.run, ignore_errors=True)
+            options = [*options_of_fit(self.values), f"--seed_everything={self.seed}"]
+            run_gls([*self.search.fit, *options, *placed(self.search.directory, POINTS, self.name)], lock)
 
-    def _log(self, command: str) -> Path:
-        return self.search.directory / "logs" / f"{self.name}_{command}.txt"
 
-
-def repeat(repetitions: Sequence[Repetition], jobs: int, claim: Heartbeat) -> None:
+def repeat(repetitions: Sequence[Repetition], execution: Execution, claim: Heartbeat) -> None:
     """Trains and tests all that was not tested before; a failure is said, and the others go on."""
-    waiting = [of for of in repetitions if not of.tested.is_file()]
-    running: list[tuple[Repetition, Job, bool]] = []
-    try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                running.append((waiting[0], waiting.pop(0).fit(), False))
-            time.sleep(PAUSE)
-            claim.beat()
-            for entry in [entry for entry in running if entry[1].done()]:
-                running.remove(entry)
-                of, job, is_test = entry
-                if failure := job.failure():
-                    print(f"{of.name} failed: {failure}", flush=True)
-                elif is_test:
-                    print(f"{of.name} is trained and tested", flush=True)
-                else:
-                    running.append((of, of.test(), True))
-    finally:
-        for _, job, _ in running:
-            job.cancel()
+    jobs = [job for of in repetitions if not of.tested.is_file() for job in of.jobs]
+
+    def end(job: Job, failure: str | None) -> None:
+        print(f"{job.name}: {failure or 'done'}", flush=True)
+
+    def beat() -> bool:
+        claim.beat()
+        return False
+
+    if jobs:
+        run_jobs(jobs, repetitions[0].search.directory / LOGS, execution, end, enough=beat)
 
 
 def points(repetitions: Sequence[Repetition]) -> list[FrontPoint]:

@@ -49,7 +49,7 @@ def log_outcome(directory: Path, front: FrontFile, resolved: Mapping[str, Any]) 
                 entity=options.get("entity"),
                 dir=options.get("save_dir"),
                 name=f"front of {directory.name}",
-                mode="offline" if options.get("offline") else "online",
+                mode="offline" if options.get("offline") else None,  # as WANDB_MODE says
             ) as run:
                 rows = list(csv.reader(StringIO(_table(front))))
                 pictures = {path.stem: wandb.Image(str(path)) for path in directory.glob("front_figures/*.png")}

@@ -1,20 +1,18 @@
 """The trials of a search, several side by side."""
 
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from gls_lightning.commands.front.jobs import Executor, Job
 from gls_lightning.commands.front.search_space import SearchSpace, options_of_fit
 from gls_lightning.commands.front.search_study import Outcome, SearchStudy
+from gls_lightning.executors import Execution, Job, RunningJobs, run_gls
 from gls_lightning.reports import read_metrics
 from gls_lightning.run_files import PRUNED
 
-PAUSE = 0.2
-"""Seconds between looks at the processes."""
-TRIALS = "trials"
+LOGS, TRIALS = "logs", "trials"
 
 
 def placed(directory: Path, folder: str, run: str) -> list[str]:
@@ -44,52 +42,59 @@ class Search:
         fit: The words of ``gls`` that train with the configuration.
         space: What varies.
         margin: By how much a run must be dominated to be ended early; None for never.
-        executor: What runs the trials.
+        patience: The share of the epochs behind the ramp that a run gets in any case.
     """
 
     directory: Path
     fit: Sequence[str]
     space: SearchSpace
     margin: float | None
-    executor: Executor
+    patience: float
 
-    def run(self, study: SearchStudy, trials: int, jobs: int) -> None:
+    def run(self, study: SearchStudy, trials: int, execution: Execution) -> None:
         """Runs trials until as many have begun, by all processes together, and those of this process have ended."""
-        running: dict[int, Job] = {}
+        numbers: dict[str, int] = {}
         try:
-            while True:
-                while len(running) < jobs and (begun := study.begin(self.space, trials)) is not None:
-                    number, values = begun
-                    print(f"trial {number}: {' '.join(options_of_fit(values))}", flush=True)
-                    running[number] = self._start(study, number, options_of_fit(values))
-                if not running:
-                    return
-                time.sleep(PAUSE)
-                for number in running:
-                    study.heartbeat(number).beat()
-                for number in [number for number, job in running.items() if job.done()]:
-                    self._end(study, number, running.pop(number))
+            with RunningJobs(self.directory / LOGS, execution) as jobs:
+                while True:
+                    while jobs.has_room and (begun := study.begin(self.space, trials)) is not None:
+                        job = self._job(study, *begun)
+                        numbers[job.name] = begun[0]
+                        jobs.start(job)
+                    if not numbers:
+                        return
+                    for number in numbers.values():
+                        study.heartbeat(number).beat()
+                    for job, failure in jobs.collect():
+                        self._end(study, numbers[job.name], failure)
+                        del numbers[job.name]
         finally:  # an interruption
-            for number, job in running.items():
-                job.cancel()
+            for number in numbers.values():
                 study.abandon(number)
 
-    def _start(self, study: SearchStudy, number: int, options: Sequence[str]) -> Job:
-        words = [*self.fit, *options, *self._pruning(study), *placed(self.directory, TRIALS, f"trial_{number}")]
-        return self.executor.submit(words, self.directory / "logs" / f"trial_{number}.txt")
+    def _job(self, study: SearchStudy, number: int, values: Mapping[str, Any]) -> Job:
+        name, options = f"trial_{number}", options_of_fit(values)
+        print(f"trial {number}: {' '.join(options)}", flush=True)
+        return Job(name, run_gls, [[*self.fit, *options, *self._pruning(study), *placed(self.directory, TRIALS, name)]])
 
     def _pruning(self, study: SearchStudy) -> list[str]:
-        front = [list(trial.values) for trial in study.front()]
-        if self.margin is None or not front:
+        if self.margin is None:
             return []
         callback = "--trainer.callbacks"
-        name = "gls_lightning.callbacks.EndOfDominatedRun"
-        return [f"{callback}+={name}", f"{callback}.front={front}", f"{callback}.margin={self.margin}"]
+        options = {
+            "front": [list(trial.values) for trial in study.front()],
+            "margin": self.margin,
+            "patience": self.patience,
+        }
+        return [
+            f"{callback}+=gls_lightning.callbacks.EndOfDominatedRun",
+            *(f"{callback}.{key}={value}" for key, value in options.items()),
+        ]
 
-    def _end(self, study: SearchStudy, number: int, job: Job) -> None:
+    def _end(self, study: SearchStudy, number: int, failure: str | None) -> None:
         run = self.directory / TRIALS / f"trial_{number}"
         say = partial(print, f"trial {number}", flush=True)
-        if failure := job.failure():
+        if failure is not None:
             say(f"failed: {failure}")
             study.end(number, Outcome(None))
         elif (accuracies := held_out_accuracies(run)) is None:

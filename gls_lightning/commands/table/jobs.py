@@ -1,14 +1,12 @@
 """Jobs of a table: what is left to do, and a check of its options before it starts."""
 
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gls_lightning.commands.table.rows import Row
 from gls_lightning.commands.table.training import Training, Weights
 from gls_lightning.commands.table.tuning import TunedRow, choices
-from gls_lightning.errors import ConfigurationError
-from gls_lightning.executors import Job, gls_command
+from gls_lightning.executors import Job, resolve
 
 
 def plan(
@@ -61,18 +59,4 @@ def check_options(training: Training) -> None:
     Raises:
         ConfigurationError: It refuses them.
     """
-    lines = [training.words("fit"), [*training.words("certify"), *training.certify]]
-    started = [
-        subprocess.Popen(
-            gls_command([*words, "--print_config"]),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for words in lines
-    ]
-    for process, words in zip(started, lines, strict=True):
-        _, errors = process.communicate()
-        if process.returncode:
-            said = errors.strip().splitlines()[-1].removeprefix("gls: ") if errors.strip() else "it says nothing"
-            raise ConfigurationError(f"gls {words[0]} refuses the options of {training.name}: {said}")
+    resolve([training.words("fit"), [*training.words("certify"), *training.certify]], training.name)
