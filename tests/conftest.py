@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from shutil import which
 from types import ModuleType
 from typing import Any
 
 import pytest
+from common.slurm import stand_in
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads slow small tensors on busy cores
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -36,6 +38,14 @@ def clean_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs lie in a folder of the test, and what it puts on the path is taken off again."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand-ins for SLURM's commands; the folder where they note what was submitted."""
+    if which("bash") is None:
+        pytest.skip("the stand-ins are scripts of bash")
+    return stand_in(tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -32,8 +32,8 @@ class Execution:
 
     Args:
         executor: ``local``, processes on this machine; or ``slurm``, one SLURM job for each.
-        jobs: How many run at once: on this machine on each GPU, or on the CPU if there is none, by default 1; with
-            SLURM in all, by default as many as there are.
+        jobs: How many run at once: on this machine on each GPU, or on the CPU if there is none; with SLURM in all. By
+            default 1 on this machine, and with SLURM all that there are.
         slurm: Parameters of SLURM's jobs, named as options of ``sbatch``: ``partition``, ``time`` in minutes (by
             default 1440), ``gpus_per_node``, ``cpus_per_task``, ``mem``, ``account`` and so on.
 
@@ -80,7 +80,11 @@ class Execution:
 
 
 def run_jobs(
-    jobs: Sequence[Job], folder: Path, execution: Execution, ended: Callable[[Job, str | None], None]
+    jobs: Sequence[Job],
+    folder: Path,
+    execution: Execution,
+    ended: Callable[[Job, str | None], None],
+    enough: Callable[[], bool] = lambda: False,
 ) -> dict[str, str]:
     """Runs jobs; one that fails or dies costs itself and those that come after it alone.
 
@@ -91,6 +95,7 @@ def run_jobs(
         folder: For the log of each job.
         execution: Where they run.
         ended: Called with each job when it has ended, and with what was wrong.
+        enough: Called again and again; says whether the jobs that have not ended are no longer needed.
 
     Returns:
         What was wrong, by the name of the job.
@@ -108,7 +113,7 @@ def run_jobs(
         ended(job, failure)
 
     with interruptible(), _safe_path(), run:
-        while waiting or run.running:
+        while (waiting or run.running) and not enough():
             for job, failure in run.collect():
                 end(job, failure)
             for job in list(waiting):

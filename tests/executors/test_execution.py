@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from shutil import which
 
 import pytest
 from common.waiting import until
@@ -15,44 +14,6 @@ from common.waiting import until
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.executors import Execution, Job, exclusive, run_gls, run_jobs, visible_gpus
 from gls_lightning.executors.devices import share_of_machine
-
-SLURM = {
-    # Starts the script as SLURM does: detached, with its number in the environment.
-    "sbatch": """
-number=$$
-cp "$1" "$SLURM_FOLDER/$number.sh"
-SLURM_JOB_ID=$number SLURM_NTASKS=1 SLURM_JOB_NUM_NODES=1 SLURM_NODEID=0 SLURM_PROCID=0 SLURM_LOCALID=0 \
-    setsid bash "$1" >/dev/null 2>&1 &
-echo $! >"$SLURM_FOLDER/$number.pid"
-echo "Submitted batch job $number"
-""",
-    "srun": """
-while [[ $1 == -* ]]; do [[ $1 == --output ]] && { output=${2//%j/$SLURM_JOB_ID}; shift; }; shift; done
-exec "$@" >>"${output//%t/0}" 2>&1
-""",
-    "sacct": """
-echo "JobID|State|NodeList"
-for file in "$SLURM_FOLDER"/*.pid; do
-    kill -0 "$(cat "$file")" 2>/dev/null && state=RUNNING || state=FAILED
-    echo "$(basename "$file" .pid)|$state|here"
-done
-""",
-    "scancel": """kill -- "-$(cat "$SLURM_FOLDER/$1.pid")" """,
-}
-
-
-@pytest.fixture
-def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stand-ins for SLURM's commands on the path; the folder where they note what was submitted."""
-    folder, commands = tmp_path / "slurm", tmp_path / "bin"
-    folder.mkdir()
-    commands.mkdir()
-    for name, body in SLURM.items():
-        (commands / name).write_text(f"#!/bin/bash\n{body}")
-        (commands / name).chmod(stat.S_IRWXU)
-    monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
-    monkeypatch.setenv("SLURM_FOLDER", str(folder))
-    return folder
 
 
 def run(folder: Path, *jobs: Job, execution: Execution | None = None) -> tuple[list[str], dict[str, str]]:
@@ -87,6 +48,18 @@ def test_no_more_at_once_than_jobs_says(tmp_path: Path, monkeypatch: pytest.Monk
     jobs = [Job(f"job{n}", exec, (alone,)) for n in range(3)]
     ended, failures = run(tmp_path / "logs", *jobs)
     assert (ended, failures) == (["job0", "job1", "job2"], {})
+
+
+def test_jobs_that_are_no_longer_needed_are_ended(tmp_path: Path) -> None:
+    pause = "import time; open('begun', 'w'); time.sleep(600)".replace("begun", f"{tmp_path}/begun")
+    jobs = [Job("good", print, ("fine",)), Job("long", exec, (pause,)), Job("never", print, after=["long"])]
+    ended: list[str] = []
+
+    def enough() -> bool:
+        return ended == ["good"] and (tmp_path / "begun").exists()
+
+    assert run_jobs(jobs, tmp_path, Execution(jobs=2), lambda job, _: ended.append(job.name), enough) == {}
+    assert ended == ["good"]
 
 
 def test_a_death_and_an_error_cost_their_job_and_those_behind_it_alone(tmp_path: Path) -> None:
@@ -148,7 +121,6 @@ with exclusive(Path("{tmp_path}")):
     assert other.communicate(timeout=120)[0] == "in\n"
 
 
-@pytest.mark.skipif(which("bash") is None, reason="the stand-ins are scripts of bash")
 def test_slurm(tmp_path: Path, slurm: Path) -> None:
     ended, failures = run(
         tmp_path / "logs",
