@@ -357,25 +357,45 @@ class TestWorkers:
         assert shared["certified_accuracy"] > 0
         assert "still open" not in capsys.readouterr().err
 
-    @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
-    def test_the_end_of_the_command_ends_all(
-        self, by: signal.Signals, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    @pytest.fixture
+    def hanging(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Workers that do nothing."""
         (tmp_path / "site").mkdir()
         (tmp_path / "site/sitecustomize.py").write_text(HANGING)
         path = [str(tmp_path / "site"), *filter(None, [os.environ.get("PYTHONPATH")])]
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
+
+    @staticmethod
+    def no_worker_is_left(folder: Path) -> bool:
+        for file in folder.glob("worker_*"):
+            with pytest.raises(ProcessLookupError):
+                os.kill(int(file.name.removeprefix("worker_")), 0)
+        return True
+
+    @pytest.mark.usefixtures("hanging")
+    def test_none_is_waited_for_when_all_is_decided(
+        self, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("gls_lightning.commands.certify.workers._SECONDS_TO_END", 0.0)
+        process = start(checkpoint, "--jobs=1", "--samples=3")
+        until(lambda: list(tmp_path.glob("worker_*")))
+        certify(checkpoint, "--samples=3")
+        process.join(120)
+        assert process.exitcode == 0
+        assert self.no_worker_is_left(tmp_path)
+
+    @pytest.mark.usefixtures("hanging")
+    @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+    def test_the_end_of_the_command_ends_all(self, by: signal.Signals, checkpoint: Path, tmp_path: Path) -> None:
         process = start(checkpoint, "--jobs=2", "--samples=3")
         until(lambda: len(list(tmp_path.glob("worker_*"))) == 2)
         assert process.pid is not None
         os.kill(process.pid, by)
         process.join(120)
         assert process.exitcode == {signal.SIGINT: 1, signal.SIGTERM: 143}[by]
-        for file in tmp_path.glob("worker_*"):
-            words = file.read_text()
-            assert words.startswith(f"certify --ckpt_path {checkpoint} --output=out --samples=3 --trainer.logger=false")
-            with pytest.raises(ProcessLookupError):
-                os.kill(int(file.name.removeprefix("worker_")), 0)
+        assert self.no_worker_is_left(tmp_path)
+        words = f"certify --ckpt_path {checkpoint} --output=out --samples=3 --trainer.logger=false"
+        assert all(file.read_text().startswith(words) for file in tmp_path.glob("worker_*"))
 
     def test_where_nothing_is_open_none_starts(self, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
         Path("false_proof.py").write_text(FALSE_PROOF)

@@ -91,8 +91,8 @@ class CertificationEvaluation(LightningModule):
         self._bar = progress_bar(trainer, "certify", "sample", total=number, initial=decided.total())
         self._show(decided)
         open_ = self._open(found)
-        if self.elsewhere is not None:
-            self.left_open = self._decide_elsewhere(self.elsewhere) if open_ else None
+        if open_ and self.elsewhere is not None:
+            self.left_open = self._decide_elsewhere(self.elsewhere)
             open_ = []
         if not open_:
             trainer.limit_test_batches = 0  # or Lightning warns of an empty loader

@@ -11,7 +11,7 @@ from gls_lightning.command_line.parser import CommandParser
 from gls_lightning.executors import Execution, Job, run_gls, run_jobs
 
 _OPTIONS = [field.name for field in fields(Execution)]
-_SECONDS_TO_END = 30.0
+_SECONDS_BETWEEN_READINGS, _SECONDS_TO_END = 1.0, 30.0
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Workers:
     execution: Execution
 
     def run(self, logs: Path, all_decided: Callable[[], bool]) -> Mapping[str, str]:
-        """Waits until all have ended; says at once when one fails.
+        """Starts them and waits until all have ended; says at once when one fails.
 
-        One that SLURM has not started half a minute after all is decided is not waited for.
+        Those that have not ended half a minute after all is decided, as SLURM may not have started them, are cancelled.
 
         Args:
             logs: The folder for the log of each.
@@ -45,15 +45,22 @@ class Workers:
         number = (self.execution.jobs or 1) if environments is None else len(environments)
         words = [*self.words, "--trainer.logger=false", "--trainer.enable_progress_bar=false"]
         jobs = [Job(f"worker_{n}", run_gls, (words,)) for n in range(1, number + 1)]
-        end = math.inf
+        return run_jobs(jobs, logs, self.execution, _say_failure, _some_time_after(all_decided))
 
-        def enough() -> bool:
-            nonlocal end
-            if end == math.inf and all_decided():
-                end = time.monotonic() + _SECONDS_TO_END
-            return time.monotonic() > end
 
-        return run_jobs(jobs, logs, self.execution, _say_failure, enough)
+def _some_time_after(happened: Callable[[], bool]) -> Callable[[], bool]:
+    """Returns what says whether something has happened long enough ago; it is asked no more than once a second."""
+    next_reading, end = 0.0, math.inf
+
+    def is_over() -> bool:
+        nonlocal next_reading, end
+        now = time.monotonic()
+        if end == math.inf and now >= next_reading:
+            next_reading = now + _SECONDS_BETWEEN_READINGS
+            end = now + _SECONDS_TO_END if happened() else math.inf
+        return now >= end
+
+    return is_over
 
 
 def _say_failure(job: Job, failure: str | None) -> None:
