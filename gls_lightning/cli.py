@@ -34,10 +34,12 @@ from gls_lightning.command_line.model_commands.model_parser import EarlyFlag, Mo
 from gls_lightning.command_line.model_commands.placement import log_into_run, loggers_of_evaluation, run_of_resumed
 from gls_lightning.command_line.preparation import prepare
 from gls_lightning.commands import LIGHTNING_COMMANDS, MODEL_COMMANDS
+from gls_lightning.commands.certify import Workers, take_workers
 from gls_lightning.commands.shared import EvaluatedModel
 from gls_lightning.commands.shared.metrics_report import report_metrics
 from gls_lightning.configuration import TRUST_RUN, Trust, compose, restrict_parsers
 from gls_lightning.errors import ConfigurationError
+from gls_lightning.executors import Execution
 from gls_lightning.module import CertifiedTrainingModule
 from gls_lightning.run_files import CONFIG, RUNS, CertificationSummary, evaluation_directory
 from gls_lightning.trainer import GLSTrainer
@@ -56,11 +58,13 @@ class GLSCLI(LightningCLI):
         words: The words after ``gls``.
         run_name: Names the directory of the run below ``runs``.
         trust: What the words trust.
+        workers: Processes that certify in place of this one; None if there are none.
     """
 
-    def __init__(self, words: list[str], run_name: str, trust: Trust) -> None:
+    def __init__(self, words: list[str], run_name: str, trust: Trust, workers: Workers | None = None) -> None:
         self.run_name = run_name
         self.trust = trust
+        self.workers = workers
         self._command = words[0] if words and words[0] in self.subcommands() else None
         super().__init__(
             CertifiedTrainingModule,
@@ -80,7 +84,7 @@ class GLSCLI(LightningCLI):
     def subcommands() -> dict[str, set[str]]:
         """Lists the methods of the trainer that are commands, and which of their arguments are not options."""
         commands = LightningCLI.subcommands()
-        own = {name: {"model", "datamodule"} for name in MODEL_COMMANDS}
+        own = {name: {"model", "datamodule", "workers"} for name in MODEL_COMMANDS}
         return {name: commands[name] for name in LIGHTNING_COMMANDS} | own
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
@@ -98,6 +102,8 @@ class GLSCLI(LightningCLI):
         if subcommand in MODEL_COMMANDS:
             added = parser.add_class_arguments(EvaluatedModel, skip={"trainer", "model", "datamodule"})
             self._subcommand_method_arguments[subcommand] += added
+        if subcommand == "certify":
+            parser.add_class_arguments(Execution)
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -109,6 +115,9 @@ class GLSCLI(LightningCLI):
         for name in ("step_size", "T_max"):  # by which schedules of PyTorch divide after the first epoch
             value = config.get(f"model.init_args.scheduler.init_args.{name}")
             require(not isinstance(value, int | float) or value > 0, f"model.scheduler.{name}", value, "above 0")
+        for name, default in vars(Execution()).items():  # what the command line says of these was taken out before
+            if (value := config.get(name, default)) != default:
+                raise ConfigurationError(f"{name} is {value} in a configuration; only the option --{name} says it")
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds one seed for everything."""
@@ -188,6 +197,8 @@ class GLSCLI(LightningCLI):
             self._go_on(trainer)
         else:
             trainer.logger = loggers_of_evaluation(trainer.logger, self._results)
+        if self.workers is not None:  # this process computes nothing
+            trainer.accelerator, trainer.devices, trainer.num_nodes, trainer.strategy = "cpu", 1, 1, "auto"
         if trainer.enable_checkpointing is False:
             keys = self._parser(self.subcommand).callback_keys
             keys[:] = [key for key in keys if key not in CHECKPOINTS]
@@ -210,6 +221,10 @@ class GLSCLI(LightningCLI):
         name = CertificationSummary.DIRECTORY if self.subcommand == "certify" else str(self.subcommand)
         return evaluation_directory(name, self._get(self.config, "ckpt_path"))
 
+    def certify(self, **options: Any) -> None:
+        """Certifies, by workers where the command line asks for them."""
+        GLSTrainer.certify(self.trainer, workers=self.workers, **options)  # type: ignore[attr-defined]
+
     def after_test(self) -> None:
         """Keeps the metrics."""
         ckpt_path = self._get(self.config, "ckpt_path")
@@ -227,9 +242,10 @@ def run(words: list[str]) -> None:
     """
     _silence()
     restrict_parsers()
+    words, workers = take_workers(words)
     words, configs, trust = prepare(words)
     try:
-        GLSCLI(words, configs[0].stem if configs else "run", trust)
+        GLSCLI(words, configs[0].stem if configs else "run", trust, workers)
     except SIGTERMException:
         sys.exit(128 + signal.SIGTERM)
     except (MisconfigurationException, ValueError, ModuleNotFoundError) as error:

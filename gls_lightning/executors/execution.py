@@ -32,8 +32,8 @@ class Execution:
 
     Args:
         executor: ``local``, processes on this machine; or ``slurm``, one SLURM job for each.
-        jobs: How many run at once: on this machine on each GPU, or on the CPU if there is none, by default 1; with
-            SLURM in all, by default as many as there are.
+        jobs: How many run at once: on this machine on each GPU, or on the CPU if there is none; with SLURM in all. By
+            default 1 on this machine, and with SLURM all that there are.
         slurm: Parameters of SLURM's jobs, named as options of ``sbatch``: ``partition``, ``time`` in minutes (by
             default 1440), ``gpus_per_node``, ``cpus_per_task``, ``mem``, ``account`` and so on.
 

@@ -1,19 +1,23 @@
 """``gls certify``, driven as users do."""
 
 import json
+import os
 import random
+import signal
 import sys
 import time
 from collections import Counter
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from shutil import copytree
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 from common.runs import STANDARD, tiny_run
+from common.waiting import until
 from safetensors.torch import load_file
 
 import gls_lightning
@@ -45,6 +49,35 @@ from gls_lightning.relaxations import IBP
 class FalseProof(IBP):
     def __call__(self, *problem):
         return super().__call__(*problem) + 3
+"""
+
+DEADLY = """
+import os, signal, time
+from pathlib import Path
+
+from gls_lightning.relaxations import IBP
+
+
+class Deadly(IBP):
+    # Waits until two workers are there, and dies of one of the images.
+    def __init__(self, lower: float) -> None:
+        super().__init__()
+        self.lower = lower
+
+    def __call__(self, graph, tensors, box, specification):
+        while len(list(Path("out").glob("records-*"))) < 2:
+            time.sleep(0.05)
+        if Path("deadly").exists() and abs(box.lower.sum().item() - self.lower) < 1e-9:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(graph, tensors, box, specification)
+"""
+
+HANGING = """
+import os, sys, time
+
+if sys.orig_argv[1:4] == ["-P", "-m", "gls_lightning"]:
+    open(f"worker_{os.getpid()}", "w").write(" ".join(sys.orig_argv[4:]))
+    time.sleep(600)
 """
 
 pytestmark = pytest.mark.usefixtures("clean_place")
@@ -287,6 +320,103 @@ class TestResuming:
         assert kills > 10
 
 
+class TestWorkers:
+    def test_a_death_costs_its_sample_alone_and_slurm_goes_on(
+        self, checkpoint: Path, test_set: Any, slurm: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        images, labels, predictions, _ = test_set
+        last = (labels == predictions).nonzero().max()
+        lower = (images[last] - 0.01).clamp(0, 1).sum().item()
+        Path("deadly.py").write_text(DEADLY)
+        Path("deadly").touch()
+        relaxations = [{"class_path": "Deadly", "init_args": {"lower": lower}}]
+        certifier = {"batch_size": 1, "use_attack": False, "relaxations": relaxations}
+        described = json.dumps({"class_path": "Certifier", "init_args": certifier})
+        words = ["--imports=[deadly]", f"--certifier={described}", "--epsilon=0.01", f"--end={last + 1}"]
+        with pytest.warns(UserWarning, match="^1 samples that were to be certified have no record yet.$"):
+            ended_with_1(checkpoint, *words, "--jobs", "2")
+        assert [record["index"] for record in records("out")] == list(range(last)), "the two shared the work"
+        assert len(list(Path("out").glob("records-*"))) == 2
+        assert (summary()["total"]["samples"], summary()["missing"]) == (last, 1)
+        printed = capsys.readouterr()
+        assert ": gls certify was ended by SIGKILL; the end of out/logs/worker_" in printed.out
+        line = printed.err.splitlines()[-1]
+        assert line.startswith("gls: 1 samples are still open, because worker_")
+        assert line.endswith(" failed; the same command goes on")
+        assert printed.out.count("CNN3Tiny: ") == 1, "one summary of all"
+
+        Path("deadly").unlink()
+        certify(checkpoint, *words, "--executor=slurm", "--slurm.partition=cards")
+        (script,) = slurm.glob("*.sh")
+        assert "#SBATCH --partition=cards" in script.read_text()
+        assert timeless(records("out")) == timeless(certify(checkpoint, *words, output="alone"))
+        shared, alone = summary("out"), summary("alone")
+        for name in ("natural_accuracy", "certified_accuracy", "intervals", "certifiers", "fingerprint", "missing"):
+            assert shared[name] == alone[name]
+        assert shared["options"] == alone["options"] | {"output": "out"}
+        assert shared["certified_accuracy"] > 0
+        assert "still open" not in capsys.readouterr().err
+
+    @pytest.fixture
+    def hanging(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Workers that do nothing."""
+        (tmp_path / "site").mkdir()
+        (tmp_path / "site/sitecustomize.py").write_text(HANGING)
+        path = [str(tmp_path / "site"), *filter(None, [os.environ.get("PYTHONPATH")])]
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
+
+    @staticmethod
+    def no_worker_is_left(folder: Path) -> bool:
+        for file in folder.glob("worker_*"):
+            with pytest.raises(ProcessLookupError):
+                os.kill(int(file.name.removeprefix("worker_")), 0)
+        return True
+
+    @pytest.mark.usefixtures("hanging")
+    def test_none_is_waited_for_when_all_is_decided(
+        self, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("gls_lightning.commands.certify.workers._SECONDS_TO_END", 0.0)
+        process = start(checkpoint, "--jobs=1", "--samples=3")
+        until(lambda: list(tmp_path.glob("worker_*")))
+        certify(checkpoint, "--samples=3")
+        process.join(120)
+        assert process.exitcode == 0
+        assert self.no_worker_is_left(tmp_path)
+
+    @pytest.mark.usefixtures("hanging")
+    @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+    def test_the_end_of_the_command_ends_all(self, by: signal.Signals, checkpoint: Path, tmp_path: Path) -> None:
+        process = start(checkpoint, "--jobs=2", "--samples=3")
+        until(lambda: len(list(tmp_path.glob("worker_*"))) == 2)
+        assert process.pid is not None
+        os.kill(process.pid, by)
+        process.join(120)
+        assert process.exitcode == {signal.SIGINT: 1, signal.SIGTERM: 143}[by]
+        assert self.no_worker_is_left(tmp_path)
+        words = f"certify --ckpt_path {checkpoint} --output=out --samples=3 --trainer.logger=false"
+        assert all(file.read_text().startswith(words) for file in tmp_path.glob("worker_*"))
+
+    def test_where_nothing_is_open_none_starts(self, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        Path("false_proof.py").write_text(FALSE_PROOF)
+        words = ["--imports=[false_proof]", "--certifier=Certifier", "--certifier.relaxations=[FalseProof]"]
+        ended_with_1(checkpoint, *words)
+        alone = capsys.readouterr()
+        ended_with_1(checkpoint, *words, "--jobs=2")
+        assert not Path("out/logs").exists()
+        shared = capsys.readouterr()
+        assert shared.out == alone.out
+        assert shared.err.splitlines()[-1] == alone.err.splitlines()[-1]
+
+    def test_no_configuration_says_where_jobs_run(self, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """A run that was found could have SLURM run commands."""
+        copytree(checkpoint.parents[1], "found")
+        config = Path("found/config.yaml")
+        config.write_text(config.read_text() + "executor: slurm\nslurm: {setup: [touch here]}\n")
+        said = refused(capsys, Path("found/checkpoints/last.ckpt"), "--jobs=2")
+        assert said == "gls: executor is slurm in a configuration; only the option --executor says it"
+
+
 class TestErrors:
     def test_a_false_proof_is_an_error_of_its_samples_and_the_others_go_on(
         self, checkpoint: Path, capsys: pytest.CaptureFixture[str]
@@ -394,14 +524,22 @@ class TestRefusals:
             (["--output=/proc"], "output is /proc"),
             (["--trainer.limit_test_batches=0.5"], "trainer.limit_test_batches do not apply; use --samples"),
             (["--trainer.fast_dev_run=true"], "trainer.limit_test_batches do not apply; use --samples"),
+            (["--jobs=0"], "jobs is 0; it must be at least 1"),
+            (["--jobs"], "--jobs: expected one argument"),
+            (["--jobs=2", "--start=50"], "start is 50; it must be below 50, the number of test images"),
+            (["--jobs=2", "--jops=2"], "there is no option --jops; near: --jobs"),
+            (["--executor=slrum"], "executor is slrum; it must be one of local, slurm"),
+            (["--slurm.partition=cards"], "slurm is {'partition': 'cards'}, which needs --executor=slurm"),
+            (["--executor=slurm", "--slurm.partitoin=cards"], "slurm is {'partitoin': 'cards'}: "),
         ],
     )
     def test_bad_options(
-        self, words: list[str], message: str, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+        self, words: list[str], message: str, checkpoint: Path, capsys: pytest.CaptureFixture[str], slurm: Path
     ) -> None:
         Path("file").touch()
         assert message in refused(capsys, checkpoint, *words)
         assert not list(Path.cwd().rglob("records-*"))
+        assert not list(slurm.iterdir())
 
 
 def test_stages_run_in_the_order_of_the_cascade(checkpoint: Path) -> None:

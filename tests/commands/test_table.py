@@ -253,6 +253,7 @@ class TestBadInput:
             (["first.yaml", "--weights=first"], "weights is first; it must be one of best, last or null"),
             (["first.yaml", "--", "--config=x.yaml"], "--config is no option for gls table: configurations are named"),
             (["first.yaml", "--trainer.logger.name=x"], "--trainer.logger.name is no option for gls table: each"),
+            (["first.yaml", "--certify.jobs=2"], "--certify.jobs is no option for gls table: --shares says how many"),
             (["first.yaml", "--", "x"], "x stands behind --; there must be options"),
             (["first.yaml", "--output=site"], "output is site, which holds something else than a table"),
         ],

@@ -8,6 +8,7 @@ from gls_lightning.arguments import Radius
 from gls_lightning.certification import Certifier, complete_certifier, select_stages
 from gls_lightning.commands.certify.evaluation import CertificationEvaluation
 from gls_lightning.commands.certify.report import report_certification, reported_errors
+from gls_lightning.commands.certify.workers import Workers
 from gls_lightning.commands.shared import ChosenTestImages, EvaluatedModel
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.run_files import CertificationSummary
@@ -25,6 +26,7 @@ def certify(
     counterexamples: bool = False,
     retry_unknown: bool = False,
     output: Path | None = None,
+    workers: Workers | None = None,
 ) -> None:
     """Decides for each test image whether its whole box is classified correctly; what is decided is kept.
 
@@ -41,12 +43,13 @@ def certify(
         retry_unknown: Whether images are tried again that earlier runs left unknown or failed at.
         output: Directory of the records, which a later run continues. By default
             ``certification/NAME`` in the run of the checkpoint NAME, or ``certification`` here without one.
+        workers: Processes that decide in place of this one, which waits for them and sums up.
 
     Raises:
         ConfigurationError: A value is out of range, the checkpoint does not fit, or the directory's records are of
             something else or damaged.
         SystemExit: With code 1, after all is done: some images are errors, for example because two results cannot
-            both be true.
+            both be true; or workers have left some open.
     """
     if certifier is None:
         certifier = complete_certifier(time_limit=100.0 if time_limit is None else time_limit)
@@ -67,7 +70,10 @@ def certify(
         output=directory,
         counterexamples=counterexamples,
         retry_unknown=retry_unknown,
+        elsewhere=None if workers is None else partial(workers.run, directory / "logs"),
     )
     evaluated.test(evaluation, images)
-    if evaluated.trainer.is_global_zero and (errors := reported_errors(directory)):
-        sys.exit(f"gls: {errors}")
+    if evaluated.trainer.is_global_zero:
+        problems = [reported_errors(directory), evaluation.left_open]
+        if any(problems):
+            sys.exit(f"gls: {'; '.join(filter(None, problems))}")

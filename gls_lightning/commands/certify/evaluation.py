@@ -1,7 +1,7 @@
 """Complete certification in Lightning's test loop."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,17 @@ class CertificationEvaluation(LightningModule):
         module: The module with the network.
         certifier: The certifier, which decides.
         images: The test images.
-        report: Called with the records' directory and the claims there at the end, on the first process.
+        report: Called at the end, on the first process, with the records' directory, the claims there and the
+            positions of the images.
         epsilon: Radius.
         output: Directory of the records.
         counterexamples: Whether counterexamples are stored, too.
         retry_unknown: Whether samples that earlier runs could not decide are tried again.
+        elsewhere: Lets other processes decide in place of this one, and waits for them; called with a function that
+            says whether all is decided, returns what was wrong with some of them.
+
+    Attributes:
+        left_open: What the other processes should have decided but did not, in words; None if there is nothing.
 
     Raises:
         ConfigurationError: When the test starts: the trainer is to test less than all, or the directory's records are
@@ -51,12 +57,13 @@ class CertificationEvaluation(LightningModule):
         module: CertifiedTrainingModule,
         certifier: Certifier,
         images: ChosenTestImages,
-        report: Callable[[RecordDirectory, Claims], None],
+        report: Callable[[RecordDirectory, Claims, range], None],
         *,
         epsilon: float,
         output: Path,
         counterexamples: bool,
         retry_unknown: bool,
+        elsewhere: Callable[[Callable[[], bool]], Mapping[str, str]] | None = None,
     ) -> None:
         super().__init__()
         self.module = module
@@ -67,6 +74,8 @@ class CertificationEvaluation(LightningModule):
         self.output = output
         self.counterexamples = counterexamples
         self.retry_unknown = retry_unknown
+        self.elsewhere = elsewhere
+        self.left_open: str | None = None
         self._file: RecordFile | None = None
 
     def setup(self, stage: str) -> None:
@@ -77,7 +86,14 @@ class CertificationEvaluation(LightningModule):
         self.module.setup(stage)
         # On one process alone, so that all agree whether there is anything to do, whatever others write meanwhile.
         self.directory, found, self._earlier = on_first_process(self.trainer, self._read)
-        open_ = [index for index in self.images.positions if self._is_open(index, found)]
+        decided = self._decided(found)
+        number = len(self.images.positions)
+        self._bar = progress_bar(trainer, "certify", "sample", total=number, initial=decided.total())
+        self._show(decided)
+        open_ = self._open(found)
+        if open_ and self.elsewhere is not None:
+            self.left_open = self._decide_elsewhere(self.elsewhere)
+            open_ = []
         if not open_:
             trainer.limit_test_batches = 0  # or Lightning warns of an empty loader
         self.claims = Claims(self.directory.claims)
@@ -91,10 +107,6 @@ class CertificationEvaluation(LightningModule):
             batch_size=self.certifier.batch_size,
             processes=trainer.world_size,
         )
-        decided = self._decided(found)
-        number = len(self.images.positions)
-        self._bar = progress_bar(trainer, "certify", "sample", total=number, initial=decided.total())
-        self._show(decided)
 
     def _read(self) -> tuple[RecordDirectory, Found, set[str]]:
         """Returns the directory, what is there, and in which files of processes that have ended."""
@@ -117,6 +129,25 @@ class CertificationEvaluation(LightningModule):
         earlier = {name for name, attempts in found.attempts.items() if attempts and not claims.is_written(name)}
         claims.close()
         return directory, found, earlier
+
+    def _decide_elsewhere(self, elsewhere: Callable[[Callable[[], bool]], Mapping[str, str]]) -> str | None:
+        """Waits for other processes; returns in words what they have left open, or None."""
+        failures = elsewhere(self._all_decided)
+        claims = Claims(self.directory.claims)  # not before, or each would leave this process a part of the work
+        left = [index for index in self._open(self.directory.read()) if not claims.is_taken(index)]
+        claims.close()
+        why = f", because {' and '.join(failures)} failed" if failures else ""
+        return f"{len(left)} samples are still open{why}; the same command goes on" if left else None
+
+    def _all_decided(self) -> bool:
+        """Shows what there is by now; says whether that is all."""
+        found = self.directory.read()
+        if (decided := self._decided(found)).total() > self._bar.n:
+            self._show(decided)
+        return not self._open(found)
+
+    def _open(self, found: Found) -> list[int]:
+        return [index for index in self.images.positions if self._is_open(index, found)]
 
     def _is_open(self, index: int, found: Found) -> bool:
         """Says whether an image is to be decided, and no process that was at work meanwhile has done so."""
@@ -166,5 +197,5 @@ class CertificationEvaluation(LightningModule):
         self.claims.give_back()
         self.trainer.strategy.barrier("certification")
         if self.trainer.is_global_zero:
-            self.report(self.directory, self.claims)
+            self.report(self.directory, self.claims, self.images.positions)
         self.claims.close()

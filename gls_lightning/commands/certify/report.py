@@ -26,7 +26,7 @@ from gls_lightning.run_files import ACCURACY_METRICS, CertificationSummary
 
 
 def report_certification(
-    evaluated: EvaluatedModel, options: Mapping[str, Any], directory: RecordDirectory, claims: Claims
+    evaluated: EvaluatedModel, options: Mapping[str, Any], directory: RecordDirectory, claims: Claims, positions: range
 ) -> None:
     """Prints a summary of a directory's records, writes it there as ``summary.json``, and logs it, to W&B with a table.
 
@@ -37,10 +37,11 @@ def report_certification(
         options: Options of the command, as values of JSON, for the file.
         directory: The directory.
         claims: Claims of the processes that are at work there.
+        positions: Positions of the images that this command is to certify.
     """
     with claims.alone():  # so that of several processes that end at once the last one reads the records of all
         found = directory.read()
-        missing = found.chosen - found.records.keys()
+        missing = {*found.chosen, *positions} - found.records.keys()
         _warn(found, missing, claims)
         if not found.records:
             return

@@ -15,6 +15,9 @@ _REFUSED = {
     "--ckpt_path": "a training that was interrupted goes on by itself",
     "--trainer.logger": "each training has its directory in that of the table",
     "--certify.output": "records lie in the directory of the training",
+    "--certify.executor": "--executor says where all jobs run",
+    "--certify.jobs": "--shares says how many processes share a certification",
+    "--certify.slurm": "--slurm has the parameters of all jobs",
 }
 """Options that the command sets itself, and why nobody needs them."""
 
