@@ -47,7 +47,8 @@ class EndOfDominatedRun(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Looks at the accuracies."""
-        if trainer.sanity_checking or not self._has_waited(trainer, pl_module):
+        is_last = trainer.current_epoch + 1 >= run_length(trainer).epochs
+        if trainer.sanity_checking or is_last or not self._has_waited(trainer, pl_module):
             return
         now = [float(trainer.callback_metrics[name]) for name in MONITORED]
         for point in self.front:

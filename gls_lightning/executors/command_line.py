@@ -1,10 +1,12 @@
 """Command lines of ``gls`` in processes of their own."""
 
+import os
 import shlex
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import yaml
@@ -57,17 +59,16 @@ def resolve(lines: Sequence[Sequence[str]], whose: str) -> list[Any]:
     Raises:
         ConfigurationError: It refuses one.
     """
-    processes = [_process([*words, "--print_config"]) for words in lines]
-    ended = [(words, process, *process.communicate()) for words, process in zip(lines, processes, strict=True)]
-    for words, process, _, errors in ended:
-        if process.returncode == 2:
-            said = errors.strip().splitlines()[-1].removeprefix("gls: ")
-            raise ConfigurationError(f"gls {words[0]} refuses the options of {whose}: {said}")
-        if process.returncode:
-            raise RuntimeError(f"gls {words[0]} --print_config ended with code {process.returncode}: {errors}")
-    return [yaml.safe_load(printed) for *_, printed, _ in ended]
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        return list(pool.map(lambda words: _resolved(words, whose), lines))
 
 
-def _process(words: Sequence[str]) -> "subprocess.Popen[str]":
-    pipe = subprocess.PIPE
-    return subprocess.Popen(gls_command(words), stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True)
+def _resolved(words: Sequence[str], whose: str) -> Any:
+    command = gls_command([*words, "--print_config"])
+    ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if ended.returncode == 2:
+        said = ended.stderr.strip().splitlines()[-1].removeprefix("gls: ")
+        raise ConfigurationError(f"gls {words[0]} refuses the options of {whose}: {said}")
+    if ended.returncode:
+        raise RuntimeError(f"gls {words[0]} --print_config ended with code {ended.returncode}: {ended.stderr}")
+    return yaml.safe_load(ended.stdout)

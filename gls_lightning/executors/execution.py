@@ -121,6 +121,7 @@ def run_jobs(
                 elif run.has_room and not {*job.after} & {*run.running, *(other.name for other in waiting)}:
                     waiting.remove(job)
                     run.start(job)
+                    break  # sbatch takes its time, and the caller may have to give signs of life
     return failures
 
 

@@ -20,7 +20,7 @@ def table_section(table: ResultTable, name: str = "table") -> Section:
         name: Begins the names of the pictures.
     """
     pictures = [_rows_picture(table, f"{name}-rows")] if any(row.seeds for row in table.rows) else []
-    tried = [cells for row in table.rows for cells in _tried(row)]
+    tried = [cells for row in table.rows for cells in _tried(row, table.seeds)]
     caption, header = "certified accuracy on held-out images in percent", ["row", "settings", "mean", "seeds", "choice"]
     return Section(
         f"Table of {table.title}",
@@ -41,7 +41,7 @@ def table_notes(table: ResultTable) -> list[str]:
     elif any(row.tables for row in table.rows):
         said.append("Trained with the settings of the configurations.")
     if any(row.tried for row in table.rows):
-        said.append("Every row has the settings with the best mean certified accuracy on held-out images.")
+        said.append("Tuned rows have the settings with the best mean certified accuracy on held-out images.")
     if table.certify:
         said.append(f"Certified with {' '.join(table.certify)}.")
     return said
@@ -49,20 +49,13 @@ def table_notes(table: ResultTable) -> list[str]:
 
 def row_table(table: ResultTable) -> ReportTable:
     """Returns the rows with their means, and with the published numbers."""
-    baseline = next((row for row in table.rows if row.row == table.baseline), None)
-    header = ["row", "measured on", *ACCURACIES, *([] if baseline is None else ["gain"])]
+    header = ["row", "measured on", *ACCURACIES, *([] if table.baseline is None else ["gain"])]
     rows = []
     for row in table.rows:
         cells = ["\n".join(_facts(row, table.seeds)), *(_cell(row, name) for name in ACCURACIES)]
-        gain = [] if baseline is None else ["\n".join(_mean(gains(row, baseline), "+"))]
+        gain = [] if table.baseline is None else ["\n".join(_gain(table.gains(row), len(row.seeds)))]
         rows.append([row.row, *cells, *gain])
     return ReportTable("accuracies over seeds", header, rows)
-
-
-def gains(row: TableRow, baseline: TableRow) -> list[float]:
-    """Returns by how much the row certifies more than the baseline, for each seed that both have, in points."""
-    both = [seed for seed in row.seeds if seed in baseline.seeds and row is not baseline]
-    return [row.seeds[seed]["certified"] - baseline.seeds[seed]["certified"] for seed in both]
 
 
 def _facts(row: TableRow, seeds: int) -> list[str]:
@@ -82,6 +75,10 @@ def _cell(row: TableRow, name: str) -> str:
     return "\n".join(lines)
 
 
+def _gain(gains: Sequence[float], seeds: int) -> list[str]:
+    return [*_mean(gains, "+"), *([f"{len(gains)} of {seeds} seeds"] if 0 < len(gains) < seeds else [])]
+
+
 def _mean(values: Sequence[float], sign: str = "") -> list[str]:
     if not values:
         return [DASH]
@@ -92,13 +89,14 @@ def _mean(values: Sequence[float], sign: str = "") -> list[str]:
     return lines
 
 
-def _tried(row: TableRow) -> list[list[str]]:
+def _tried(row: TableRow, seeds: int) -> list[list[str]]:
     return [
         [
             row.row,
             of.words,
             f"{seed_statistics(of.seeds).mean:.2f}" if of.seeds else DASH,
-            ", ".join(f"{accuracy:.2f}" for accuracy in of.seeds),
+            ", ".join(f"{accuracy:.2f}" for accuracy in of.seeds)
+            + ("" if len(of.seeds) == seeds else f" ({len(of.seeds)} of {seeds} seeds)"),
             "chosen" if of.chosen else "",
         ]
         for of in row.tried
@@ -128,7 +126,7 @@ def _rows_picture(table: ResultTable, name: str) -> Picture:
 
 def _tuning_pictures(table: ResultTable, name: str) -> list[Picture]:
     """Draws what each value of a tuned number reached, for some rows in each picture."""
-    curves = {row.row: curve for row in table.rows if len(curve := _curve(row)) > 1}
+    curves = {row.row: curve for row in table.rows if len(curve := _curve(row, table.seeds)) > 1}
     labels = list(curves)
     parts = [labels[first : first + _LINES] for first in range(0, len(labels), _LINES)]
     key = next((key for row in table.rows for of in row.tried for key in of.values), "")
@@ -147,20 +145,19 @@ def _tuning_picture(curves: Mapping[str, Mapping[float, float]], key: str, name:
     axes.set_xticks(tried, [f"{value:g}" for value in tried])
     axes.minorticks_off()
     _legend(figure, axes.lines, list(curves))
-    best = "; ".join(f"{label} {max(curve, key=curve.__getitem__):g}" for label, curve in curves.items())
+    best = "; ".join(f"{label} {max(curve.values()):.2f}" for label, curve in curves.items())
     caption = f"Mean certified accuracy on held-out images over {key}"
-    return _picture(figure, name, caption, f"{caption}; best: {best}")
+    return _picture(figure, name, caption, f"{caption}; the highest: {best}")
 
 
-def _curve(row: TableRow) -> dict[float, float]:
-    """Returns the means over the seeds by the value, increasing; empty if there is not one positive number."""
+def _curve(row: TableRow, seeds: int) -> dict[float, float]:
+    """Returns the means over all seeds by the value, increasing; empty if the values are not single numbers."""
     curve: dict[float, float] = {}
     for of in row.tried:
         try:
             (value,) = map(float, of.values.values())
         except ValueError:
             return {}
-        if value <= 0 or not of.seeds:
-            return {}
-        curve[value] = seed_statistics(of.seeds).mean
+        if value > 0 and len(of.seeds) == seeds:
+            curve[value] = seed_statistics(of.seeds).mean
     return dict(sorted(curve.items()))

@@ -12,7 +12,7 @@ class TriedSettings:
     """Settings of a row that were tried.
 
     Attributes:
-        values: The values by the last parts of their keys, as they were written.
+        values: The values, as they were written, by their keys.
         seeds: The certified accuracies on held-out images, in percent.
         chosen: Whether they are the best.
     """
@@ -23,8 +23,10 @@ class TriedSettings:
 
     @property
     def words(self) -> str:
-        """The values in words."""
-        return ", ".join(f"{key} {value}" for key, value in self.values.items())
+        """The values in words, with the last parts of their keys where these tell them apart."""
+        last = [key.rpartition(".")[2] for key in self.values]
+        keys = last if len({*last}) == len(last) else list(self.values)
+        return ", ".join(f"{key} {value}" for key, value in zip(keys, self.values.values(), strict=True))
 
 
 @dataclass(frozen=True)
@@ -86,3 +88,11 @@ class ResultTable(ResultFile):
     software: str
     rows: Sequence[TableRow]
     baseline: str | None = None
+
+    def gains(self, row: TableRow) -> list[float]:
+        """Returns by how many points a row certifies more than the baseline, for each seed that both have."""
+        baseline = next((of for of in self.rows if of.row == self.baseline), None)
+        if baseline is None or row is baseline:
+            return []
+        both = [seed for seed in row.seeds if seed in baseline.seeds]
+        return [row.seeds[seed]["certified"] - baseline.seeds[seed]["certified"] for seed in both]

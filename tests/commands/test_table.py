@@ -16,9 +16,11 @@ import torch
 import yaml
 from common.waiting import until
 
+from gls_lightning.commands.table.jobs import check_options, plan
 from gls_lightning.commands.table.options import divide
 from gls_lightning.commands.table.rows import find_rows
 from gls_lightning.configuration.composition import SHIPPED
+from gls_lightning.errors import ConfigurationError
 from gls_lightning.main import main
 
 TINY = Path(__file__).parents[1] / "configs/tiny.yaml"
@@ -153,12 +155,15 @@ class TestTable:
         main([*words, "--tune.model.optimizer.lr=[5e-4,5e-3]", "--seeds=2"])
         assert sorted(calls()) == ["certify first 0", "certify first 1", *["fit first 0"] * 2, *["fit first 1"] * 2]
         tried = result("t")["first"]["tried"]
-        assert [(of["values"], of["chosen"]) for of in tried] == [({"lr": "5e-4"}, False), ({"lr": "5e-3"}, True)]  # type: ignore[attr-defined]
+        assert [(of["values"], of["chosen"]) for of in tried] == [
+            ({"model.optimizer.lr": "5e-4"}, False),
+            ({"model.optimizer.lr": "5e-3"}, True),
+        ]  # type: ignore[attr-defined]
         assert [of["seeds"] for of in tried] == [pytest.approx([20, 30]), pytest.approx([30, 30])]  # type: ignore[attr-defined]
         lines = [json.loads(line) for line in Path("calls").read_text().splitlines()]
         for certified in [line for line in lines if line[0] == "certify"]:
             checkpoint = Path(certified[certified.index("--ckpt_path") + 1])
-            assert checkpoint.parts[1].startswith("first_lr_5e-3_seed_")
+            assert checkpoint.parts[1].startswith("first_model.optimizer.lr=5e-3_seed_")
             assert checkpoint.name == "best-epoch=0.ckpt"
             assert "--model.optimizer.lr=5e-3" in certified
         markdown = Path("t/table.md").read_text()
@@ -172,7 +177,8 @@ class TestTable:
 
         with pytest.raises(SystemExit, match="1 of 2 jobs failed: first_seed_0_certify"):
             main([*words, "--tune.model.optimizer.lr=[5e-4,0]", "--seeds=1"])
-        said = "first: a training has no finite certified accuracy on held-out images, so none is the best"
+        label = "first_model.optimizer.lr=0_seed_0"
+        said = f"{label} has no finite certified accuracy on held-out images, so no value is the best"
         assert said in capsys.readouterr().out
         assert result("t")["first"]["seeds"] == {}
 
@@ -281,16 +287,57 @@ class TestBadInput:
         Path("t/settings.json").write_text(json.dumps(settings | {"rows": {"first": content}}))
         assert "have another configuration first (data.class_path None and not Digits)" in fails(capsys, *words)
 
-    def test_values_that_are_none_for_tuning(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_options_that_cannot_be_tuned(self, capsys: pytest.CaptureFixture[str]) -> None:
         key = "--tune.model.optimizer.lr"
-        for text in ("5e-4", "[5e-4]", "[5e-4, 5e-4]", "[[1], [2]]", ""):
+        for text in ("5e-4", "[5e-4]", "[5e-4, 5e-4]", "[5e-4, 5e-3", "{a: 1, b: 2}", ""):
             said = f"{key} is {text}; it must be a list of two values or more, such as [5e-4, 5e-3]"
             assert fails(capsys, "first.yaml", f"{key}={text}") == said
-        said = fails(capsys, "first.yaml", f"{key}=[5e-4,5e-3]")
-        assert said.startswith("data.validation_size is 0 in first.yaml, so values would be chosen on the test images")
-        said = fails(capsys, "first.yaml", "--tune.seed_everything=[1,2]")
-        assert said == "--seed_everything is no option for gls table: --seeds says which seeds there are"
+        tuned = f"{key}=[1,2]"
+        for words, said in {
+            (
+                "--tune.seed_everything=[1,2]",
+            ): "--seed_everything is no option for gls table: --seeds says which seeds there are",
+            (
+                "--tune.model.epsilon=[0.1,0.2]",
+            ): "--tune.model.epsilon may not vary: all must be compared at the same radius",
+            ("--tune.data=[A,B]",): "--tune.data may not vary: all must be compared on the same images",
+            (tuned, "--tune.model.init_args.optimizer.lr=[3,4]"): "--tune.model.init_args.optimizer.lr is given twice",
+            (
+                tuned,
+                "--model.optimizer.lr=1",
+            ): "model.optimizer.lr is set to one value, and tuned over ['1', '2']; choose one",
+        }.items():
+            assert fails(capsys, "first.yaml", *words) == said
         assert not Path("tables").exists()
+
+    def test_two_trainings_in_one_folder(self, capsys: pytest.CaptureFixture[str]) -> None:
+        said = fails(capsys, "first.yaml", "--tune.model.network=[a_b,a/b]", "--data.validation_size=9")
+        folder = "first_model.network=a_b_seed_0 would be the folder of two trainings: of "
+        assert said.startswith(folder)
+        assert said.endswith("--model.network=a/b")
+
+    @pytest.mark.parametrize(
+        ("module", "refused"), [("Digits", True), ("own_data.Own", True), ("own_data.Decides", False)]
+    )
+    def test_the_test_images_do_not_choose(
+        self, module: str, refused: bool, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        Path("own_data.py").write_text(
+            "from lightning.pytorch import LightningDataModule\n"
+            "from gls_lightning.data import Digits\n"
+            "class Own(Digits): pass\n"
+            "class Decides(LightningDataModule): pass\n"
+        )
+        Path("own.yaml").write_text(f"bases: [first.yaml]\ndata: {{class_path: {module}}}\n")
+        rows = find_rows(["first.yaml", "own.yaml"], ["own"])
+        tuned = plan(rows, 1, Path("t"), [], [], None, {"model.optimizer.lr": ["1", "2"]})
+        if refused:
+            with pytest.raises(
+                ConfigurationError, match=r"^data.validation_size is 0, so the test images would choose"
+            ):
+                check_options(tuned)
+        else:
+            check_options(tuned)
 
     @pytest.mark.usefixtures("stand_in")
     @pytest.mark.parametrize(("word", "command"), [("--unknown=2", "fit"), ("--certify.unknown=2", "certify")])

@@ -20,7 +20,7 @@ class Workers:
 
     Args:
         words: The words behind ``gls``, without those about the workers.
-        execution: Where they run, and how many: so many as run at once, and with SLURM one by default.
+        execution: Where they run, and how many: as many as run at once, and with SLURM one by default.
     """
 
     words: Sequence[str]

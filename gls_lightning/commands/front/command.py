@@ -1,6 +1,7 @@
 """``gls front``: the search itself."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, Literal
 from gls_lightning.arguments import require
 from gls_lightning.command_line.parser import CommandParser
 from gls_lightning.commands import description
+from gls_lightning.commands.comparability import check_held_out
 from gls_lightning.commands.front.search_space import SearchSpace, options_of_fit, read_space
 from gls_lightning.configuration import compose, find_config
 from gls_lightning.errors import ConfigurationError
@@ -47,7 +49,9 @@ def front(words: list[str]) -> None:
     config = find_config(options.config)
     fit = ["fit", "--config", str(config), *passed]
     resolved = _resolved(fit, space)
-    _check_held_out(resolved)
+    check_held_out(resolved)
+    if options.margin is not None and options.patience and resolved["trainer"].get("max_epochs") == -1:
+        raise ConfigurationError("trainer.max_epochs is -1, so training has no last epoch; set it, or --patience=0")
     _search(options, execution, space, fit, resolved, options.output or FRONTS / config.stem)
 
 
@@ -95,16 +99,6 @@ def _resolved(fit: Sequence[str], space: SearchSpace) -> dict[str, Any]:
     return {**plain, "fit": list(fit[3:])}
 
 
-def _check_held_out(resolved: Mapping[str, Any]) -> None:
-    options = resolved.get("data", {}).get("init_args", {})
-    size = options.get("validation_size")
-    if size == 0:  # not set for the user: how many images training can spare depends on the data
-        raise ConfigurationError(
-            "data.validation_size is 0, so trials would be chosen on the test images; hold training images out, such "
-            "as --data.validation_size=5000"
-        )
-
-
 def _search(
     options: Any,
     execution: Execution,
@@ -134,11 +128,13 @@ def _search(
         first = int(resolved.get("seed_everything") or 0)
         seeds = range(first + 1, first + 1 + options.seeds)
         repetitions = [Repetition(search, of.number, of.user_attrs[CHOSEN], s) for of in study.front() for s in seeds]
-        repeat(repetitions, execution, claim)
+        failed = repeat(repetitions, execution, claim)
         outcome = front_file(study, options.config, options.sampler, points(repetitions))
         for path in write_outcome(directory, outcome):
             print(path, flush=True)
         log_outcome(directory, outcome, resolved)
+        if failed:
+            sys.exit(f"gls: {len(failed)} jobs of the points failed: {', '.join(failed)}; the same command goes on")
     finally:
         claim.release()
 

@@ -66,8 +66,8 @@ class Repetition:
             run_gls([*self.search.fit, *options, *placed(self.search.directory, POINTS, self.name)], lock)
 
 
-def repeat(repetitions: Sequence[Repetition], execution: Execution, claim: Heartbeat) -> None:
-    """Trains and tests all that was not tested before; a failure is said, and the others go on."""
+def repeat(repetitions: Sequence[Repetition], execution: Execution, claim: Heartbeat) -> Mapping[str, str]:
+    """Trains and tests all that was not tested before; a failure is said and returned, and the others go on."""
     jobs = [job for of in repetitions if not of.tested.is_file() for job in of.jobs]
 
     def end(job: Job, failure: str | None) -> None:
@@ -77,8 +77,7 @@ def repeat(repetitions: Sequence[Repetition], execution: Execution, claim: Heart
         claim.beat()
         return False
 
-    if jobs:
-        run_jobs(jobs, repetitions[0].search.directory / LOGS, execution, end, enough=beat)
+    return run_jobs(jobs, repetitions[0].search.directory / LOGS, execution, end, enough=beat) if jobs else {}
 
 
 def points(repetitions: Sequence[Repetition]) -> list[FrontPoint]:

@@ -57,7 +57,7 @@ class Search:
         try:
             with RunningJobs(self.directory / LOGS, execution) as jobs:
                 while True:
-                    while jobs.has_room and (begun := study.begin(self.space, trials)) is not None:
+                    if jobs.has_room and (begun := study.begin(self.space, trials)) is not None:
                         job = self._job(study, *begun)
                         numbers[job.name] = begun[0]
                         jobs.start(job)

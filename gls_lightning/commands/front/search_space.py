@@ -6,18 +6,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gls_lightning.arguments import alternatives
+from gls_lightning.commands.comparability import check_variable
 from gls_lightning.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from optuna import Trial
 
 OPTIONS = ("values", "low", "high", "log", "only_if")
-FIXED = {
-    "seed_everything": "seeds are no setting; --seeds repeats the points of the front",
-    "validation_size": "all trials must be compared on the same images",
-    "epsilon": "all trials must be compared at the same radius",
-}
-"""Keys, by their last part, that may not vary, and why."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +99,7 @@ def read_space(content: Any, source: str) -> SearchSpace:
 
 
 def _variable(key: str, options: Any, name: str) -> Variable:
-    if reason := FIXED.get(key.rpartition(".")[2]):
-        raise ConfigurationError(f"{name} may not vary: {reason}")
+    check_variable(key, name)
     right = "a range, such as {low: 1.0e-4, high: 0.1, log: true}, or {values: [...]}"
     if not isinstance(options, dict):
         raise ConfigurationError(f"{name} is {options!r}; it must be {right}")

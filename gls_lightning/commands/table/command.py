@@ -15,7 +15,6 @@ from gls_lightning.commands.table.results import PAGE, gather, show, write_numbe
 from gls_lightning.commands.table.rows import find_rows, rows_in_words
 from gls_lightning.commands.table.settings import TableSettings
 from gls_lightning.commands.table.training import Weights
-from gls_lightning.commands.table.tuning import check_held_out
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.executors import Execution, Job, run_jobs
 from gls_lightning.run_files import provenance
@@ -45,13 +44,10 @@ def table(words: list[str]) -> None:
     settings.check(directory)
     if options.baseline not in (None, *(row.name for row in rows)):
         raise ConfigurationError(f"baseline is {options.baseline}, which is no row; the rows are {rows_in_words(rows)}")
-    if divided.tuned:
-        check_held_out(rows, divided.overrides)
     tuned = plan(rows, options.seeds, directory, divided.overrides, divided.certify, options.weights, divided.tuned)
     jobs = open_jobs(tuned, options.shares)
     if jobs:
-        for candidate in tuned[0].candidates:
-            check_options(candidate[0])
+        check_options(tuned)
     settings.keep(directory)
 
     gathered = partial(gather, " ".join(options.names), tuned, divided.overrides, provenance(), options.baseline)

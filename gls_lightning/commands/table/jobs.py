@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from gls_lightning.commands.comparability import check_held_out
 from gls_lightning.commands.table.rows import Row
 from gls_lightning.commands.table.training import Training, Weights
 from gls_lightning.commands.table.tuning import TunedRow, choices
+from gls_lightning.errors import ConfigurationError
 from gls_lightning.executors import Job, resolve
 
 
@@ -53,10 +55,35 @@ def open_jobs(rows: Sequence[TunedRow], shares: int) -> list[Job]:
     return list(jobs.values())
 
 
-def check_options(training: Training) -> None:
-    """Lets ``gls`` read the options of a training and of its certification, which costs seconds and not hours.
+def check_options(rows: Sequence[TunedRow]) -> None:
+    """Lets ``gls`` read options before anything starts: those of the first row with each choice of tuned values.
+
+    Where values are tuned, one row for each data section as well, to see that it holds images out.
 
     Raises:
-        ConfigurationError: It refuses them.
+        ConfigurationError: It refuses them, two trainings would have one folder, or the test images would choose.
     """
-    resolve([training.words("fit"), [*training.words("certify"), *training.certify]], training.name)
+    _check_labels(rows)
+    first = [candidate[0] for candidate in rows[0].candidates]
+    if len(first) > 1:
+        by_data = {str(of.row.content.get("data")): of.candidates[0][0] for of in reversed(rows)}
+        first += [training for training in by_data.values() if training is not first[0]]
+    certification = [*first[0].words("certify"), *first[0].certify]
+    resolved = resolve([*(training.words("fit") for training in first), certification], first[0].name)
+    if len(first) > 1:
+        for configuration in resolved[:-1]:
+            check_held_out(configuration)
+
+
+def _check_labels(rows: Sequence[TunedRow]) -> None:
+    found: dict[str, tuple[Path, Sequence[str]]] = {}
+    for training in (training for row in rows for training in row.trainings):
+        for stage in (training, training.start):
+            if stage is None:
+                continue
+            config, tuned = found.setdefault(stage.label, (stage.config, stage.tuned))
+            if (config, tuned) != (stage.config, stage.tuned):
+                either = " and of ".join(
+                    " ".join([str(of), *options]) for of, options in ((config, tuned), (stage.config, stage.tuned))
+                )
+                raise ConfigurationError(f"{stage.label} would be the folder of two trainings: of {either}")

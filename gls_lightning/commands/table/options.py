@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from gls_lightning.commands.comparability import check_variable
 from gls_lightning.errors import ConfigurationError
 
 _OWN, _CERTIFY, _TUNE = "--slurm.", "--certify.", "--tune."
@@ -29,7 +30,7 @@ class Words(NamedTuple):
         own: For the command itself.
         overrides: For each training, and for each certification, too; each with its value behind ``=``.
         certify: For each certification alone, as ``gls certify`` reads them.
-        tuned: The values that are tried for each row, by their keys.
+        tuned: The values that are tried for each row, as they are written, by their keys as :func:`short` writes them.
     """
 
     own: list[str]
@@ -42,8 +43,8 @@ def divide(words: Sequence[str]) -> Words:
     """Divides the words: dotted options and all options behind ``--`` are overrides, but for ``--certify.``.
 
     Raises:
-        ConfigurationError: A word behind ``--`` is no option, the command sets an option itself, or there are not
-            two values to be tried.
+        ConfigurationError: A word behind ``--`` is no option, the command sets an option itself, or an option cannot
+            be tuned so.
     """
     divided, left, behind = Words([], [], [], {}), deque(words), False
     while left:
@@ -54,16 +55,21 @@ def divide(words: Sequence[str]) -> Words:
         elif word.startswith("--") and (behind or ("." in name and not name.startswith(_OWN))):
             if "=" not in word and left and not left[0].startswith("--"):
                 word = f"{word}={left.popleft()}"
-            _check(name.replace(_TUNE, "--", 1))
             if name.startswith(_TUNE):
-                divided.tuned[name.removeprefix(_TUNE)] = _tried(word)
+                _check(name.replace(_TUNE, "--", 1))
+                _add_tried(divided.tuned, word)
                 continue
+            _check(name)
             target = divided.certify if name.startswith(_CERTIFY) else divided.overrides
             target.append(word.replace(_CERTIFY, "--", 1))
         elif behind:
             raise ConfigurationError(f"{word} stands behind --; there must be options, such as --trainer.max_epochs=1")
         else:
             divided.own.append(word)
+    if twice := sorted({*divided.tuned} & {*values(divided.overrides)}):
+        raise ConfigurationError(
+            f"{twice[0]} is set to one value, and tuned over {divided.tuned[twice[0]]}; choose one"
+        )
     return divided
 
 
@@ -73,12 +79,27 @@ def _check(name: str) -> None:
             raise ConfigurationError(f"{name} is no option for gls table: {why}")
 
 
-def _tried(word: str) -> list[str]:
+def _add_tried(tuned: dict[str, list[str]], word: str) -> None:
     name, _, text = word.partition("=")
-    tried = yaml.load(text or "[]", yaml.BaseLoader)  # strings, as they are written
-    if not isinstance(tried, list) or not all(isinstance(value, str) for value in tried) or len(set(tried)) < 2:
+    key = short(name.removeprefix(_TUNE))
+    check_variable(key, name)
+    if key in tuned:
+        raise ConfigurationError(f"{name} is given twice")
+    tried = list(dict.fromkeys(_elements(text)))
+    if len(tried) < 2:
         raise ConfigurationError(f"{name} is {text}; it must be a list of two values or more, such as [5e-4, 5e-3]")
-    return list(dict.fromkeys(tried))
+    tuned[key] = tried
+
+
+def _elements(text: str) -> list[str]:
+    """Returns the elements of a list in YAML as they are written; none if it is no list."""
+    try:
+        node = yaml.compose(text, yaml.SafeLoader)
+    except yaml.YAMLError:
+        return []
+    if not isinstance(node, yaml.SequenceNode):
+        return []
+    return [text[of.start_mark.index : of.end_mark.index] for of in node.value]
 
 
 def values(overrides: Sequence[str]) -> dict[str, Any]:
@@ -93,6 +114,6 @@ def short(key: str) -> str:
 
 
 def named(options: Sequence[str]) -> dict[str, str]:
-    """Returns the values of options by the last parts of their keys."""
+    """Returns the values of options, as they are written, by their keys as :func:`short` writes them."""
     pairs = (option.removeprefix("--").partition("=") for option in options)
-    return {short(key).rpartition(".")[2]: value for key, _, value in pairs}
+    return {short(key): value for key, _, value in pairs}

@@ -40,12 +40,12 @@ def gather(
         software: The versions of the software.
         baseline: The row that the others are compared with.
     """
-    trainings = tuned[0].trainings
+    candidate = tuned[0].candidates[0]
     return ResultTable(
         title=title,
-        seeds=len({training.seed for training in trainings}),
+        seeds=len(candidate),
         overrides=_differences([of.row for of in tuned], overrides),
-        certify=trainings[0].certify,
+        certify=candidate[0].certify,
         software=software,
         rows=[_row(of) for of in tuned],
         baseline=baseline,
@@ -69,29 +69,33 @@ def show(table: ResultTable) -> None:
     printed = Table(Column(rows.header[0], overflow="fold"), *rows.header[1:], title=table.title)
     for row in rows.rows:
         printed.add_row(*row, end_section=True)
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, markup=False)
     console.print(printed)
     for note in table_notes(table):
-        console.print(note, markup=False)
+        console.print(note)
 
 
 def _csv(table: ResultTable) -> str:
     text = StringIO(newline="")
     columns = [f"{name}_{part}" for name in ACCURACIES for part in ("mean", "low", "high", "paper")]
     writer = csv.writer(text)
-    writer.writerow(["row", "seeds", "images", "selected", "weights", "tuned", *columns])
+    gain = [] if table.baseline is None else ["gain_mean", "gain_low", "gain_high"]
+    writer.writerow(["row", "seeds", "images", "selected", "weights", "tuned", *columns, *gain])
     for row in table.rows:
         facts = [" or ".join(map(str, facts)) for facts in (row.images, row.selected, row.weights)]
-        numbers = [number for name in ACCURACIES for number in _numbers(row, name)]
+        numbers = [n for name in ACCURACIES for n in (*_statistics(row.percents(name)), row.published.get(name))]
+        numbers += _statistics(table.gains(row)) if gain else []
         written = ["" if number is None else f"{number:.4f}" for number in numbers]
         writer.writerow([row.row, len(row.seeds), *facts, row.tuned, *written])
     return text.getvalue()
 
 
-def _numbers(row: TableRow, name: str) -> list[float | None]:
-    statistics = seed_statistics(of) if (of := row.percents(name)) else None
-    low, high = (statistics and statistics.interval) or (None, None)
-    return [statistics and statistics.mean, low, high, row.published.get(name)]
+def _statistics(values: Sequence[float]) -> list[float | None]:
+    """Returns mean and ends of the interval."""
+    if not values:
+        return [None] * 3
+    statistics = seed_statistics(values)
+    return [statistics.mean, *(statistics.interval or (None, None))]
 
 
 def _row(tuned: TunedRow) -> TableRow:

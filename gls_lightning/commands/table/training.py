@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -61,8 +62,8 @@ class Training:
     @property
     def label(self) -> str:
         """Tells it from the other trainings, and names its folder."""
-        tuned = "".join(f"_{key}_{value}" for key, value in named(self.tuned).items())
-        return f"{self.name}{re.sub(r'[^-+.A-Za-z0-9]+', '_', tuned)}_seed_{self.seed}"
+        tuned = "".join(f"_{key}={value}" for key, value in named(self.tuned).items())
+        return f"{self.name}{re.sub(r'[^-+=.,A-Za-z0-9]+', '_', tuned)}_seed_{self.seed}"
 
     @property
     def folder(self) -> Path:
@@ -89,12 +90,12 @@ class Training:
 
     @property
     def held_out_accuracy(self) -> float | None:
-        """The certified accuracy of these weights on held-out images; None if there is no finite one."""
+        """The certified accuracy of the checkpoint on held-out images; None if there is no finite one."""
         if (run := self.run) is None or (checkpoint := self.checkpoint) is None:
             return None
-        curve = read_metrics(run).curve("val/certified_accuracy")
+        metrics = read_metrics(run)
         best = re.match(r"best-epoch=(\d+)", checkpoint.name)
-        accuracy = curve.get(int(best[1]) if best else max(curve, default=-1))
+        accuracy = metrics.curve("val/certified_accuracy").get(int(best[1]) if best else metrics.epochs - 1)
         return None if accuracy is None or not math.isfinite(accuracy) else accuracy
 
     @property
@@ -147,6 +148,8 @@ class Training:
         return sorted(found, key=lambda run: int(run.name.removeprefix("version_")))
 
 
+@cache
 def default_weights(run: Path) -> Weights:
     """Returns ``best`` for a run in which held-out training images chose it; ``last`` where the test set would."""
+    # Kept, because a finished run does not change, and a table is read anew after every job.
     return "best" if held_out_images(flatten(compose(run / CONFIG).content)) else "last"

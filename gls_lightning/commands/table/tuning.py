@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from itertools import product
 from statistics import mean
 
-from gls_lightning.commands.table.options import values
 from gls_lightning.commands.table.rows import Row
 from gls_lightning.commands.table.training import Training
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.reports import flatten, held_out_images
 
 
 @dataclass(frozen=True)
@@ -43,10 +41,11 @@ class TunedRow:
     def certify(self, seed: int) -> None:
         """Certifies the chosen network of a seed."""
         if not self.chosen:
+            open_ones = [training.label for training in self.trainings if training.held_out_accuracy is None]
             raise ConfigurationError(
-                f"{self.row.name}: a training has no finite certified accuracy on held-out images, so none is the best"
+                f"{open_ones[0]} has no finite certified accuracy on held-out images, so no value is the best"
             )
-        next(training for training in self.chosen if training.seed == seed).certify_weights()
+        self.chosen[seed].certify_weights()
 
 
 def held_out_accuracies(candidate: Sequence[Training]) -> list[float]:
@@ -60,23 +59,4 @@ def choices(tuned: Mapping[str, Sequence[str]]) -> list[tuple[str, ...]]:
     Args:
         tuned: The values that are tried, by the keys.
     """
-    return list(product(*([f"--{key}={value}" for value in of] for key, of in tuned.items())))
-
-
-def check_held_out(rows: Sequence[Row], overrides: Sequence[str]) -> None:
-    """Checks that no row would be tuned on the test images.
-
-    Raises:
-        ConfigurationError: One would.
-    """
-    size = values(overrides).get("data.validation_size")
-    for row in rows:
-        content = flatten(row.content)
-        name = str(content.get("data.class_path", ""))
-        ours = "." not in name or name.startswith("gls_lightning.")
-        held_out = held_out_images(content) if size is None else size
-        if held_out == 0 or (held_out is None and ours):
-            raise ConfigurationError(
-                f"data.validation_size is {held_out or 0} in {row.config}, so values would be chosen on the test "
-                "images; hold training images out, such as --data.validation_size=5000"
-            )
+    return list(product(*([f"--{key}={value}" for value in of] for key, of in sorted(tuned.items()))))

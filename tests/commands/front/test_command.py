@@ -264,7 +264,7 @@ def test_no_images_are_held_out(
     run_here(monkeypatch, main)
     with pytest.raises(SystemExit):
         search("--data.validation_size=0")
-    said = "data.validation_size is 0, so trials would be chosen on the test images"
+    said = "data.validation_size is 0, so the test images would choose"
     assert said in capsys.readouterr().err
     assert not Path("fronts").exists()
 

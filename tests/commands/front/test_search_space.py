@@ -54,7 +54,7 @@ def test_every_kind_of_variable() -> None:
             {"seed_everything": {"low": 0, "high": 9}},
             "may not vary: seeds are no setting",
         ),
-        ({"data.validation_size": {"low": 1, "high": 9}}, "may not vary: all trials must be compared on the same"),
+        ({"data.validation_size": {"low": 1, "high": 9}}, "may not vary: all must be compared on the same"),
     ],
 )
 def test_bad_spaces(content: Any, message: str) -> None:
