@@ -47,10 +47,14 @@ def values_text(trial: FrontTrial) -> list[str]:
 
 def _about(front: FrontFile) -> str:
     pruned = sum(trial.pruned for trial in front.trials)
+    again = (
+        "Its points were trained again with other seeds, and only those networks were measured on the test images."
+        if any(point.seeds for point in front.points)
+        else "Its points were not trained again with other seeds, so their accuracies are those of lucky runs."
+    )
     return (
         f"{len(front.trials)} trials chosen by {front.sampler}, of which {pruned} were ended early; {front.failed} "
-        "failed. The front was chosen on held-out training images. Its points were trained again with other seeds, "
-        "and only those networks were measured on the test images."
+        f"failed. The front was chosen on held-out training images. {again}"
     )
 
 

@@ -1,5 +1,7 @@
 """The section about a search."""
 
+from dataclasses import replace
+
 import pytest
 
 from gls_lightning.reports.front_section import front_section, hypervolumes
@@ -31,3 +33,13 @@ def test_means_intervals_and_what_is_absent() -> None:
     assert second[3:] == ["0", "—", "—", "—", "—"]
     assert "3 trials chosen by tpe, of which 1 were ended early; 1 failed" in section.text[0]
     assert "0.2600 after 3 trials" in section.pictures[1].description
+    assert section.text[0].endswith("only those networks were measured on the test images.")
+
+
+def test_without_other_seeds() -> None:
+    section = front_section(replace(FRONT, points=[FrontPoint(trial, [], [], [], [], []) for trial in (0, 3)]))
+    assert len(section.tables[0].rows) == 2
+    assert section.text[0].endswith("so their accuracies are those of lucky runs.")
+    assert section.pictures[0].description.endswith(
+        "On the front: 50.00 natural, 40.00 certified; 80.00 natural, 20.00 certified"
+    )

@@ -127,9 +127,11 @@ def _search(
     try:
         first = int(resolved.get("seed_everything") or 0)
         seeds = range(first + 1, first + 1 + options.seeds)
-        repetitions = [Repetition(search, of.number, of.user_attrs[CHOSEN], s) for of in study.front() for s in seeds]
+        best = study.front()
+        repetitions = [Repetition(search, of.number, of.user_attrs[CHOSEN], seed) for of in best for seed in seeds]
         failed = repeat(repetitions, execution, claim)
-        outcome = front_file(study, options.config, options.sampler, points(repetitions))
+        measured = points([of.number for of in best], repetitions)
+        outcome = front_file(study, options.config, options.sampler, measured)
         for path in write_outcome(directory, outcome):
             print(path, flush=True)
         log_outcome(directory, outcome, resolved)

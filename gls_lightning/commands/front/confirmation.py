@@ -80,10 +80,15 @@ def repeat(repetitions: Sequence[Repetition], execution: Execution, claim: Heart
     return run_jobs(jobs, repetitions[0].search.directory / LOGS, execution, end, enough=beat) if jobs else {}
 
 
-def points(repetitions: Sequence[Repetition]) -> list[FrontPoint]:
-    """Reads what the repetitions of each point gave, without those that failed."""
+def points(trials: Sequence[int], repetitions: Sequence[Repetition]) -> list[FrontPoint]:
+    """Reads what the repetitions of each point gave, without those that failed.
+
+    Args:
+        trials: Numbers of the points' trials.
+        repetitions: What there is to be of each, perhaps nothing.
+    """
     found: list[FrontPoint] = []
-    for trial in dict.fromkeys(of.trial for of in repetitions):
+    for trial in trials:
         done = [of for of in repetitions if of.trial == trial and of.tested.is_file()]
         held_out = [held_out_accuracies(of.run) for of in done]
         tested = [EvaluatedMetrics.read(of.tested).metrics for of in done]
