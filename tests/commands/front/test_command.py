@@ -180,7 +180,7 @@ def test_a_failing_trial_costs_itself_alone(stand_in: None, capsys: pytest.Captu
     assert "  gls: data.validation_size is 50" in said
     front = FrontFile.read(Path("fronts/tiny/front.json"))
     assert (len(front.trials), front.failed) == (1, 1)
-    assert [(point.trial, point.seeds) for point in front.points] == [(front.trials[0].number, [])]
+    assert [(point.trial, list(point.seeds)) for point in front.points] == [(front.trials[0].number, [])]
 
 
 def both_values_drawn() -> int:
