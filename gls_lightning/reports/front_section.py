@@ -6,6 +6,7 @@ from typing import Any
 from gls_lightning.figure_style import COLOURS, new_figure, tidy
 from gls_lightning.reports._document import DASH, Picture, ReportTable, Section
 from gls_lightning.reports._figures import _picture, pareto_front
+from gls_lightning.reports._lines import band
 from gls_lightning.reports.seed_statistics import seed_statistics
 from gls_lightning.run_files import FrontFile, FrontPoint, FrontTrial
 
@@ -113,7 +114,8 @@ def _front_picture(front: FrontFile, best: Sequence[FrontTrial], name: str) -> P
     return _picture(
         figure,
         f"{name}-accuracies",
-        "Natural and certified accuracy; bars are 95 % intervals over other seeds",
+        "Natural and certified accuracy; bars are 95 % intervals over other seeds, or reach from the one of two to the "
+        "other",
         f"On the front: {said}",
     )
 
@@ -124,13 +126,14 @@ def _within_percent(limits: tuple[float, float]) -> tuple[float, float]:
 
 
 def _bars(point: FrontPoint, held_out: bool) -> dict[str, Any]:
-    """Returns a point and the half widths of its intervals, as keywords of matplotlib's ``errorbar``."""
+    """Returns a point and the lengths of its bars, as keywords of matplotlib's ``errorbar``."""
     pair = (point.natural, point.certified) if held_out else (point.test_natural, point.test_certified)
     bars: dict[str, Any] = {}
     for axis, fractions in zip("xy", pair, strict=True):
-        statistics = seed_statistics([100 * value for value in fractions])
-        bars[axis] = statistics.mean
-        bars[f"{axis}err"] = 0.0 if statistics.interval is None else statistics.interval[1] - statistics.mean
+        percents = [100 * value for value in fractions]
+        bars[axis] = mean = seed_statistics(percents).mean
+        low, high = band(percents) or (mean, mean)
+        bars[f"{axis}err"] = [[mean - low], [high - mean]]
     return bars
 
 
