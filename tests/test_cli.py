@@ -25,7 +25,14 @@ TINY = str(CONFIGS / "tiny.yaml")
 EXPERIMENTS = [path.name for path in SHIPPED.glob("*.yaml")]  # the other folders have tests of their own
 EXPERIMENTS += [f"comparison/{path.name}" for path in (SHIPPED / "comparison").glob("*.yaml")]
 EXPERIMENTS += [f"smoothing/{path.name}" for path in (SHIPPED / "smoothing").glob("*_crown_ibp_*.yaml")]
-HELD_OUT = {"digits_quickstart.yaml": 200, "smoothing/digits": 300, "smoothing/mnist": 2000}
+EXPERIMENTS += [f"recipes/{path.name}" for path in (SHIPPED / "recipes").glob("*.yaml")]
+HELD_OUT = {
+    "digits_quickstart.yaml": 200,
+    "smoothing/digits": 300,
+    "smoothing/mnist": 2000,
+    "recipes/digits": 300,
+    "recipes/mnist": 2000,
+}
 
 
 pytestmark = pytest.mark.usefixtures("clean_place")
