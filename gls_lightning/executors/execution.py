@@ -51,6 +51,15 @@ class Execution:
         if self.slurm and self.executor != "slurm":
             raise ConfigurationError(f"slurm is {dict(self.slurm)}, which needs --executor=slurm")
 
+    @classmethod
+    def of(cls, options: Any) -> "Execution":
+        """Returns what a parser read that has the arguments of this class.
+
+        Args:
+            options: The namespace.
+        """
+        return cls(options.executor, options.jobs, options.slurm or {})
+
     def start(self, folder: Path) -> LocalExecutor | SlurmExecutor:
         """Makes the executor of submitit, whose files lie in a folder.
 

@@ -78,8 +78,12 @@ def _draw_lines(axes: Any, lines: Iterable[Line], factor: float, drawstyle: str 
             low, high = ([factor * end for end in ends] for ends in zip(*line.bands, strict=True))
             axes.fill_between(line.positions, low, high, color=style["color"], alpha=0.15, linewidth=0, step=steps)
     if factor == 100:
-        low, high = axes.get_ylim()
-        axes.set_ylim(max(low, -2), min(high, 102))
+        axes.set_ylim(within_percent(axes.get_ylim()))
+
+
+def within_percent(limits: tuple[float, float]) -> tuple[float, float]:
+    """Cuts limits of an axis off where no accuracy can be; the bands and bars of few seeds are long."""
+    return max(limits[0], -2.0), min(limits[1], 102.0)
 
 
 def pareto_picture(

@@ -5,7 +5,7 @@ from typing import Any
 
 from gls_lightning.figure_style import COLOURS, new_figure, tidy
 from gls_lightning.reports._document import DASH, Picture, ReportTable, Section
-from gls_lightning.reports._figures import _picture, pareto_front
+from gls_lightning.reports._figures import _picture, pareto_front, within_percent
 from gls_lightning.reports._lines import band
 from gls_lightning.reports.seed_statistics import seed_statistics
 from gls_lightning.run_files import FrontFile, FrontPoint, FrontTrial
@@ -106,9 +106,7 @@ def _front_picture(front: FrontFile, best: Sequence[FrontTrial], name: str) -> P
             axes.errorbar(**_bars(point, held_out), color=colour, marker=marker, capsize=2, label=label)
             label = "_"  # one entry of the legend is enough
     axes.set(xlabel="natural accuracy [%]", ylabel="certified accuracy [%]")
-    axes.set(
-        xlim=_within_percent(axes.get_xlim()), ylim=_within_percent(axes.get_ylim())
-    )  # of few seeds, bars are long
+    axes.set(xlim=within_percent(axes.get_xlim()), ylim=within_percent(axes.get_ylim()))
     axes.legend(fontsize="small")
     said = "; ".join(f"{natural:.2f} natural, {certified:.2f} certified" for natural, certified in line)
     return _picture(
@@ -118,11 +116,6 @@ def _front_picture(front: FrontFile, best: Sequence[FrontTrial], name: str) -> P
         "other",
         f"On the front: {said}",
     )
-
-
-def _within_percent(limits: tuple[float, float]) -> tuple[float, float]:
-    """Cuts the long bars of few seeds off where no accuracy can be."""
-    return max(limits[0], -2.0), min(limits[1], 102.0)
 
 
 def _bars(point: FrontPoint, held_out: bool) -> dict[str, Any]:

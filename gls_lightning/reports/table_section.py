@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from gls_lightning.figure_style import COLOURS, line_style, new_figure, tidy
 from gls_lightning.reports._document import DASH, Picture, ReportTable, Section
-from gls_lightning.reports._figures import _figure, _legend, _picture
+from gls_lightning.reports._figures import _figure, _legend, _picture, within_percent
 from gls_lightning.reports.seed_statistics import seed_statistics
 from gls_lightning.run_files import ACCURACIES, ResultTable, TableRow
 
@@ -117,8 +117,7 @@ def _rows_picture(table: ResultTable, name: str) -> Picture:
         axes.errorbar(statistics.mean, position, xerr=half, fmt="o", color=COLOURS[0], capsize=3)
     axes.set_yticks(range(len(rows)), [row.row for row in rows], parse_math=False)
     axes.invert_yaxis()
-    low, high = axes.get_xlim()
-    axes.set(xlabel="certified accuracy [%]", xlim=(max(low, -2), min(high, 102)))
+    axes.set(xlabel="certified accuracy [%]", xlim=within_percent(axes.get_xlim()))
     said = "; ".join(f"{row.row} {seed_statistics(row.percents('certified')).mean:.2f}" for row in rows)
     caption = "Certified accuracy on test images: means with 95 % intervals, and the seeds"
     return _picture(figure, name, caption, f"{caption}: {said}")

@@ -88,6 +88,5 @@ def take_workers(words: Sequence[str]) -> tuple[list[str], Workers | None]:
         return list(words), None
     parser = CommandParser(prog="gls certify")
     parser.add_class_arguments(Execution)
-    options = parser.parse_args(own)
-    execution = Execution(options.executor, options.jobs, options.slurm or {})
+    execution = Execution.of(parser.parse_args(own))
     return others, None if execution == Execution() else Workers(others, execution)

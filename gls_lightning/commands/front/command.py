@@ -37,7 +37,7 @@ def front(words: list[str]) -> None:
     require(options.seeds >= 0, "seeds", options.seeds, "at least 0")
     require(options.margin is None or 0 <= options.margin < 1, "margin", options.margin, "at least 0 and less than 1")
     require(0 <= options.patience <= 1, "patience", options.patience, "from 0 to 1")
-    execution = Execution(options.executor, options.jobs, options.slurm or {})
+    execution = Execution.of(options)
     if execution.executor == "slurm" and execution.jobs is None and options.sampler != "random":
         raise ConfigurationError(
             f"jobs is null, so all trials would start at once, and {options.sampler} would learn from none; say how "

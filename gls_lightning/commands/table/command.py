@@ -37,7 +37,7 @@ def table(words: list[str]) -> None:
     options = _parser().parse_args(divided.own)
     require(options.seeds >= 1, "seeds", options.seeds, "at least 1")
     require(options.shares >= 1, "shares", options.shares, "at least 1")
-    execution = Execution(options.executor, options.jobs, options.slurm or {})
+    execution = Execution.of(options)
     rows = find_rows(options.names, options.rows)
     directory = options.output or _default_directory(options.names)
     settings = TableSettings.of(rows, divided.overrides, divided.certify, options.weights)

@@ -1,6 +1,7 @@
 """Jobs of a table: what is left to do, and a check of its options before it starts."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 from gls_lightning.commands.comparability import check_held_out
@@ -41,13 +42,14 @@ def open_jobs(rows: Sequence[TunedRow], shares: int) -> list[Job]:
     """
     jobs: dict[str, Job] = {}
     seeds = range(len(rows[0].candidates[0]))
-    for row, seed in [(row, seed) for seed in seeds for row in rows]:
+    with_choice = [(row, row.chosen) for row in rows]  # which reads the metrics of all trainings of the row
+    for seed, (row, chosen) in product(seeds, with_choice):
         for candidate in row.candidates:
             for stage in (candidate[seed].start, candidate[seed]):
                 if stage is not None and stage.run is None:
                     after = [] if stage.start is None else [stage.start.label]
                     jobs.setdefault(stage.label, Job(stage.label, stage.train, after=after))
-        if not row.chosen or row.chosen[seed].summary is None:
+        if not chosen or chosen[seed].summary is None:
             needed = row.trainings if len(row.candidates) > 1 else [row.candidates[0][seed]]
             for share in range(1, shares + 1):
                 name = f"{row.row.name}_seed_{seed}_certify" + (f"_{share}" if shares > 1 else "")

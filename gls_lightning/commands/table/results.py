@@ -11,9 +11,8 @@ from rich.table import Column, Table
 
 from gls_lightning.commands.table.options import named, short, values
 from gls_lightning.commands.table.rows import Row
-from gls_lightning.commands.table.training import Training
+from gls_lightning.commands.table.training import Training, settings_of
 from gls_lightning.commands.table.tuning import TunedRow, held_out_accuracies
-from gls_lightning.configuration import compose
 from gls_lightning.reports import (
     flatten,
     row_table,
@@ -23,7 +22,7 @@ from gls_lightning.reports import (
     table_section,
     write_report,
 )
-from gls_lightning.run_files import ACCURACIES, CONFIG, ResultTable, TableRow, TriedSettings, write_whole
+from gls_lightning.run_files import ACCURACIES, ResultTable, TableRow, TriedSettings, write_whole
 
 PAGE = "table.html"
 
@@ -110,7 +109,7 @@ def _row(tuned: TunedRow) -> TableRow:
         published={name: row.paper[name] for name in ACCURACIES if name in row.paper},
         seeds={str(seed): {n: 100 * a for n, a in of.accuracies.items()} for seed, (_, of) in found.items()},
         images=sorted({summary.total.samples for _, summary in found.values()}),
-        selected=sorted({selection(flatten(compose(run / CONFIG).content)) for run in runs} - {""}),
+        selected=sorted({selection(settings_of(run)) for run in runs} - {""}),
         weights=sorted({checkpoint.name.partition("-")[0].partition(".")[0] for checkpoint in checkpoints}),
         tried=[_tried(of, of == chosen) for of in tuned.candidates] if len(tuned.candidates) > 1 else [],
     )

@@ -13,7 +13,7 @@ from gls_lightning.commands.table.options import named
 from gls_lightning.configuration import compose
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.executors import exclusive, run_gls
-from gls_lightning.reports import flatten, held_out_images, read_metrics
+from gls_lightning.reports import FlatConfig, flatten, held_out_images, read_metrics
 from gls_lightning.run_files import CHECKPOINTS, CONFIG, DAMAGE, CertificationSummary, ResultFile, evaluation_directory
 
 Weights = Literal["best", "last"]
@@ -149,7 +149,11 @@ class Training:
 
 
 @cache
+def settings_of(run: Path) -> FlatConfig:
+    """Returns the configuration of a finished run; kept, as it does not change and each job's end reads all anew."""
+    return flatten(compose(run / CONFIG).content)
+
+
 def default_weights(run: Path) -> Weights:
     """Returns ``best`` for a run in which held-out training images chose it; ``last`` where the test set would."""
-    # Kept, because a finished run does not change, and a table is read anew after every job.
-    return "best" if held_out_images(flatten(compose(run / CONFIG).content)) else "last"
+    return "best" if held_out_images(settings_of(run)) else "last"
