@@ -1,6 +1,7 @@
 """The parser of every command: abbreviations are refused, and bad input ends with one line."""
 
 import re
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
@@ -45,6 +46,25 @@ class CommandParser(ArgumentParser):
         """Lists the names of all options, without the dashes."""
         names = [name for action in self._actions for name in action.option_strings]
         return [name[2:] for name in names if name.startswith("--") and not name.endswith("+")]
+
+    def divide(self, words: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Divides words into those for this parser and the options of another command, each with its values.
+
+        Args:
+            words: The words; those that are neither option nor value are this parser's.
+        """
+        own = {name.partition(".")[0] for action in self._actions for name in action.option_strings}
+        divided: tuple[list[str], list[str]] = [], []
+        to_others = value_follows = False
+        for word in words:
+            is_option = word.startswith("-") and not word[1:2].isdigit()
+            if is_option:
+                to_others = word.partition("=")[0].partition(".")[0] not in own
+            elif not value_follows:
+                to_others = False
+            value_follows = is_option and "=" not in word
+            divided[to_others].append(word)
+        return divided
 
     def unknown_word(self, word: str) -> str:
         """Writes the line about a word that is no option."""

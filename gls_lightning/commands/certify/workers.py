@@ -2,15 +2,13 @@
 
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from gls_lightning.command_line.parser import CommandParser
 from gls_lightning.executors import Execution, Job, run_gls, run_jobs
 
-_OPTIONS = [field.name for field in fields(Execution)]
 _SECONDS_BETWEEN_READINGS, _SECONDS_TO_END = 1.0, 30.0
 
 
@@ -77,16 +75,13 @@ def take_workers(words: Sequence[str]) -> tuple[list[str], Workers | None]:
     Raises:
         ConfigurationError: A value is wrong.
     """
-    own, others, left = list[str](), list[str](), deque(words if words[:1] == ["certify"] else [])
-    while left:
-        word = left.popleft()
-        if word.startswith("--") and word[2:].partition("=")[0].partition(".")[0] in _OPTIONS:
-            own += [word, left.popleft()] if left and "=" not in word else [word]
-        else:
-            others.append(word)
+    if words[:1] != ["certify"]:
+        return list(words), None
+    parser = CommandParser(prog="gls certify", add_help=False)
+    parser.add_class_arguments(Execution)
+    own, others = parser.divide(words[1:])
     if not own:
         return list(words), None
-    parser = CommandParser(prog="gls certify")
-    parser.add_class_arguments(Execution)
+    others = [words[0], *others]
     execution = Execution.of(parser.parse_args(own))
     return others, None if execution == Execution() else Workers(others, execution)

@@ -31,7 +31,7 @@ def front(words: list[str]) -> None:
             lies in the directory.
     """
     parser = _parser()
-    own, passed = _divide(words, parser.option_names())
+    own, passed = parser.divide(words)
     options = parser.parse_args(own)
     require(options.trials > 0, "trials", options.trials, "at least 1")
     require(options.seeds >= 0, "seeds", options.seeds, "at least 0")
@@ -71,22 +71,6 @@ def _parser() -> CommandParser:
     parser.add_argument("--patience", type=float, default=0.5, help=patience)
     parser.add_class_arguments(Execution)
     return parser
-
-
-def _divide(words: Sequence[str], names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Divides words into those of this command and the options of ``gls fit``, with their values."""
-    own: list[str] = []
-    passed: list[str] = []
-    target = own
-    for position, word in enumerate(words):
-        before = words[position - 1] if position else ""
-        if word.startswith("-"):
-            name = word.lstrip("-").partition("=")[0]
-            target = own if name in (*names, "help", "h") or name.startswith("slurm.") else passed
-        elif not before.startswith("-") or "=" in before:  # no option's value
-            target = own
-        target.append(word)
-    return own, passed
 
 
 def _resolved(fit: Sequence[str], space: SearchSpace) -> dict[str, Any]:
