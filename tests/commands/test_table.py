@@ -140,6 +140,7 @@ class TestTable:
         half = 12.7062047 * sqrt(0.5) / sqrt(2)  # Student's t of one degree of freedom
         for text in (printed, markdown):
             assert "trainer.max_epochs 3 in place of 1" in text
+            assert "selected on the test set, as the paper" in text  # unbroken, as this is no terminal
         assert f"90.50<br>{90.5 - half:.2f} to {90.5 + half:.2f}<br>paper: 91.50 (-1.00)" in markdown
         with Path("t/table.csv").open() as lines:
             (second, _) = csv.DictReader(lines)

@@ -1,6 +1,7 @@
 """Results of a table: what its trainings reached, as files and on the screen."""
 
 import csv
+import os
 from collections.abc import Sequence
 from functools import partial
 from io import StringIO
@@ -25,6 +26,7 @@ from gls_lightning.reports import (
 from gls_lightning.run_files import ACCURACIES, ResultTable, TableRow, TriedSettings, write_whole
 
 PAGE = "table.html"
+_WIDE = 1000
 
 
 def gather(
@@ -69,6 +71,8 @@ def show(table: ResultTable) -> None:
     for row in rows.rows:
         printed.add_row(*row, end_section=True)
     console = Console(soft_wrap=True, markup=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:  # a file or a pipe breaks no lines
+        console.width = console.measure(printed, options=console.options.update(max_width=_WIDE)).maximum
     console.print(printed)
     for note in table_notes(table):
         console.print(note)
