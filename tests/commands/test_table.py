@@ -120,7 +120,8 @@ def result(folder: str) -> dict[str, dict[str, object]]:
 
 @pytest.mark.usefixtures("stand_in")
 class TestTable:
-    def test_a_table(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_a_table(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("COLUMNS", raising=False)
         main(["table", "second.yaml", "first.yaml", "--output=t", "--seeds=2", "--trainer.max_epochs=3", "--jobs=2"])
         assert sorted(calls()) == sorted(
             f"{done} {seed}"
