@@ -79,9 +79,8 @@ def take_workers(words: Sequence[str]) -> tuple[list[str], Workers | None]:
         return list(words), None
     parser = CommandParser(prog="gls certify", add_help=False)
     parser.add_class_arguments(Execution)
-    own, others = parser.divide(words[1:])
+    own, options = parser.divide(words[1:])
     if not own:
         return list(words), None
-    others = [words[0], *others]
-    execution = Execution.of(parser.parse_args(own))
+    others, execution = [words[0], *options], Execution.of(parser.parse_args(own))
     return others, None if execution == Execution() else Workers(others, execution)

@@ -93,7 +93,10 @@ class Training:
         """The certified accuracy of the checkpoint on held-out images; None if there is no finite one."""
         if (run := self.run) is None or (checkpoint := self.checkpoint) is None:
             return None
-        return _certified_on_held_out_images(run, checkpoint.name)
+        metrics = read_metrics(run)
+        best = re.match(r"best-epoch=(\d+)", checkpoint.name)
+        accuracy = metrics.curve("val/certified_accuracy").get(int(best[1]) if best else metrics.epochs - 1)
+        return None if accuracy is None or not math.isfinite(accuracy) else accuracy
 
     @property
     def summary(self) -> CertificationSummary | None:
@@ -149,15 +152,6 @@ class Training:
 def settings_of(run: Path) -> FlatConfig:
     """Returns the configuration of a finished run; kept, as it does not change and each job's end reads all anew."""
     return flatten(compose(run / CONFIG).content)
-
-
-@cache
-def _certified_on_held_out_images(run: Path, checkpoint: str) -> float | None:
-    """Reads the certified accuracy of a checkpoint of a finished run, which does not change either."""
-    metrics = read_metrics(run)
-    best = re.match(r"best-epoch=(\d+)", checkpoint)
-    accuracy = metrics.curve("val/certified_accuracy").get(int(best[1]) if best else metrics.epochs - 1)
-    return None if accuracy is None or not math.isfinite(accuracy) else accuracy
 
 
 def default_weights(run: Path) -> Weights:
