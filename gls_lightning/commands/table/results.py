@@ -12,7 +12,7 @@ from rich.table import Column, Table
 
 from gls_lightning.commands.table.options import named, short, values
 from gls_lightning.commands.table.rows import Row
-from gls_lightning.commands.table.training import Training, settings_of
+from gls_lightning.commands.table.training import Training
 from gls_lightning.commands.table.tuning import TunedRow, held_out_accuracies
 from gls_lightning.reports import (
     flatten,
@@ -105,7 +105,6 @@ def _row(tuned: TunedRow) -> TableRow:
     row, chosen = tuned.row, tuned.chosen
     found = {of.seed: (of, summary) for of in chosen if (summary := of.summary) is not None}
     checkpoints = [checkpoint for of, _ in found.values() if (checkpoint := of.checkpoint) is not None]
-    runs = [run for of, _ in found.values() if (run := of.run) is not None]
     return TableRow(
         row=row.name,
         config=str(row.config),
@@ -113,7 +112,7 @@ def _row(tuned: TunedRow) -> TableRow:
         published={name: row.paper[name] for name in ACCURACIES if name in row.paper},
         seeds={str(seed): {n: 100 * a for n, a in of.accuracies.items()} for seed, (_, of) in found.items()},
         images=sorted({summary.total.samples for _, summary in found.values()}),
-        selected=sorted({selection(settings_of(run)) for run in runs} - {""}),
+        selected=sorted({selection(of.settings) for of, _ in found.values()} - {""}),
         weights=sorted({checkpoint.name.partition("-")[0].partition(".")[0] for checkpoint in checkpoints}),
         tried=[_tried(of, of == chosen) for of in tuned.candidates] if len(tuned.candidates) > 1 else [],
     )

@@ -5,7 +5,7 @@ import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -79,12 +79,19 @@ class Training:
             return None
         return run if (run / CHECKPOINTS / "last.ckpt").is_file() else None
 
+    @cached_property
+    def settings(self) -> FlatConfig:
+        """The configuration of the finished run; kept, as each job's end reads all anew."""
+        assert self.run is not None, "the training has finished"
+        return flatten(compose(self.run / CONFIG).content)
+
     @property
     def checkpoint(self) -> Path | None:
         """The checkpoint that is certified; None if training is not finished, or did not leave it."""
         if (run := self.run) is None:
             return None
-        pattern = {"last": "last.ckpt", "best": "best-*.ckpt"}[self.weights or default_weights(run)]
+        weights = self.weights or ("best" if held_out_images(self.settings) else "last")
+        pattern = {"last": "last.ckpt", "best": "best-*.ckpt"}[weights]
         found = sorted((run / CHECKPOINTS).glob(pattern))
         return found[0] if len(found) == 1 else None
 
@@ -146,14 +153,3 @@ class Training:
         """Lists the directories of runs, the newest last."""
         found = (run for run in self.folder.glob("version_*") if run.name.removeprefix("version_").isdecimal())
         return sorted(found, key=lambda run: int(run.name.removeprefix("version_")))
-
-
-@cache
-def settings_of(run: Path) -> FlatConfig:
-    """Returns the configuration of a finished run; kept, as it does not change and each job's end reads all anew."""
-    return flatten(compose(run / CONFIG).content)
-
-
-def default_weights(run: Path) -> Weights:
-    """Returns ``best`` for a run in which held-out training images chose it; ``last`` where the test set would."""
-    return "best" if held_out_images(settings_of(run)) else "last"
