@@ -28,6 +28,7 @@ from gls_lightning.callbacks import (
     SaveRunConfig,
     SigmaDecay,
 )
+from gls_lightning.command_line.first_stage import check_first_stage
 from gls_lightning.command_line.model_commands.checkpoints import check_checkpoint
 from gls_lightning.command_line.model_commands.library_error import refused_by_lightning
 from gls_lightning.command_line.model_commands.model_parser import EarlyFlag, ModelParser
@@ -188,7 +189,9 @@ class GLSCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Leaves out of the run's record that objects may be unpickled: that holds for this command line."""
-        self.config.fit.weights_only = None
+        fit = self.config.fit
+        check_first_stage(fit.first_stage, fit.ckpt_path or fit.get("model.init_args.init_from"))
+        fit.weights_only = None
 
     def before_instantiate_classes(self) -> None:
         """Decides where loggers write, and leaves out the checkpoint callbacks where checkpoints are switched off."""

@@ -109,6 +109,19 @@ class TestFit:
             assert f"runs/tiny/version_0/{name}" in printed
             assert Path("runs/tiny/version_0", name).is_file()
 
+    def test_a_second_stage_needs_the_first(self, capsys: pytest.CaptureFixture[str]) -> None:
+        second = ["--config", TINY, "--first_stage=first.yaml"]
+        assert fails(capsys, "fit", *second) == (
+            "gls: first_stage is first.yaml, the network that this one starts from: train it and add "
+            "--model.init_from=runs/first/version_0/checkpoints/last.ckpt, let gls table do both, or start from "
+            "scratch with --first_stage=null"
+        )
+        assert not Path("runs").exists()
+        main(["fit", *second, "--first_stage=null"])
+        last = "runs/tiny/version_0/checkpoints/last.ckpt"
+        main(["fit", *second, f"--model.init_from={last}"])
+        main(["fit", *second, f"--ckpt_path={last}"])
+
     def test_fast_dev_run(self) -> None:
         main(["fit", "--config", TINY, "--trainer.fast_dev_run=true"])
         assert not Path("runs").exists()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gls_lightning.arguments import require
+from gls_lightning.command_line.first_stage import check_first_stage
 from gls_lightning.command_line.parser import CommandParser
 from gls_lightning.commands import description
 from gls_lightning.commands.comparability import check_held_out
@@ -15,6 +16,7 @@ from gls_lightning.commands.front.search_space import SearchSpace, options_of_fi
 from gls_lightning.configuration import compose, find_config
 from gls_lightning.errors import ConfigurationError
 from gls_lightning.executors import Execution, resolve
+from gls_lightning.reports import flatten
 
 FRONTS = Path("fronts")
 PASSED = "options of gls fit may follow, such as --trainer.max_epochs=10; every trial gets them"
@@ -49,6 +51,7 @@ def front(words: list[str]) -> None:
     config = find_config(options.config)
     fit = ["fit", "--config", str(config), *passed]
     resolved = _resolved(fit, space)
+    check_first_stage(resolved.get("first_stage"), flatten(resolved).get("model.init_args.init_from"))
     check_held_out(resolved)
     if options.margin is not None and options.patience and resolved["trainer"].get("max_epochs") == -1:
         raise ConfigurationError("trainer.max_epochs is -1, so training has no last epoch; set it, or --patience=0")
@@ -126,8 +129,6 @@ def _search(
 
 
 def _description(options: Any, space: SearchSpace, resolved: Mapping[str, Any]) -> dict[str, Any]:
-    from gls_lightning.reports import flatten
-
     variables = {f"{variable.key} of the search space": vars(variable) for variable in space.variables}
     settings = {"sampler": options.sampler, "margin": options.margin, "patience": options.patience}
     described = json.loads(json.dumps({**flatten(resolved), **variables, **settings}, default=str))

@@ -259,13 +259,19 @@ def test_an_interrupted_search_goes_on_with_slurm(stand_in: None, slurm: Path) -
     assert all("--partition=cards" in script and "--time=30" in script for script in scripts)
 
 
-def test_no_images_are_held_out(
-    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--data.validation_size=0", "data.validation_size is 0, so the test images would choose"),
+        ("--first_stage=first.yaml", "first_stage is first.yaml, the network that this one starts from: train it and"),
+    ],
+)
+def test_a_configuration_that_cannot_be_searched(
+    option: str, said: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_here(monkeypatch, main)
     with pytest.raises(SystemExit):
-        search("--data.validation_size=0")
-    said = "data.validation_size is 0, so the test images would choose"
+        search(option)
     assert said in capsys.readouterr().err
     assert not Path("fronts").exists()
 
