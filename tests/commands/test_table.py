@@ -152,6 +152,13 @@ class TestTable:
         assert "Selected on the test set, as the paper: " in report
         assert report.count("| gls certify, 50 images |") == 2
 
+    def test_options_hold_for_first_stages_and_the_table_says_so(self) -> None:
+        first = Path("first.yaml")
+        first.write_text(f"{first.read_text()}trainer: {{max_epochs: 2}}\n")
+        main(["table", "second.yaml", "--output=t", "--seeds=1", "--trainer.max_epochs=3"])
+        assert all("--trainer.max_epochs=3" in json.loads(line) for line in Path("calls").read_text().splitlines())
+        assert "trainer.max_epochs 3 in place of 1 or 2" in Path("t/table.md").read_text()
+
     def test_each_row_takes_what_is_best_on_held_out_images(self, capsys: pytest.CaptureFixture[str]) -> None:
         words = ["table", "first.yaml", "--output=t", "--data.validation_size=10", "--jobs=2"]
         main([*words, "--tune.model.optimizer.lr=[5e-4,5e-3]", "--seeds=2"])
