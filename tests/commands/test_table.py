@@ -355,6 +355,14 @@ class TestBadInput:
         assert said == f"gls {command} refuses the options of first: there is no option --unknown"
         assert not Path("tables").exists()
 
+    def test_options_that_gls_refuses_for_the_first_stage(self, capsys: pytest.CaptureFixture[str]) -> None:
+        Path("smoothed.yaml").write_text(f"first_stage: first.yaml\nbases: [{TINY}]\n")
+        said = fails(capsys, "smoothed.yaml", "--model.estimator.sigma=1e-2")
+        assert said.startswith(
+            "gls fit refuses the options of first: model.estimator.sigma: Backprop has no option sigma"
+        )
+        assert not Path("tables").exists()
+
 
 def test_words() -> None:
     words = (

@@ -60,7 +60,8 @@ def open_jobs(rows: Sequence[TunedRow], shares: int) -> list[Job]:
 def check_options(rows: Sequence[TunedRow]) -> None:
     """Lets ``gls`` read options before anything starts: those of the first row with each choice of tuned values.
 
-    Where values are tuned, one row for each data section as well, to see that it holds images out.
+    Those of its first stage too, and where values are tuned, of one row for each data section, to see that it holds
+    images out.
 
     Raises:
         ConfigurationError: It refuses them, two trainings would have one folder, or the test images would choose.
@@ -72,6 +73,8 @@ def check_options(rows: Sequence[TunedRow]) -> None:
         first += [training for training in by_data.values() if training is not first[0]]
     certification = [*first[0].words("certify"), *first[0].certify]
     resolved = resolve([*(training.words("fit") for training in first), certification], first[0].name)
+    if (start := first[0].start) is not None:
+        resolve([start.words("fit")], start.name)
     if len(first) > 1:
         for configuration in resolved[:-1]:
             check_held_out(configuration)
