@@ -188,7 +188,7 @@ class GLSCLI(LightningCLI):
         check_checkpoint(command, config, own=command in MODEL_COMMANDS)
 
     def before_fit(self) -> None:
-        """Leaves out of the run's record that objects may be unpickled: that holds for this command line."""
+        """Checks the start; leaves out of the run's record that this command line lets objects be unpickled."""
         fit = self.config.fit
         check_first_stage(fit.first_stage, fit.ckpt_path or fit.get("model.init_args.init_from"))
         fit.weights_only = None

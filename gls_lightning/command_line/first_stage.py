@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gls_lightning.errors import ConfigurationError
-from gls_lightning.run_files import RUNS
+from gls_lightning.run_files import CHECKPOINTS, RUNS
 
 
 def check_first_stage(stage: str | None, start: object) -> None:
@@ -17,7 +17,7 @@ def check_first_stage(stage: str | None, start: object) -> None:
         ConfigurationError: It would start from its initialisation.
     """
     if stage is not None and start is None:
-        weights = RUNS / Path(stage).stem / "version_0" / "checkpoints" / "last.ckpt"
+        weights = RUNS / Path(stage).stem / "version_0" / CHECKPOINTS / "last.ckpt"
         raise ConfigurationError(
             f"first_stage is {stage}, the network that this one starts from: train it and add "
             f"--model.init_from={weights}, let gls table do both, or start from scratch with --first_stage=null"

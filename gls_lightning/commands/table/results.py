@@ -124,8 +124,8 @@ def _tried(candidate: Sequence[Training], chosen: bool) -> TriedSettings:
 
 def _differences(rows: Sequence[Row], overrides: Sequence[str]) -> dict[str, list[str]]:
     """Returns for each key that differs the new value, and those that rows and their first stages have, in words."""
-    trained = [each for row in rows for each in (row, row.start) if each is not None]
-    contents = [{short(key): value for key, value in flatten(row.content).items()} for row in trained]
+    trained = [stage.content for row in rows for stage in row.stages]
+    contents = [{short(key): value for key, value in flatten(content).items()} for content in trained]
     found = {}
     for key, value in values(overrides).items():
         before = list(dict.fromkeys(str(content.get(key, "the default")) for content in contents))

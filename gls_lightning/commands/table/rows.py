@@ -33,6 +33,11 @@ class Row:
         return self.config.stem
 
     @property
+    def stages(self) -> "list[Row]":
+        """Itself, and the first stage if there is one."""
+        return [self] if self.start is None else [self, self.start]
+
+    @property
     def paper(self) -> Mapping[str, Any]:
         """The published accuracies, in percent, and ``tables``; empty if there are none."""
         return self.content.get("paper") or {}
@@ -54,7 +59,7 @@ def find_rows(names: Sequence[str], patterns: Sequence[str]) -> list[Row]:
         if not any(fnmatch(row.name, pattern) for row in found):
             raise ConfigurationError(f"rows is {pattern}, which no row fits; the rows are {rows_in_words(found)}")
     chosen = [row for row in found if not patterns or any(fnmatch(row.name, pattern) for pattern in patterns)]
-    _check_names([each for row in chosen for each in (row, row.start) if each is not None])
+    _check_names(stage for row in chosen for stage in row.stages)
     return list({row.name: row for row in chosen}.values())
 
 
